@@ -1,0 +1,168 @@
+import type { Bytes, Duration } from '../core/units.ts';
+
+/** What gateway.yaml says, checked, with every default filled in. Immutable. DESIGN 5.1 names the keys. */
+export interface Config {
+  /** Absolute path of the file. */
+  readonly file: string;
+  readonly gateway: { readonly id: string /** Absolute path. */; readonly data: string };
+  readonly mqtt: {
+    readonly embedded: Listen | undefined;
+    readonly upstream: Upstream | undefined;
+    readonly publish: { readonly telemetry: readonly string[]; readonly event: readonly string[] };
+  };
+  /** Where pushing CoAP devices reach the gateway; undefined where nothing pushes. */
+  readonly coap: { readonly listen: Listen } | undefined;
+  readonly zones: readonly Zone[];
+  readonly conduits: readonly Conduit[];
+  readonly devices: readonly DeviceConfig[];
+  /** Every point of every device; a point is its index in this table everywhere in the house. */
+  readonly points: readonly PointConfig[];
+  readonly telemetry: {
+    readonly retention: {
+      readonly raw: Duration;
+      readonly minute: Duration;
+      readonly hour: Duration;
+      readonly disk: Bytes;
+    };
+    /** Journal rows that wait for an acknowledgement may take this much; default a quarter of `retention.disk`. */
+    readonly outbox: Bytes;
+  };
+  readonly segmentation: { readonly mode: 'off' | 'observe' | 'enforce'; readonly confirmWithin: Duration };
+}
+
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface Upstream {
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  /** Absolute paths. Without `cert` and `key` the gateway shows the certificate of its own local CA. */
+  readonly ca: string;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
+export interface Zone {
+  readonly name: string;
+  readonly vlan: number | undefined;
+  readonly subnet: string | undefined;
+  readonly interface: string | undefined;
+  readonly purdue: number | undefined;
+  readonly securityLevel: number | undefined;
+}
+
+export interface Conduit {
+  readonly from: string;
+  readonly to: string;
+  readonly allow: readonly string[];
+  readonly because: string;
+}
+
+export interface DeviceConfig {
+  readonly name: string;
+  readonly class: string;
+  readonly zone: string;
+  readonly mac: string | undefined;
+  readonly endpoint: Endpoint;
+  /** Longest wait for one reply. */
+  readonly timeout: Duration;
+  /** Indices into `Config.points`, in the order of the file. */
+  readonly points: readonly number[];
+}
+
+export type Endpoint =
+  | {
+      readonly protocol: 'modbus-tcp' | 'modbus-rtu-tcp';
+      readonly host: string;
+      readonly port: number;
+      readonly unit: number;
+      /** Transactions at a time on one connection, 1 to 16 (Modbus Messaging Guide V1.0b, 4.4.1.2). */
+      readonly inFlight: number;
+    }
+  | {
+      readonly protocol: 'modbus-rtu';
+      readonly path: string;
+      readonly baud: number;
+      readonly parity: 'none' | 'even' | 'odd';
+      readonly unit: number;
+    }
+  | { readonly protocol: 'coap' | 'coaps'; readonly host: string; readonly port: number };
+
+export type ModbusTable = 'coil' | 'discrete' | 'input' | 'holding';
+export type ModbusType =
+  | 'bool' | 'int16' | 'uint16' | 'int32' | 'uint32' | 'int64' | 'uint64' | 'float32' | 'float64'
+  | 'string' | 'bcd16' | 'bcd32'; // biome-ignore format: one line reads better
+export type ByteOrder = 'ABCD' | 'CDAB' | 'BADC' | 'DCBA';
+
+export interface ModbusSource {
+  readonly kind: 'modbus';
+  readonly table: ModbusTable;
+  /** Zero-based, as on the wire. */
+  readonly address: number;
+  /** Bit of a register, 0 is the least significant; undefined where the whole register is meant. */
+  readonly bit: number | undefined;
+  readonly type: ModbusType;
+  /** Registers (input, holding) or bits (coil, discrete) that the value takes. */
+  readonly length: number;
+  /** Bytes of a `string(n)`; 0 for other types. */
+  readonly characters: number;
+  readonly order: ByteOrder;
+}
+
+export interface CoapSource {
+  readonly kind: 'coap';
+  /** Path on the device, with query, as in `/sensors/level?u=m`; for a pushed point the path on the gateway. */
+  readonly path: string;
+  /** poll: GET every period; observe: RFC 7641; push: the device POSTs or PUTs to `/<device>/<point>`. */
+  readonly mode: 'poll' | 'observe' | 'push';
+  /** auto: by Content-Format of the response (RFC 7252, 12.3); text where it has none. */
+  readonly format: 'auto' | 'text' | 'json' | 'cbor' | 'senml-json' | 'senml-cbor';
+  /** JSON pointer (RFC 6901) into a JSON or CBOR payload. */
+  readonly pointer: string | undefined;
+  /** Resolved SenML name; undefined takes the only record of the pack. */
+  readonly record: string | undefined;
+  readonly type: 'number' | 'bool' | 'string';
+}
+
+export interface PointConfig {
+  readonly index: number;
+  readonly device: string;
+  readonly name: string;
+  readonly source: ModbusSource | CoapSource;
+  /** Period of a poll; for observe and push the longest silence that is normal. */
+  readonly every: Duration;
+  readonly unit: string | undefined;
+  /** value = raw × scale + offset. */
+  readonly scale: number;
+  readonly offset: number;
+  readonly span: { readonly low: number; readonly high: number } | undefined;
+  readonly report: {
+    readonly deadband: Deadband | undefined;
+    readonly minInterval: Duration;
+    readonly heartbeat: Duration;
+  };
+  readonly writable: boolean;
+  /** Limits of a command, in the unit of the point. */
+  readonly min: number | undefined;
+  readonly max: number | undefined;
+  /** Does `mqtt.publish` let it go up? */
+  readonly published: boolean;
+}
+
+export type Deadband =
+  | { readonly kind: 'absolute'; readonly width: number }
+  | { readonly kind: 'span-percent'; readonly width: number } // already multiplied by the span: an absolute width
+  | { readonly kind: 'value-percent'; readonly percent: number };
+
+/** `file:line:column: path: found; fix`, as DESIGN 5.1 has it. Lines and columns count from 1. */
+export interface Problem {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly path: string;
+  readonly found: string;
+  readonly fix: string;
+}

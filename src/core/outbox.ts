@@ -1,0 +1,71 @@
+import type { Batch } from './batch.ts';
+import type { Bytes } from './units.ts';
+
+/** `live` is what was committed since the connection stands, `history` what had to wait for it. */
+export type Lane = 'live' | 'history';
+
+/** One MQTT message: topic below `sluice/<gateway>/`, such as `telemetry/meter-main`. */
+export interface Message {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+}
+
+/** One journal row: what one commit has to send, in order. */
+export interface Row {
+  readonly id: number;
+  readonly messages: readonly Message[];
+}
+
+/** What still has to reach somebody; survives kill -9 and power cut. */
+export interface Outbox {
+  /**
+   * Takes the samples over (their buffers are transferred). Resolves when they are on disk; rejects with OUTBOX_FULL
+   * where they had to be given up, which is counted and told as a gap.
+   */
+  append(batch: Batch): Promise<void>;
+  /** Something that happened, committed at once; `payload` goes out as it is, on `topic`. */
+  appendEvent(topic: string, payload: string): Promise<void>;
+  /**
+   * Somebody with a place of its own in the outbox: the upstream, or a persistent session of the embedded broker.
+   * New ones start at the end. `note` is kept with it (the subscriptions of a session) and replaces the stored one.
+   */
+  consumer(name: string, note?: string): Promise<Consumer>;
+  /** Consumers that are on disk, with their notes. */
+  consumers(): Promise<readonly { readonly name: string; readonly note: string; readonly since: number }[]>;
+  /** Nothing is kept for this consumer any more. */
+  forget(name: string): Promise<void>;
+  state(): Promise<OutboxState>;
+  /** Commits what is pending and closes the database. */
+  close(): Promise<void>;
+}
+
+export interface Consumer {
+  readonly name: string;
+  /**
+   * A new connection: whatever is on disk and not acknowledged will be handed out again, as history; what is
+   * committed from now on is live.
+   */
+  rewind(): Promise<void>;
+  /** Rows of the lane that were not handed out since `rewind`, oldest first, about `limit` bytes; empty where none. */
+  read(lane: Lane, limit: Bytes): Promise<readonly Row[]>;
+  /**
+   * All messages of the row were acknowledged by the receiver; rows may come in any order. Durable with the next
+   * commit: after a crash some rows may be handed out again, never the other way round.
+   */
+  acknowledge(lane: Lane, row: number): void;
+  /** Resolves when there may be rows to read that `read` has not handed out; rejects when the signal is aborted. */
+  more(signal: AbortSignal): Promise<void>;
+}
+
+export interface OutboxState {
+  readonly rows: number;
+  readonly bytes: number;
+  /** Sequence number that the next message will get. */
+  readonly nextSeq: number;
+  readonly commits: number;
+  readonly samplesCommitted: number;
+  /** Samples that were given up before a commit, and messages that retention dropped. */
+  readonly samplesLost: number;
+  readonly messagesDropped: number;
+  readonly failing: string | null;
+}

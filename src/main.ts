@@ -1,0 +1,2 @@
+// Command line only: picks a command of cli/.
+process.exitCode = 64;

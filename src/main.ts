@@ -1,2 +1,82 @@
 // Command line only: picks a command of cli/.
-process.exitCode = 64;
+import { errorText, SluiceError } from './core/errors.ts';
+
+/** sysexits.h: EX_USAGE and EX_CONFIG, as DESIGN 5.2 promises. */
+const EXIT = { failed: 1, usage: 64, configuration: 78 } as const;
+
+interface Command {
+  readonly summary: string;
+  readonly run: (args: readonly string[]) => Promise<number>;
+}
+
+// A command is loaded when it is asked for, so that `check` does not pay for the broker.
+const COMMANDS: Readonly<Record<string, Command>> = {
+  demo: {
+    summary: 'a simulated plant and the gateway in front of it: what npm start runs',
+    run: async (args) => (await import('./cli/demo.ts')).run(args),
+  },
+  run: {
+    summary: 'run the gateway',
+    run: async (args) => (await import('./cli/run.ts')).run(args),
+  },
+  check: {
+    summary: 'check a configuration; needs no device, no root and no network',
+    run: async (args) => (await import('./cli/check.ts')).run(args),
+  },
+  plan: {
+    summary: 'show every request that will be sent, and the load on each line',
+    run: async (args) => (await import('./cli/plan.ts')).run(args),
+  },
+  simulate: {
+    summary: 'serve the devices of a configuration, with the real protocols on real sockets',
+    run: async (args) => (await import('./cli/simulate.ts')).run(args),
+  },
+  credentials: {
+    summary: 'issue a client certificate for the embedded broker',
+    run: async (args) => (await import('./cli/credentials.ts')).run(args),
+  },
+  schema: {
+    summary: 'print the JSON Schema of gateway.yaml',
+    run: async (args) => (await import('./cli/schema.ts')).run(args),
+  },
+  version: {
+    summary: 'print the version',
+    run: async (args) => (await import('./cli/version.ts')).run(args),
+  },
+};
+
+function usage(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  return `Usage: ./sluice <command> [options] [gateway.yaml]\n\n${lines.join('\n')}\n\n./sluice <command> --help tells more.\n`;
+}
+
+async function main(name: string | undefined, args: readonly string[]): Promise<number> {
+  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
+    process.stdout.write(usage());
+    return name === undefined ? EXIT.usage : 0;
+  }
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) {
+    process.stderr.write(`sluice: there is no command "${name}"\n\n${usage()}`);
+    return EXIT.usage;
+  }
+  try {
+    return await command.run(args);
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+function explain(error: unknown): number {
+  if (!(error instanceof SluiceError)) {
+    // A bug: whoever reports it needs the stack.
+    process.stderr.write(`sluice: ${error instanceof Error ? (error.stack ?? error.message) : errorText(error)}\n`);
+    return EXIT.failed;
+  }
+  process.stderr.write(`sluice: ${error.message}${error.remedy === undefined ? '' : `; ${error.remedy}`}\n`);
+  if (error.code === 'USAGE') return EXIT.usage;
+  return error.code === 'CONFIG_INVALID' ? EXIT.configuration : EXIT.failed;
+}
+
+process.exitCode = await main(process.argv[2], process.argv.slice(3));

@@ -162,7 +162,7 @@ t.test(
   },
 );
 
-t.test('whatever a kill left half-made is mended', async (t) => {
+t.test('whatever a kill left half-made is mended', { skip }, async (t) => {
   const halves: readonly (readonly string[])[] = [
     ['ca.pem', 'gateway.key', 'gateway.pem', 'issued.jsonl'], // only the key of the CA was made
     ['gateway.key', 'gateway.pem', 'issued.jsonl'],
@@ -170,8 +170,8 @@ t.test('whatever a kill left half-made is mended', async (t) => {
     ['gateway.pem'],
     ['gateway.key'],
   ];
+  const folder = join(t.testdir(), 'identity');
   for (const missing of halves) {
-    const folder = join(t.testdir(), 'identity');
     rmSync(folder, { recursive: true, force: true });
     await openIdentity(options(folder));
     const caKey = readFileSync(join(folder, 'ca.key'), 'utf8');
@@ -223,24 +223,24 @@ t.test('a garbled certificate of the gateway is replaced', async (t) => {
 });
 
 t.test('what a person has to decide is said, with the remedy and without the key', async (t) => {
-  const other = join(t.testdir(), 'other');
+  const root = t.testdir();
+  const [folder, other] = [join(root, 'identity'), join(root, 'other')];
   await openIdentity(options(other));
   const secret = readFileSync(join(other, 'ca.key'), 'utf8').split('\n')[1] ?? '';
-  const wrong: readonly (readonly [RegExp, (folder: string) => void])[] = [
-    [/ca\.pem is there, but its key .*ca\.key is missing/, (folder) => rmSync(join(folder, 'ca.key'))],
-    [/ca\.key is not a private key/, (folder) => writeFileSync(join(folder, 'ca.key'), secret)],
-    [/ca\.key is not a private key/, (folder) => writeFileSync(join(folder, 'ca.key'), '')],
+  const wrong: readonly (readonly [RegExp, () => void])[] = [
+    [/ca\.pem is there, but its key .*ca\.key is missing/, () => rmSync(join(folder, 'ca.key'))],
+    [/ca\.key is not a private key/, () => writeFileSync(join(folder, 'ca.key'), secret)],
+    [/ca\.key is not a private key/, () => writeFileSync(join(folder, 'ca.key'), '')],
     [
       /ca\.pem does not belong to the key/,
-      (folder) => writeFileSync(join(folder, 'ca.key'), readFileSync(join(other, 'ca.key'))),
+      () => writeFileSync(join(folder, 'ca.key'), readFileSync(join(other, 'ca.key'))),
     ],
-    [/ca\.pem is not a certificate/, (folder) => writeFileSync(join(folder, 'ca.pem'), 'nothing')],
+    [/ca\.pem is not a certificate/, () => writeFileSync(join(folder, 'ca.pem'), 'nothing')],
   ];
   for (const [says, harm] of wrong) {
-    const folder = join(t.testdir(), 'identity');
     rmSync(folder, { recursive: true, force: true });
     await openIdentity(options(folder));
-    harm(folder);
+    harm();
 
     const error = await openIdentity(options(folder)).then(
       () => undefined,

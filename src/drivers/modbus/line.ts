@@ -1,0 +1,165 @@
+import type { DeviceConfig, Endpoint, PointConfig } from '../../config/config.ts';
+import { BatchBuilder, type PointValue, valueAt } from '../../core/batch.ts';
+import type { Clock } from '../../core/clock.ts';
+import { SluiceError } from '../../core/errors.ts';
+import type { Log } from '../../core/log.ts';
+import { REASONS } from '../../core/quality.ts';
+import type { Line, Poll } from '../driver.ts';
+import { modbusPoints, type ModbusPoll, planPolls } from './plan.ts';
+import { type Reading, ReadExchange, readingOf } from './reading.ts';
+import { type Connection, type Counters, openConnection, zeroCounters } from './transport.ts';
+import { type Target, writeValue } from './writing.ts';
+
+export interface ModbusLine extends Line {
+  readonly polls: readonly ModbusPoll[];
+  readonly counters: Readonly<Counters>;
+  write(point: number, value: PointValue, signal: AbortSignal): Promise<void>;
+  readBack(point: number, signal: AbortSignal): Promise<PointValue>;
+}
+
+interface Dependencies {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+type TcpEndpoint = Extract<Endpoint, { readonly inFlight: number }>;
+
+/** The line of all devices behind one `modbus-tcp` endpoint; `points` is the whole table of the configuration. */
+export function modbusLine(
+  devices: readonly DeviceConfig[],
+  points: readonly PointConfig[],
+  deps: Dependencies,
+): ModbusLine {
+  return new TcpLine(devices, points, deps);
+}
+
+class TcpLine implements ModbusLine {
+  readonly endpoint: string;
+  readonly inFlight: number;
+  readonly polls: readonly ModbusPoll[];
+  readonly counters: Counters = zeroCounters();
+  readonly #address: TcpEndpoint;
+  readonly #deps: Dependencies;
+  readonly #readings: ReadonlyMap<Poll, Reading>;
+  readonly #targets: ReadonlyMap<number, Target>;
+  readonly #units: number;
+  #connection: Connection | undefined;
+  #lastWrite: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(devices: readonly DeviceConfig[], points: readonly PointConfig[], deps: Dependencies) {
+    const endpoints = devices.map(({ endpoint }) => tcpEndpoint(endpoint));
+    const address = endpoints[0];
+    if (address === undefined) throw new Error('a Modbus line without devices');
+    this.#address = address;
+    this.#deps = deps;
+    this.endpoint = `${address.protocol}://${hostText(address.host)}:${address.port}`;
+    this.inFlight = Math.min(...endpoints.map(({ inFlight }) => inFlight));
+    this.polls = planPolls(devices, points);
+    this.#units = new Set(this.polls.map(({ unitId }) => unitId)).size;
+    this.#targets = new Map(
+      devices.flatMap((device) => {
+        const of = {
+          endpoint: this.endpoint,
+          unit: tcpEndpoint(device.endpoint).unit,
+          timeout: device.timeout,
+        };
+        return modbusPoints(device, points).map((point) => [point.config.index, { ...point, of }] as const);
+      }),
+    );
+    this.#readings = new Map(
+      this.polls.map((poll) => {
+        const wanted = poll.points.flatMap((index) => this.#targets.get(index) ?? []);
+        return [
+          poll,
+          readingOf({ endpoint: this.endpoint, unit: poll.unitId, timeout: poll.timeout }, wanted),
+        ];
+      }),
+    );
+  }
+
+  async connect(signal: AbortSignal): Promise<void> {
+    if (this.#connection?.lost === undefined && this.#connection !== undefined) return;
+    const { host, port } = this.#address;
+    const { clock } = this.#deps;
+    const { endpoint, counters } = this;
+    const connection = await openConnection(
+      { endpoint, host, port, units: this.#units, clock, counters },
+      signal,
+    );
+    this.#connection = connection;
+    if (this.#closed) connection.lose(`${endpoint}: closed by the gateway`);
+  }
+
+  poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void> {
+    const reading = this.#readings.get(poll);
+    if (reading === undefined)
+      return Promise.reject(new Error(`${poll.what} is no poll of ${this.endpoint}`));
+    if (signal.aborted) return Promise.reject(signal.reason);
+    const exchange = new ReadExchange(reading, into, this.#deps.clock, this.counters);
+    return this.#connection?.exchange(exchange) ?? Promise.reject(this.#notConnected());
+  }
+
+  /** One write at a time: a bit that has to be read, changed and written must not meet its neighbour half-way. */
+  async write(point: number, value: PointValue, signal: AbortSignal): Promise<void> {
+    const before = this.#lastWrite;
+    const mine = Promise.withResolvers<void>();
+    this.#lastWrite = mine.promise;
+    try {
+      await before;
+      signal.throwIfAborted();
+      const { clock } = this.#deps;
+      await writeValue(this.#target(point), value, {
+        connection: this.#open(),
+        clock,
+        counters: this.counters,
+      });
+    } finally {
+      mine.resolve();
+    }
+  }
+
+  async readBack(index: number, signal: AbortSignal): Promise<PointValue> {
+    signal.throwIfAborted();
+    const target = this.#target(index);
+    const into = new BatchBuilder();
+    const reading = readingOf(target.of, [target]);
+    await this.#open().exchange(new ReadExchange(reading, into, this.#deps.clock, this.counters));
+    const batch = into.take();
+    const value = batch === undefined ? null : valueAt(batch, 0);
+    if (value !== null) return value;
+    const reason = REASONS[batch?.reasons[0] ?? 0] ?? 'refused';
+    throw new SluiceError('DEVICE_REFUSED', `${this.endpoint} answered the ${reading.what}: ${reason}`, {
+      reason,
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#connection?.lose(`${this.endpoint}: closed by the gateway`);
+  }
+
+  #target(index: number): Target {
+    const target = this.#targets.get(index);
+    if (target === undefined) throw new Error(`point ${index} is not behind ${this.endpoint}`);
+    return target;
+  }
+
+  #open(): Connection {
+    if (this.#connection !== undefined) return this.#connection;
+    throw this.#notConnected();
+  }
+
+  #notConnected(): SluiceError {
+    return new SluiceError('CONNECTION_LOST', `${this.endpoint} is not connected`);
+  }
+}
+
+function tcpEndpoint(endpoint: Endpoint): TcpEndpoint {
+  if ('inFlight' in endpoint) return endpoint;
+  throw new Error(`${endpoint.protocol} is not Modbus over TCP`);
+}
+
+function hostText(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

@@ -1,0 +1,342 @@
+import { z } from 'zod';
+import { DEADBAND_EXAMPLES, PERCENT } from './deadband.ts';
+import { DEFAULTS } from './defaults.ts';
+import { DURATION, DURATION_EXAMPLES } from './duration.ts';
+import { EVENT_PATTERN, TELEMETRY_PATTERN } from './pattern.ts';
+import { SERVICE, SERVICES } from './services.ts';
+import { SIZE, SIZE_EXAMPLES } from './size.ts';
+
+// The shape of gateway.yaml, from which both the checks and gateway.schema.json come. The message of a leaf is the
+// second half of a problem: what to write instead. What needs a second place of the file is checked elsewhere.
+
+/** Names become levels of topics, rule names and file names. */
+const NAME = /^[a-z][a-z0-9-]{0,30}$/;
+export const NAME_FIX = 'use up to 31 of a-z, 0-9 and "-", beginning with a letter';
+export const isName = (text: string): boolean => NAME.test(text);
+
+/** Topic levels, records and units go into every message. */
+const MAX_UNIT_LENGTH = 32;
+const MAX_TEXT_LENGTH = 1_000;
+
+const text = (pattern: RegExp, fix: string) =>
+  z.string({ error: `write ${fix}` }).regex(pattern, { error: `write ${fix}` });
+const name = z.string({ error: NAME_FIX }).regex(NAME, { error: NAME_FIX });
+const duration = text(DURATION, DURATION_EXAMPLES);
+const size = text(SIZE, SIZE_EXAMPLES);
+const number = z.number({ error: 'write a number' });
+const yesNo = z.boolean({ error: 'write true or false' });
+const file = z
+  .string({ error: 'write the path of a file, relative to this one' })
+  .min(1, { error: 'write the path of a file' });
+const hostAndPort = text(
+  /^.+:\d{1,5}$/,
+  'an IP address and a port, such as 127.0.0.1:8883 or [fd00::1]:8883',
+);
+const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
+  z.enum(values, { error: `use ${values.join(', ')}` });
+const whole = (low: number, high: number) => {
+  const error = `use a whole number from ${low} to ${high}`;
+  return z.int({ error }).min(low, { error }).max(high, { error });
+};
+
+/** A mapping that knows its keys. The message of an unknown key lists them, for the search of the nearest. */
+function keys<T extends z.core.$ZodLooseShape>(shape: T, description: string) {
+  const known = Object.keys(shape).join(' ');
+  return z
+    .strictObject(shape, {
+      error: ({ code }) =>
+        code === 'unrecognized_keys' ? known : `write a mapping with ${known.replaceAll(' ', ', ')}`,
+    })
+    .describe(description);
+}
+
+const named = <T extends z.core.SomeType>(value: T, description: string) =>
+  z.record(name, value).describe(description);
+
+export const gateway = keys(
+  {
+    id: name.describe('Name of this gateway; part of every topic.'),
+    data: file
+      .default(DEFAULTS.data)
+      .describe('Folder for everything the gateway keeps, relative to this file.'),
+  },
+  'The appliance itself.',
+);
+
+export const listen = keys(
+  { listen: hostAndPort.describe('IP address and port to listen on, such as 127.0.0.1:8883.') },
+  'Where to listen.',
+);
+
+export const mqtt = keys(
+  {
+    embedded: z
+      .union([z.literal('off'), listen], { error: 'write off, or { listen: "127.0.0.1:8883" }' })
+      .optional()
+      .describe(
+        `The broker inside the gateway, mutual TLS only. Left out it listens on ${DEFAULTS.embedded}, unless there is an upstream; "off" where an upstream serves.`,
+      ),
+    upstream: keys(
+      {
+        url: text(/^mqtts:\/\/[^/]+\/?$/, 'mqtts://host:8883; other schemes are not encrypted').describe(
+          `Broker of the platform, mqtts://host[:${DEFAULTS.mqttsPort}]. The host may be a name.`,
+        ),
+        ca: file.describe('Certificate authority of the broker, PEM.'),
+        cert: file
+          .optional()
+          .describe('Client certificate, PEM. Left out, the gateway shows one of its own local CA.'),
+        key: file.optional().describe('Private key of the client certificate, PEM.'),
+      },
+      'The broker of the platform. Left out, the embedded broker is the upstream.',
+    ).optional(),
+    publish: z
+      .array(
+        keys(
+          {
+            telemetry: text(
+              TELEMETRY_PATTERN,
+              'device/point, with * for any run of letters, such as "*/*" or "meter-*/voltage-l1"',
+            )
+              .optional()
+              .describe('Points that go up: device/point, with * for any run of letters.'),
+            event: text(EVENT_PATTERN, 'the kind of an event, with * for any run of letters')
+              .optional()
+              .describe('Kinds of events that go up, with * for any run of letters.'),
+          },
+          'One pattern: telemetry or event.',
+        ).meta({ minProperties: 1, maxProperties: 1 }),
+        { error: 'write a list of patterns such as - { telemetry: "*/*" }' },
+      )
+      .optional()
+      .describe('What goes up. Left out, everything; an empty list means nothing.'),
+  },
+  'Where telemetry and events go.',
+);
+
+export const zone = keys(
+  {
+    vlan: whole(1, 4094).optional().describe('VLAN of the zone, 1 to 4094 (IEEE 802.1Q).'),
+    subnet: text(/^[0-9a-fA-F.:]+\/\d{1,3}$/, 'a subnet such as 10.20.20.0/24 or fd00:20::/64')
+      .optional()
+      .describe('Addresses of the zone, IPv4 or IPv6, such as 10.20.20.0/24.'),
+    interface: text(/^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/, 'the name of a network interface, such as eth0')
+      .optional()
+      .describe('Network interface of the zone, where it has one of its own.'),
+    purdue: z
+      .literal([0, 1, 2, 3, 3.5, 4, 5], { error: 'use 0, 1, 2, 3, 3.5, 4 or 5' })
+      .optional()
+      .describe('Level of the Purdue model; 3.5 is the DMZ.'),
+    'security-level': whole(0, 4).optional().describe('Target security level, IEC 62443-3-3.'),
+  },
+  'Devices with the same security need: a VLAN, a subnet or an interface.',
+);
+
+export const conduit = keys(
+  {
+    from: name.describe('Zone that opens connections, or gateway.'),
+    to: name.describe('Zone that takes them, or gateway.'),
+    allow: z
+      .array(
+        z
+          .string({ error: 'write the name of a service' })
+          .meta({ pattern: SERVICE.source })
+          .describe(`${SERVICES.join(', ')}, or ports such as tcp/4840 or udp/5000-5010.`),
+        { error: 'write a list of services such as [modbus-tcp]' },
+      )
+      .min(1, { error: 'name at least one service; without a conduit nothing flows anyway' })
+      .describe('Services that may flow.'),
+    because: z
+      .string({ error: 'write down why these flows are needed' })
+      .regex(/\S/, { error: 'write down why these flows are needed' })
+      .max(MAX_TEXT_LENGTH, { error: `use at most ${MAX_TEXT_LENGTH} characters` })
+      .describe('Why these flows are needed; whoever reviews the rules reads it.'),
+  },
+  'Declared, justified flows from one zone to another. What no conduit allows is denied.',
+);
+
+const pointKeys = {
+  unit: z
+    .string({ error: 'write the unit as text' })
+    .min(1, { error: 'write the unit, or leave it out' })
+    .max(MAX_UNIT_LENGTH, { error: `use at most ${MAX_UNIT_LENGTH} characters` })
+    .optional()
+    .describe('Unit of the value, for people and platforms.'),
+  scale: number.optional().describe('value = raw * scale + offset. Default 1.'),
+  offset: number.optional().describe('value = raw * scale + offset. Default 0.'),
+  deadband: z
+    .union([z.number().nonnegative(), z.string().regex(PERCENT)], { error: `write ${DEADBAND_EXAMPLES}` })
+    .optional()
+    .describe(
+      'Changes smaller than this are not reported: a width in the unit, or a percentage of the span (of the value where there is no span).',
+    ),
+  span: z
+    .tuple([number, number], { error: 'write the two ends of the range, such as [0, 100]' })
+    .optional()
+    .describe('Range of the value in its unit: [low, high].'),
+  'min-interval': duration
+    .default(DEFAULTS.minInterval)
+    .describe('Shortest time between two reports; changes of quality always pass.'),
+  heartbeat: duration
+    .default(DEFAULTS.heartbeat)
+    .describe('Longest time between two reports, changed or not.'),
+  every: duration.optional().describe('Period of this point, in place of the one of its class.'),
+  writable: yesNo.default(false).describe('May a command write it?'),
+  min: number.optional().describe('Smallest value that a command may write, in the unit of the point.'),
+  max: number.optional().describe('Largest value that a command may write, in the unit of the point.'),
+};
+
+export const modbusPoint = keys(
+  {
+    at: z
+      .string({
+        error: 'write table:address[.bit]:type[:order] in quotes, such as "input:0:float32" or "coil:3"',
+      })
+      .describe(
+        'table:address[.bit]:type[:order]. Tables coil, discrete, input, holding; zero-based address, or a six-digit Modicon number in place of both; types bool int16 uint16 int32 uint32 int64 uint64 float32 float64 string(n) bcd16 bcd32; order ABCD CDAB BADC DCBA.',
+      ),
+    ...pointKeys,
+  },
+  'A point of a Modbus device.',
+);
+
+export const coapPoint = keys(
+  {
+    at: z
+      .string({ error: 'write the path of the resource, such as /sensors/level' })
+      .optional()
+      .describe('Path of the resource, with query: /sensors/level. A pushed point has none.'),
+    observe: yesNo
+      .optional()
+      .describe('Let the device tell changes (RFC 7641) instead of asking every period.'),
+    push: yesNo
+      .optional()
+      .describe('The device sends by itself, POST or PUT to /<device>/<point> of coap.listen.'),
+    format: oneOf(['auto', 'text', 'json', 'cbor', 'senml-json', 'senml-cbor'])
+      .default('auto')
+      .describe(
+        'Format of the payload; auto takes what the Content-Format of the message says, text where it says nothing.',
+      ),
+    pointer: z
+      .string({ error: 'write a JSON pointer such as /level/value' })
+      .regex(/^(?:\/(?:[^~]|~[01])*)?$/, {
+        error: 'write a JSON pointer (RFC 6901) such as /level/value; ~ is ~0, / inside a name is ~1',
+      })
+      .optional()
+      .describe('JSON pointer (RFC 6901) to the value in a JSON or CBOR payload.'),
+    record: text(/^[A-Za-z0-9][A-Za-z0-9:./_-]{0,254}$/, 'the full name of a SenML record (RFC 8428, 4.5.1)')
+      .optional()
+      .describe('Full name of the SenML record, base name included. Left out, the only record of the pack.'),
+    type: oneOf(['number', 'bool', 'string']).default('number').describe('Type of the value.'),
+    ...pointKeys,
+  },
+  'A point of a CoAP device.',
+);
+
+const modbusKeys = {
+  zone: name.describe('Zone of every device of the class.'),
+  protocol: z.literal('modbus').describe('Protocol of the class.'),
+  every: duration.default(DEFAULTS.everyModbus).describe('How often every point is read.'),
+  timeout: duration.default(DEFAULTS.timeoutModbus).describe('Longest wait for one reply.'),
+  'in-flight': whole(1, 16)
+    .default(DEFAULTS.inFlight)
+    .describe('Requests at a time on one connection (Modbus Messaging Guide V1.0b, 4.4.1.2).'),
+};
+
+const coapKeys = {
+  zone: name.describe('Zone of every device of the class.'),
+  protocol: z.literal('coap').describe('Protocol of the class.'),
+  every: duration
+    .default(DEFAULTS.everyCoap)
+    .describe('How often every point is read; for observe and push the longest silence that is normal.'),
+  timeout: duration
+    .default(DEFAULTS.timeoutCoap)
+    .describe('Longest wait for one answer, retransmissions (RFC 7252, 4.2) included.'),
+};
+
+/** Points are checked one by one, so that one wrong point does not hide the others. */
+const anyPoints = z.record(z.string(), z.unknown(), { error: 'write a mapping of points' });
+export const modbusClass = keys({ ...modbusKeys, points: anyPoints }, 'A class of Modbus devices.');
+export const coapClass = keys({ ...coapKeys, points: anyPoints }, 'A class of CoAP devices.');
+
+export const device = keys(
+  {
+    class: name.describe('What the device is.'),
+    at: z
+      .string({ error: 'write the address of the device, such as modbus-tcp://10.20.20.11?unit=1' })
+      .describe(
+        'modbus-tcp://host[:502]?unit=1, modbus-rtu-tcp://host:port?unit=1 or coap://host[:5683]; the host is an IP address, IPv6 in brackets.',
+      ),
+    mac: text(
+      /^[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}$/,
+      'six pairs of hex digits, such as "02:00:00:00:20:11"',
+    )
+      .optional()
+      .describe('Hardware address, where traffic of the device is to be tied to it.'),
+  },
+  'One piece of equipment with an address.',
+);
+
+export const telemetry = keys(
+  {
+    retention: keys(
+      {
+        raw: duration.default(DEFAULTS.retention.raw).describe('How long every sample is kept.'),
+        minute: duration
+          .default(DEFAULTS.retention.minute)
+          .describe('How long rollups of a minute are kept.'),
+        hour: duration.default(DEFAULTS.retention.hour).describe('How long rollups of an hour are kept.'),
+        disk: size
+          .default(DEFAULTS.retention.disk)
+          .describe('What all of it may take; MB and GB are powers of 1000.'),
+      },
+      'What is kept on the gateway.',
+    ).prefault({}),
+    outbox: size
+      .optional()
+      .describe(
+        'What still has to reach the upstream may take this much. Default a quarter of retention.disk.',
+      ),
+  },
+  'What happens to samples on the gateway.',
+);
+
+export const segmentation = keys(
+  {
+    mode: oneOf(['off', 'observe', 'enforce'])
+      .default(DEFAULTS.mode)
+      .describe('off, observe (count what would be denied) or enforce.'),
+    'confirm-within': duration
+      .default(DEFAULTS.confirmWithin)
+      .describe('New rules are rolled back unless confirmed within this time.'),
+  },
+  'Network rules of the plant.',
+);
+
+const points = 'Points of the class by name.';
+/** The whole file, for the JSON Schema; `parseConfig` goes through it piece by piece. */
+export const gatewayFile = keys(
+  {
+    gateway,
+    mqtt: mqtt.optional(),
+    coap: listen.optional().describe('Where pushing CoAP devices reach the gateway.'),
+    zones: named(zone, 'Zones by name; "gateway" is built in.').optional(),
+    conduits: z
+      .array(conduit)
+      .optional()
+      .describe('What may flow between zones. What no conduit allows is denied.'),
+    classes: named(
+      z.discriminatedUnion('protocol', [
+        keys({ ...modbusKeys, points: named(modbusPoint, points) }, 'A class of Modbus devices.'),
+        keys({ ...coapKeys, points: named(coapPoint, points) }, 'A class of CoAP devices.'),
+      ]),
+      'Classes by name: what devices of a kind have in common.',
+    ).optional(),
+    devices: named(device, 'Devices by name.').optional(),
+    telemetry: telemetry.optional(),
+    segmentation: segmentation.optional(),
+  },
+  'Configuration of a Sluice gateway.',
+);
+
+/** Sections of the file, in their order. */
+export const SECTIONS = Object.keys(gatewayFile.shape);

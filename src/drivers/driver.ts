@@ -38,6 +38,8 @@ export interface Line {
   /** Requests that the endpoint takes at a time; 1 unless configured. */
   readonly inFlight: number;
   readonly polls: readonly Poll[];
+  /** What `watch` serves, where the line has it: these points turn bad with the connection, as those of polls do. */
+  readonly watched?: readonly number[];
   connect(signal: AbortSignal): Promise<void>;
   poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void>;
   write?(point: number, value: PointValue, signal: AbortSignal): Promise<void>;

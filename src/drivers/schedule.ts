@@ -1,0 +1,122 @@
+/**
+ * When which poll is due: a fixed grid per poll on a clock that never steps, so nothing drifts, and a heap of the next
+ * ticks, so one timer serves a whole line. A tick that could not be used is skipped and counted, never queued.
+ * All times are milliseconds of `Clock.elapsed`.
+ */
+export class Schedule {
+  readonly #periods: Float64Array;
+  readonly #phases: Float64Array;
+  readonly #origins: Float64Array;
+  /** Number of the next tick on the grid of the poll. */
+  readonly #ticks: Float64Array;
+  readonly #due: Float64Array;
+  /** Polls as a binary heap: earliest first, of equals the one planned first. */
+  readonly #heap: Int32Array;
+
+  /** `phases[i]`, from 0 to 1, is the place of poll i within its period. */
+  constructor(periods: readonly number[], phases: readonly number[]) {
+    this.#periods = Float64Array.from(periods);
+    this.#phases = Float64Array.from(phases);
+    this.#origins = new Float64Array(periods.length);
+    this.#ticks = new Float64Array(periods.length);
+    this.#due = new Float64Array(periods.length);
+    this.#heap = Int32Array.from(periods.keys());
+  }
+
+  /** Lays the grids from `now` on. Polls of long periods are read once soon after the start as well. */
+  start(now: number): void {
+    for (let i = 0; i < this.#due.length; i++) {
+      const period = this.#periods[i] ?? 0;
+      const phase = this.#phases[i] ?? 0;
+      this.#origins[i] = now + phase * period;
+      this.#ticks[i] = 0;
+      this.#due[i] = now + phase * Math.min(period, FIRST_READ_WITHIN);
+    }
+    this.#heapify();
+  }
+
+  /** The poll that is due first, or -1 where there are none. */
+  get first(): number {
+    return this.#heap[0] ?? -1;
+  }
+
+  /** When the first poll is due; Infinity where there are none. */
+  get nextDue(): number {
+    const first = this.first;
+    return first < 0 ? Number.POSITIVE_INFINITY : this.dueOf(first);
+  }
+
+  dueOf(poll: number): number {
+    return this.#due[poll] ?? Number.POSITIVE_INFINITY;
+  }
+
+  periodOf(poll: number): number {
+    return this.#periods[poll] ?? 0;
+  }
+
+  /** Uses the tick of the first poll and moves it to its next one. Returns how many ticks passed unused. */
+  advance(now: number): number {
+    const poll = this.first;
+    if (poll < 0) return 0;
+    const origin = this.#origins[poll] ?? 0;
+    const period = this.#periods[poll] ?? 0;
+    const next = this.#ticks[poll] ?? 0;
+    const current = Math.floor((now - origin) / period);
+    const tick = Math.max(next, current + 1);
+    this.#ticks[poll] = tick;
+    this.#due[poll] = origin + tick * period;
+    this.#sink(0);
+    return Math.max(0, current - next);
+  }
+
+  /** Brings polls forward to `now`, once, without moving their grids. */
+  soon(polls: Iterable<number>, now: number): void {
+    for (const poll of polls) this.#due[poll] = Math.min(this.dueOf(poll), now);
+    this.#heapify();
+  }
+
+  /** After a pause in which nothing could be read: every poll now, and the ticks of the pause are not missed ones. */
+  resume(now: number): void {
+    for (let i = 0; i < this.#due.length; i++) {
+      const current = Math.floor((now - (this.#origins[i] ?? 0)) / (this.#periods[i] ?? 1));
+      this.#ticks[i] = Math.max(this.#ticks[i] ?? 0, current + 1);
+      this.#due[i] = now;
+    }
+    this.#heapify();
+  }
+
+  #heapify(): void {
+    for (let at = (this.#heap.length >> 1) - 1; at >= 0; at--) this.#sink(at);
+  }
+
+  #sink(from: number): void {
+    const heap = this.#heap;
+    const poll = heap[from] ?? 0;
+    let at = from;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && this.#before(heap[child + 1] ?? 0, heap[child] ?? 0)) child++;
+      if (!this.#before(heap[child] ?? 0, poll)) break;
+      heap[at] = heap[child] ?? 0;
+      at = child;
+    }
+    heap[at] = poll;
+  }
+
+  #before(a: number, b: number): boolean {
+    const difference = this.dueOf(a) - this.dueOf(b);
+    return difference < 0 || (difference === 0 && a < b);
+  }
+}
+
+/** A point with a period of an hour should not wait for its first value until the hour is over. */
+const FIRST_READ_WITHIN = 1_000;
+
+/**
+ * Places in the period for the polls of all lines: units follow one another evenly within a line, and lines are
+ * shifted against each other. Polls of one unit share a place: they go out back to back, as one cycle.
+ */
+export function placeInPeriod(line: number, lines: number, unit: number, units: number): number {
+  return (unit + line / lines) / units;
+}

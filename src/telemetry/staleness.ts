@@ -1,0 +1,65 @@
+import type { Batch, BatchBuilder } from '../core/batch.ts';
+import { BAD, reasonCode } from '../core/quality.ts';
+import type { Duration, EpochMs } from '../core/units.ts';
+import type { PointConfig } from '../config/config.ts';
+
+/** A point not heard for this many of its periods is stale. */
+const SILENT_PERIODS = 3;
+
+/** Batches arrive a few times a second; below this, fast points would turn stale between two of them. */
+const SHORTEST_SILENCE = 1_000;
+
+const STALE = reasonCode('stale');
+const NOT_HEARD_YET = reasonCode('not heard yet');
+
+/** Who was heard when, as columns over the index of the point. */
+export interface Staleness {
+  /** Longest normal silence, ms. */
+  readonly limits: Float64Array;
+  /** `Clock.elapsed` of the first `stale` after the last sample. */
+  readonly heardAt: Float64Array;
+  readonly heardSince: Uint8Array;
+  readonly everHeard: Uint8Array;
+  /** The point is known to be bad, be it by us: nothing new to tell. */
+  readonly bad: Uint8Array;
+}
+
+/** `elapsed` is `Clock.elapsed`: silence is measured on a clock that never steps. */
+export function createStaleness(points: readonly PointConfig[], elapsed: Duration): Staleness {
+  const { length } = points;
+  return {
+    limits: Float64Array.from(points, ({ every }) => Math.max(SILENT_PERIODS * every, SHORTEST_SILENCE)),
+    heardAt: new Float64Array(length).fill(elapsed),
+    heardSince: new Uint8Array(length),
+    everHeard: new Uint8Array(length),
+    bad: new Uint8Array(length),
+  };
+}
+
+/** Whatever a driver or the runner said of a point counts, bad samples too; the time of the sample does not matter. */
+export function heard(staleness: Staleness, batch: Batch): void {
+  const { heardSince, everHeard, bad } = staleness;
+  for (let i = 0; i < batch.count; i++) {
+    const point = batch.points[i] ?? 0;
+    heardSince[point] = 1;
+    everHeard[point] = 1;
+    bad[point] = batch.qualities[i] === BAD ? 1 : 0;
+  }
+}
+
+/**
+ * Turns points bad, once, that were not heard for three of their periods: `stale`, or `not heard yet` where there was
+ * nothing since the start. They recover with their next sample. Call it about as often as batches are taken.
+ */
+export function stale(staleness: Staleness, elapsed: Duration, now: EpochMs, into: BatchBuilder): void {
+  const { limits, heardAt, heardSince, everHeard, bad } = staleness;
+  for (let point = 0; point < limits.length; point++) {
+    if (heardSince[point] === 1) {
+      heardSince[point] = 0;
+      heardAt[point] = elapsed;
+    } else if (bad[point] === 0 && elapsed - (heardAt[point] ?? 0) > (limits[point] ?? 0)) {
+      bad[point] = 1;
+      into.addBad(point, now, everHeard[point] === 1 ? STALE : NOT_HEARD_YET);
+    }
+  }
+}

@@ -14,7 +14,7 @@ const SCHEMES = {
 type Scheme = keyof typeof SCHEMES;
 
 /** Schemes that are valid but have no driver in this version. Refused, because a device must not be ignored silently. */
-const NOT_YET: ReadonlySet<Scheme> = new Set<Scheme>(['modbus-rtu', 'coaps']);
+const NOT_YET: ReadonlySet<Scheme> = new Set<Scheme>(['modbus-rtu', 'modbus-rtu-tcp', 'coaps']);
 
 const BAUDS = [1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200];
 /** Addresses of a serial line (Modbus over Serial Line V1.02, 2.2); 0 would be a broadcast, which nobody answers. */
@@ -22,8 +22,7 @@ const SERIAL_UNITS = [1, 247] as const;
 /** Over TCP, 0 and 255 mean the device itself (Messaging Guide V1.0b, 4.4.2.2). */
 const TCP_UNITS = [0, 255] as const;
 
-const EXAMPLES =
-  'write modbus-tcp://10.20.20.11?unit=1, modbus-rtu-tcp://10.20.20.12:4001?unit=1 or coap://10.20.20.31';
+const EXAMPLES = 'write modbus-tcp://10.20.20.11?unit=1 or coap://10.20.20.31';
 
 const complaint = (found: string, fix: string): Complaint => ({ found, fix });
 

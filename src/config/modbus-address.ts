@@ -57,7 +57,7 @@ export function parseModbusAddress(text: string): ModbusSource | Complaint {
 
   const type = typeOf(text, table, bit, typeText);
   if ('found' in type) return type;
-  const order = orderOf(type.type, orderText);
+  const order = orderOf(type.type, table === 'coil' || table === 'discrete', orderText);
   if (typeof order === 'object') return order;
   const length = type.type === 'string' ? Math.ceil(type.characters / 2) : REGISTERS[type.type];
   if (address + length > ADDRESSES) {
@@ -162,12 +162,6 @@ function typeOf(
   }
   if (bit !== undefined && type !== 'bool')
     return complaint(`type ${given} of a single bit`, 'leave the bit out, or make it bool');
-  if (!single && bit === undefined && type === 'bool') {
-    return complaint(
-      'bool of a whole register',
-      `name the bit, as in ${text.replace(/:bool.*$/, '')}.0, or use uint16`,
-    );
-  }
   if (type !== 'string') return { type, characters: 0 };
   const length = Number(characters);
   if (characters === undefined)
@@ -177,12 +171,12 @@ function typeOf(
   return { type, characters: length };
 }
 
-function orderOf(type: ModbusType, given: string | undefined): ByteOrder | Complaint {
+function orderOf(type: ModbusType, single: boolean, given: string | undefined): ByteOrder | Complaint {
   if (given === undefined) return 'ABCD';
   const order = ORDERS.find((known) => known === given);
   if (order === undefined) return complaint(`unknown byte order "${given}"`, `use ${ORDERS.join(', ')}`);
-  if (type === 'bool' && order !== 'ABCD')
-    return complaint(`byte order ${order} for bool`, 'leave the order out');
+  if (single && order !== 'ABCD')
+    return complaint(`byte order ${order} of a single bit`, 'leave the order out');
   // A single register has no word order, and text runs from register to register.
   if ((type === 'string' || REGISTERS[type] === 1) && (order === 'CDAB' || order === 'DCBA')) {
     return complaint(

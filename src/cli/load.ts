@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { type Parsed, parseConfig } from '../config/parse.ts';
+import { formatProblem } from '../config/problem.ts';
+import { errorText, SluiceError } from '../core/errors.ts';
+
+/** The configuration that a command takes where none is named. */
+export const DEFAULT_FILE = 'gateway.yaml';
+
+/**
+ * Reads and checks a configuration; `path` is relative to the working directory. Every problem goes to standard error,
+ * as a compiler would print it. Throws CONFIG_INVALID where there is one, or where the file cannot be read.
+ */
+export async function loadConfig(path: string = DEFAULT_FILE): Promise<Config> {
+  const parsed = await readConfig(path);
+  if ('config' in parsed) return parsed.config;
+  const { problems } = parsed;
+  process.stderr.write(problems.map((problem) => `${formatProblem(problem)}\n`).join(''));
+  throw new SluiceError(
+    'CONFIG_INVALID',
+    `${path} has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}`,
+    { remedy: 'nothing was started' },
+  );
+}
+
+/** The same without a word: problems are returned. Throws CONFIG_INVALID only where the file cannot be read. */
+export async function readConfig(path: string): Promise<Parsed> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new SluiceError('CONFIG_INVALID', `${path} is not text in UTF-8`, {
+      cause: error,
+      remedy: 'save it as UTF-8',
+    });
+  }
+  return parseConfig(text, resolve(path), path);
+}
+
+function unreadable(path: string, error: unknown): SluiceError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'ENOENT':
+      return new SluiceError('CONFIG_INVALID', `there is no file ${path}`, {
+        cause: error,
+        remedy: 'name the configuration as last argument, as in ./sluice check plant/gateway.yaml',
+      });
+    case 'EISDIR':
+      return new SluiceError('CONFIG_INVALID', `${path} is a folder`, {
+        cause: error,
+        remedy: `name the file, as in ${path.replace(/\/$/, '')}/${DEFAULT_FILE}`,
+      });
+    case 'EACCES':
+      return new SluiceError('CONFIG_INVALID', `${path} may not be read by this user`, {
+        cause: error,
+        remedy: 'check its owner and mode',
+      });
+    default:
+      return new SluiceError('CONFIG_INVALID', `cannot read ${path}: ${errorText(error)}`, {
+        cause: error,
+        remedy: 'check the path and the disk',
+      });
+  }
+}

@@ -1,0 +1,21 @@
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+
+const KEPT_FILES = 2; // a disk that damages files again and again must not fill itself with them
+
+/** Renames the database and its log, for a person to look at, and returns the new name. */
+export function setAside(file: string, now: Date): string {
+  const mark = `${file}.damaged-`;
+  const aside = `${mark}${now.toISOString().replaceAll(/[-:.]/g, '')}`;
+  const older = readdirSync(dirname(file))
+    .filter((name) => name.startsWith(basename(mark)) && !name.endsWith('-wal'))
+    .sort();
+  for (const name of older.slice(0, Math.max(0, older.length - KEPT_FILES + 1))) {
+    rmSync(join(dirname(file), name), { force: true });
+    rmSync(join(dirname(file), `${name}-wal`), { force: true });
+  }
+  renameSync(file, aside);
+  if (existsSync(`${file}-wal`)) renameSync(`${file}-wal`, `${aside}-wal`);
+  rmSync(`${file}-shm`, { force: true });
+  return aside;
+}

@@ -1,0 +1,252 @@
+import { gapLine } from '../telemetry/encode.ts';
+import { packed, unpacked } from './body.ts';
+import { type Gap, gapsIn, withGap } from './gaps.ts';
+import type { Database } from './open.ts';
+import type { Range } from './ranges.ts';
+import { EVENT, GAP, TELEMETRY } from './schema.ts';
+
+/** A row as it goes into the journal. */
+export interface NewRow {
+  readonly kind: number;
+  readonly text: Buffer;
+  /** Compressed; see `packed`. */
+  readonly body: Buffer;
+  readonly messages: number;
+  readonly samples: number;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+}
+
+export interface StoredRow {
+  readonly id: number;
+  readonly text: Buffer;
+}
+
+interface Header {
+  readonly id: number;
+  readonly kind: number;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly messages: number;
+  readonly size: number;
+}
+
+/** What a drop gave up. */
+export interface Dropped {
+  readonly rows: number;
+  readonly messages: number;
+  readonly gaps: readonly Gap[];
+}
+
+const PAGE_BYTES = 4096;
+const ROW_OVERHEAD_BYTES = 64; // header of the row and its share of the tree
+const DROP_SHARE = 0.05; // of the limit: rarely and much rather than a little with every commit
+const TRIM_ROWS = 2_000; // a commit deletes at most these, so that none waits for the trim of a long outage
+const HEADERS = 'SELECT id, kind, first_seq AS firstSeq, last_seq AS lastSeq, messages, length(body) AS size';
+
+/** The statements on table `journal`. Everything that writes is called inside the caller's transaction. */
+export class Journal {
+  readonly #db: Database;
+  readonly #insert;
+  readonly #between;
+  readonly #oldest;
+  readonly #header;
+  readonly #lowest;
+  readonly #delete;
+  readonly #text;
+  #rows = 0;
+  #bytes = 0;
+  #head = 0;
+  #saved = { rows: 0, bytes: 0, head: 0 };
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#insert = db.prepare<[number, number, number, number, number, number, number, Buffer]>(
+      'INSERT INTO journal(kind, time, first_seq, last_seq, messages, samples, len, body) VALUES(?,?,?,?,?,?,?,?)',
+    );
+    this.#between = db.prepare<[number, number], { id: number; len: number; body: Buffer }>(
+      'SELECT id, len, body FROM journal WHERE id > ? AND id <= ? ORDER BY id',
+    );
+    this.#oldest = db.prepare<[number], Header>(`${HEADERS} FROM journal WHERE id > ? ORDER BY id LIMIT 500`);
+    this.#header = db.prepare<[number], Header>(`${HEADERS} FROM journal WHERE id = ?`);
+    this.#lowest = db
+      .prepare<[number, number], number>(
+        'SELECT id FROM journal WHERE id > ? AND id <= ? ORDER BY id LIMIT 1',
+      )
+      .pluck();
+    this.#delete = db.prepare<[number]>('DELETE FROM journal WHERE id = ?');
+    this.#text = db.prepare<[number], { len: number; body: Buffer }>(
+      'SELECT len, body FROM journal WHERE id = ?',
+    );
+  }
+
+  get rows(): number {
+    return this.#rows;
+  }
+
+  /** Bodies with their overhead. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The newest row that was ever written. */
+  get head(): number {
+    return this.#head;
+  }
+
+  /** Reads the whole tree once, which also finds a damaged one. */
+  load(): void {
+    const sum = this.#db
+      .prepare<[], { rows: number; bytes: number | null }>(
+        'SELECT count(*) AS rows, sum(length(body)) AS bytes FROM journal',
+      )
+      .get();
+    this.#rows = sum?.rows ?? 0;
+    this.#bytes = (sum?.bytes ?? 0) + this.#rows * ROW_OVERHEAD_BYTES;
+    this.#head =
+      this.#db.prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").pluck().get() ??
+      0;
+  }
+
+  /** Remembers the counters; `restore` goes back to them after a rollback. */
+  save(): void {
+    this.#saved = { rows: this.#rows, bytes: this.#bytes, head: this.#head };
+  }
+
+  restore(): void {
+    this.#rows = this.#saved.rows;
+    this.#bytes = this.#saved.bytes;
+    this.#head = this.#saved.head;
+  }
+
+  /** Pages in use, by this transaction too; what the file takes beyond them will be used again. */
+  usedBytes(): number {
+    const pages = Number(this.#db.pragma('page_count', { simple: true }));
+    const free = Number(this.#db.pragma('freelist_count', { simple: true }));
+    return (pages - free) * PAGE_BYTES;
+  }
+
+  insert(row: NewRow, time: number): StoredRow {
+    const { kind, firstSeq, lastSeq, messages, samples, text, body } = row;
+    const result = this.#insert.run(kind, time, firstSeq, lastSeq, messages, samples, text.length, body);
+    this.#rows++;
+    this.#bytes += body.length + ROW_OVERHEAD_BYTES;
+    this.#head = Number(result.lastInsertRowid);
+    return { id: this.#head, text };
+  }
+
+  /** A row that tells what will not come; one message for each gap, numbered from `seq`. */
+  insertGaps(gaps: readonly Gap[], seq: number, time: number): StoredRow {
+    const text = Buffer.from(gaps.map((gap, i) => gapLine(seq + i, gap)).join(''));
+    const lastSeq = seq + gaps.length - 1;
+    const row = {
+      kind: GAP,
+      text,
+      body: packed(text),
+      messages: gaps.length,
+      samples: 0,
+      firstSeq: seq,
+      lastSeq,
+    };
+    return this.insert(row, time);
+  }
+
+  /**
+   * Rows of the range in order, until their texts take `limit` bytes; at least one where there is any. `broken`
+   * names a row whose body cannot be read; the rows before it are returned.
+   */
+  read([after, upto]: Range, limit: number): { rows: StoredRow[]; broken: number | undefined } {
+    const rows: StoredRow[] = [];
+    let bytes = 0;
+    for (const { id, len, body } of this.#between.iterate(after, upto)) {
+      try {
+        rows.push({ id, text: unpacked(body, len) });
+      } catch {
+        return { rows, broken: id };
+      }
+      bytes += len;
+      if (bytes >= limit) break;
+    }
+    return { rows, broken: undefined };
+  }
+
+  /** Deletes what lies in `ranges`, some rows at a time. */
+  trim(ranges: readonly Range[]): { readonly more: boolean } {
+    let deleted = 0;
+    for (const [after, upto] of ranges) {
+      for (let position = after; deleted < TRIM_ROWS; ) {
+        const id = this.#lowest.get(position, Math.min(upto, this.#head));
+        if (id === undefined) break;
+        const header = this.#header.get(id);
+        if (header !== undefined) this.#remove(header);
+        position = id;
+        deleted++;
+      }
+    }
+    return { more: deleted >= TRIM_ROWS };
+  }
+
+  /** Drops one row that cannot be read. */
+  dropBroken(id: number): Dropped {
+    const header = this.#header.get(id);
+    if (header === undefined) return { rows: 0, messages: 0, gaps: [] };
+    this.#remove(header);
+    const gaps = withGap([], { from: header.firstSeq, to: header.lastSeq, reason: 'row damaged' });
+    return { rows: 1, messages: header.messages, gaps };
+  }
+
+  /**
+   * Gives up the oldest telemetry until at least `bytes` and DROP_SHARE of `limit` are free; events only where no
+   * telemetry is left. Gap rows among them are dissolved: what they told is in the gaps that are returned.
+   */
+  dropOldest(bytes: number, limit: number): Dropped {
+    const enough = Math.max(bytes, limit * DROP_SHARE);
+    const telemetry = this.#drop(TELEMETRY, enough);
+    if (telemetry.freed >= bytes) return telemetry;
+    const events = this.#drop(EVENT, enough - telemetry.freed);
+    return {
+      rows: telemetry.rows + events.rows,
+      messages: telemetry.messages + events.messages,
+      gaps: events.gaps.reduce(withGap, [...telemetry.gaps]),
+    };
+  }
+
+  #drop(kind: number, enough: number): Dropped & { readonly freed: number } {
+    let gaps: Gap[] = [];
+    let [freed, rows, messages, position] = [0, 0, 0, 0];
+    while (freed < enough) {
+      const headers = this.#oldest.all(position);
+      if (headers.length === 0) break;
+      for (const header of headers) {
+        if (freed >= enough) break;
+        position = header.id;
+        if (header.kind !== kind && header.kind !== GAP) continue;
+        if (header.kind === GAP) gaps = this.#textOf(header.id).reduce(withGap, gaps);
+        gaps = withGap(gaps, { from: header.firstSeq, to: header.lastSeq, reason: 'disk quota' });
+        if (header.kind === kind) {
+          rows++;
+          messages += header.messages;
+        }
+        freed += pagesOf(header.size);
+        this.#remove(header);
+      }
+    }
+    return { rows, messages, gaps, freed };
+  }
+
+  #textOf(id: number): Gap[] {
+    const row = this.#text.get(id);
+    return row === undefined ? [] : gapsIn(unpacked(row.body, row.len).toString());
+  }
+
+  #remove({ id, size }: Header): void {
+    this.#delete.run(id);
+    this.#rows--;
+    this.#bytes -= size + ROW_OVERHEAD_BYTES;
+  }
+}
+
+/** Bytes in the file for a body of this size. */
+export function pagesOf(size: number): number {
+  return size < PAGE_BYTES ? size + ROW_OVERHEAD_BYTES : Math.ceil(size / PAGE_BYTES) * PAGE_BYTES;
+}

@@ -1,0 +1,69 @@
+import Sqlite from 'better-sqlite3';
+import { SluiceError } from '../core/errors.ts';
+
+export type Database = Sqlite.Database;
+
+const PAGE_BYTES = 4096; // a small commit writes 13 KiB at 4 KiB pages, 37 KiB at 16 KiB pages
+const BUSY_MILLISECONDS = 1_000; // a person with a shell on the file may hold a lock for a moment
+const MAX_WAL_PAGES = 4_000;
+const MAX_WAL_BYTES = 67_108_864;
+const SYNCHRONOUS_FULL = 2;
+
+/** The write-ahead log may take this much beside the database before it is copied back. */
+export function walBytes(limit: number): number {
+  return Math.min(MAX_WAL_BYTES, Math.floor(limit / 4));
+}
+
+/**
+ * Opens the file for writing: WAL with an fsync for every commit. `limit` is what the file and its log may take
+ * together. SQLite's own errors come through; `diskTrouble` and `damaged` sort them.
+ */
+export function openForWriting(file: string, limit: number): Database {
+  const db = new Sqlite(file, { timeout: BUSY_MILLISECONDS });
+  try {
+    db.pragma(`page_size = ${PAGE_BYTES}`);
+    db.pragma('journal_mode = WAL');
+    // The binding is compiled so that WAL databases run at NORMAL, which loses acknowledged rows on a power cut.
+    db.pragma('synchronous = FULL');
+    const pages = Math.max(64, Math.floor(walBytes(limit) / 2 / PAGE_BYTES));
+    db.pragma(`wal_autocheckpoint = ${Math.min(MAX_WAL_PAGES, pages)}`);
+    db.pragma(`journal_size_limit = ${walBytes(limit)}`);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Call after the first write: only then SQLite has settled what `synchronous` is. */
+export function assertDurable(db: Database): void {
+  const synchronous = db.pragma('synchronous', { simple: true });
+  const mode = db.pragma('journal_mode', { simple: true });
+  if (synchronous === SYNCHRONOUS_FULL && mode === 'wal') return;
+  throw new SluiceError(
+    'STORE_FAILED',
+    `${db.name} would lose acknowledged samples on a power cut: synchronous is ${String(synchronous)}, not FULL (2), journal mode ${String(mode)}`,
+    {
+      remedy:
+        'put the data directory on a local file system that supports shared memory (not a network share)',
+    },
+  );
+}
+
+/** The code of an error that SQLite reported, such as SQLITE_FULL; undefined for any other error. */
+export function sqliteCode(error: unknown): string | undefined {
+  return error instanceof Sqlite.SqliteError ? error.code : undefined;
+}
+
+/** Is the file itself broken, so that trying again cannot help? */
+export function isDamage(error: unknown): boolean {
+  const code = sqliteCode(error) ?? '';
+  return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB' || code === 'SQLITE_IOERR_SHORT_READ';
+}
+
+/** A disk that is full, read-only or failing, or a file that somebody else holds: it may go away by itself. */
+export function isTrouble(error: unknown): boolean {
+  if (sqliteCode(error) !== undefined) return true;
+  if (!(error instanceof Error) || !('code' in error)) return false;
+  return typeof error.code === 'string' && /^E[A-Z]+$/.test(error.code); // ENOSPC, EROFS, EIO, … of the side file
+}

@@ -1,0 +1,128 @@
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { type Batch, buffersOf } from '../core/batch.ts';
+import { SluiceError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Consumer, Outbox, OutboxState } from '../core/outbox.ts';
+import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
+import type { PointName } from '../telemetry/encode.ts';
+import { StoredConsumer } from './consumer.ts';
+import { Link } from './link.ts';
+import type { WorkerOptions } from './protocol.ts';
+
+export interface OutboxOptions {
+  /** `telemetry.db` below `gateway.data`. A small file `telemetry.seq` is kept beside it. */
+  readonly file: string;
+  /** The database and its write-ahead log together; the oldest goes first, and is told as a gap. At least 1 MiB. */
+  readonly limit: Bytes;
+  /** By index, as `Batch.points` counts. */
+  readonly points: readonly PointName[];
+  readonly log: Log;
+  /** Longest wait of a sample for its commit; each commit costs about 13 KiB of flash. */
+  readonly commitEvery?: Duration;
+}
+
+const COMMIT_EVERY = milliseconds(250);
+const MIN_LIMIT_BYTES = 1_048_576;
+/** Samples between two threads: the store may hang for a minute and a half at 10,000 samples/s (31 bytes each). */
+const MAX_UNSETTLED_SAMPLES = 1_000_000;
+const MAX_UNSETTLED_EVENTS = 10_000;
+
+/**
+ * Opens the outbox in its own thread. Throws STORE_FAILED where the file cannot be used and a person has to act; a
+ * damaged file is set aside, logged, and a new one opened, whose numbers go on above all that were ever sent.
+ */
+export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
+  const { file, points, log, limit, commitEvery = COMMIT_EVERY } = options;
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const workerData: WorkerOptions = {
+    file,
+    limit: Math.max(limit, MIN_LIMIT_BYTES),
+    points: points.map(({ device, point, unit }) => ({ device, point, unit })),
+    commitEvery,
+  };
+  const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData, name: 'outbox' });
+  const link = new Link(worker, log);
+  await link.ready();
+  return new StoredOutbox(link);
+}
+
+class StoredOutbox implements Outbox {
+  readonly #link: Link;
+  readonly #consumers = new Map<string, StoredConsumer>();
+  #unsettledSamples = 0;
+  #unsettledEvents = 0;
+
+  constructor(link: Link) {
+    this.#link = link;
+    link.onGrown(() => {
+      for (const consumer of this.#consumers.values()) consumer.grown();
+    });
+  }
+
+  async append(batch: Batch): Promise<void> {
+    const { count } = batch;
+    if (this.#unsettledSamples + count > MAX_UNSETTLED_SAMPLES) {
+      this.#link.post({ type: 'lost', samples: count });
+      throw tooSlow(`${count} samples`);
+    }
+    this.#unsettledSamples += count;
+    try {
+      await this.#link.settle((id) => ({ type: 'append', id, batch }), buffersOf(batch));
+    } finally {
+      this.#unsettledSamples -= count;
+    }
+  }
+
+  async appendEvent(topic: string, payload: string): Promise<void> {
+    if (/\s/.test(topic) || payload.includes('\n'))
+      throw new RangeError(`an event is one line, and its topic one word: ${JSON.stringify(topic)}`);
+    if (this.#unsettledEvents >= MAX_UNSETTLED_EVENTS) throw tooSlow(`an event on ${topic}`);
+    this.#unsettledEvents++;
+    try {
+      await this.#link.settle((id) => ({ type: 'event', id, topic, payload }));
+    } finally {
+      this.#unsettledEvents--;
+    }
+  }
+
+  async consumer(name: string, note?: string): Promise<Consumer> {
+    const consumer = this.#consumers.get(name) ?? new StoredConsumer(name, this.#link);
+    this.#consumers.set(name, consumer);
+    const reply = await this.#link.ask((id) => ({ type: 'consumer', id, name, note }));
+    if (reply.type === 'unread') consumer.update(reply.unread);
+    return consumer;
+  }
+
+  async consumers(): Promise<readonly { name: string; note: string; since: number }[]> {
+    const reply = await this.#link.ask((id) => ({ type: 'consumers', id }));
+    return reply.type === 'consumers' ? reply.consumers : [];
+  }
+
+  async forget(name: string): Promise<void> {
+    this.#consumers.delete(name);
+    await this.#link.ask((id) => ({ type: 'forget', id, name }));
+  }
+
+  async state(): Promise<OutboxState> {
+    const reply = await this.#link.ask((id) => ({ type: 'state', id }));
+    if (reply.type !== 'state') throw new TypeError(`the store answered ${reply.type} where state was asked`);
+    return reply.state;
+  }
+
+  async close(): Promise<void> {
+    for (const consumer of this.#consumers.values()) consumer.flush();
+    await this.#link.close();
+  }
+}
+
+function tooSlow(what: string): SluiceError {
+  return new SluiceError(
+    'OUTBOX_FULL',
+    `${what} were given up: the disk of the outbox is too slow or hangs`,
+    {
+      remedy: 'look at the disk of gateway.data; writing resumes by itself',
+    },
+  );
+}

@@ -1,0 +1,87 @@
+import type { Batch } from '../core/batch.ts';
+import type { ErrorCode } from '../core/errors.ts';
+import type { Facts } from '../core/log.ts';
+import type { Lane, OutboxState } from '../core/outbox.ts';
+import type { PointName } from '../telemetry/encode.ts';
+
+/** What passes between the gateway's thread and the store's, in the order in which it was sent. */
+export type Request =
+  | { readonly type: 'append'; readonly id: number; readonly batch: Batch }
+  | { readonly type: 'event'; readonly id: number; readonly topic: string; readonly payload: string }
+  /** Samples that were given up before they reached the store's thread. */
+  | { readonly type: 'lost'; readonly samples: number }
+  | {
+      readonly type: 'consumer';
+      readonly id: number;
+      readonly name: string;
+      readonly note: string | undefined;
+    }
+  | { readonly type: 'consumers'; readonly id: number }
+  | { readonly type: 'forget'; readonly id: number; readonly name: string }
+  | { readonly type: 'rewind'; readonly id: number; readonly name: string }
+  | {
+      readonly type: 'read';
+      readonly id: number;
+      readonly name: string;
+      readonly lane: Lane;
+      readonly limit: number;
+    }
+  | {
+      readonly type: 'acknowledge';
+      readonly name: string;
+      readonly lane: Lane;
+      readonly rows: readonly number[];
+    }
+  | { readonly type: 'state'; readonly id: number }
+  | { readonly type: 'close'; readonly id: number };
+
+/** An error of the store's thread, as it can be cloned. */
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly remedy: string | undefined;
+}
+
+/** Unread rows of a consumer, by lane. */
+export interface Unread {
+  readonly live: boolean;
+  readonly history: boolean;
+}
+
+/** Rows in one buffer: row i takes `lengths[i]` bytes of `texts`, in order. */
+export interface Rows {
+  readonly ids: readonly number[];
+  readonly lengths: readonly number[];
+  readonly texts: Uint8Array<ArrayBuffer>;
+}
+
+export type Reply =
+  | { readonly type: 'ready' }
+  | { readonly type: 'cannot start'; readonly failure: Failure }
+  | {
+      readonly type: 'log';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly what: string;
+      readonly facts: Facts;
+    }
+  /** Appends that are on disk. */
+  | { readonly type: 'settled'; readonly ids: readonly number[] }
+  /** There are new rows. */
+  | { readonly type: 'grown' }
+  | { readonly type: 'failed'; readonly ids: readonly number[]; readonly failure: Failure }
+  | { readonly type: 'done'; readonly id: number }
+  | { readonly type: 'unread'; readonly id: number; readonly unread: Unread }
+  | { readonly type: 'rows'; readonly id: number; readonly rows: Rows; readonly unread: Unread }
+  | {
+      readonly type: 'consumers';
+      readonly id: number;
+      readonly consumers: readonly { readonly name: string; readonly note: string; readonly since: number }[];
+    }
+  | { readonly type: 'state'; readonly id: number; readonly state: OutboxState };
+
+export interface WorkerOptions {
+  readonly file: string;
+  readonly limit: number;
+  readonly points: readonly PointName[];
+  readonly commitEvery: number;
+}

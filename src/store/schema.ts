@@ -1,0 +1,62 @@
+import { SluiceError } from '../core/errors.ts';
+import type { Database } from './open.ts';
+
+/** Raise it with every change that an older Sluice could not read. */
+export const SCHEMA_VERSION = 1;
+
+export const TELEMETRY = 0;
+export const EVENT = 1;
+export const GAP = 2;
+
+// AUTOINCREMENT: after a full drain a plain key would start again at 1, below the cursors.
+const SCHEMA = `
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE journal(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind INTEGER NOT NULL,       -- 0 telemetry, 1 event, 2 gap
+  time INTEGER NOT NULL,       -- of the commit, milliseconds since 1970
+  first_seq INTEGER NOT NULL,  -- of its messages; last_seq < first_seq where they have none
+  last_seq INTEGER NOT NULL,
+  messages INTEGER NOT NULL,
+  samples INTEGER NOT NULL,
+  len INTEGER NOT NULL,        -- of the text in bytes; body is the plain text where it is as long, else zlib
+  body BLOB NOT NULL           -- lines "<topic> <payload>"
+) STRICT;
+CREATE TABLE consumer(
+  name TEXT PRIMARY KEY,
+  ranges TEXT NOT NULL,        -- JSON [[after,upto],...]: journal rows still to be delivered as history
+  live INTEGER NOT NULL,       -- journal row up to which live delivery was acknowledged
+  note TEXT NOT NULL,
+  since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE VIEW outbox AS
+SELECT id, strftime('%Y-%m-%d %H:%M:%f', time / 1000.0, 'unixepoch') AS time,
+  CASE kind WHEN 0 THEN 'telemetry' WHEN 1 THEN 'event' ELSE 'gap' END AS kind,
+  CASE WHEN last_seq >= first_seq THEN first_seq END AS first_seq,
+  CASE WHEN last_seq >= first_seq THEN last_seq END AS last_seq,
+  messages, samples, length(body) AS bytes,
+  CAST(sqlar_uncompress(body, len) AS TEXT) AS text
+FROM journal;
+PRAGMA user_version = ${SCHEMA_VERSION};
+`;
+
+/** Makes the tables of an empty file; refuses a file of a newer Sluice or of another program. */
+export function prepareSchema(db: Database): void {
+  const version = Number(db.pragma('user_version', { simple: true }));
+  if (version === SCHEMA_VERSION) return;
+  if (version > SCHEMA_VERSION)
+    throw new SluiceError(
+      'STORE_FAILED',
+      `${db.name} was written by a newer Sluice (its schema is ${version}, this one reads ${SCHEMA_VERSION})`,
+      {
+        remedy:
+          'install that version again, or move the file away together with what it still has to deliver',
+      },
+    );
+  const tables = db.prepare<[], number>('SELECT count(*) FROM sqlite_schema').pluck().get() ?? 0;
+  if (version !== 0 || tables > 0)
+    throw new SluiceError('STORE_FAILED', `${db.name} is a database of another program`, {
+      remedy: 'name another directory as gateway.data, or move the file away',
+    });
+  db.transaction(() => db.exec(SCHEMA)).immediate();
+}

@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { type Log, silentLog } from '../core/log.ts';
@@ -6,7 +7,6 @@ import { type EpochMs, epochMs } from '../core/units.ts';
 import { namesOf } from './address.ts';
 import { type Authority, leafValidity, openAuthority, parseCertificate } from './authority.ts';
 import { GATEWAY_LIFE, issue, newSerial } from './certificate.ts';
-import { isIP } from 'node:net';
 import { PUBLIC, readIfThere, replaceFile } from './files.ts';
 import { recordIssued } from './issued.ts';
 import { type PrivateKey, openKey } from './key.ts';
@@ -14,8 +14,13 @@ import { type PrivateKey, openKey } from './key.ts';
 /** Renewed when less than this part of its life is left. */
 const RENEW_BELOW = 1 / 3;
 
+/** Where everything below lies, given `gateway.data` (DESIGN 5.5). */
+export function identityFolder(data: string): string {
+  return join(data, 'identity');
+}
+
 export interface IdentityOptions {
-  /** `<gateway.data>/identity`; made where it is missing. */
+  /** `identityFolder(config.gateway.data)`; made where it is missing. */
   readonly folder: string;
   /** Common name of the gateway's certificate. */
   readonly gatewayId: string;

@@ -71,7 +71,9 @@ async function main(name: string | undefined, args: readonly string[]): Promise<
 function explain(error: unknown): number {
   if (!(error instanceof SluiceError)) {
     // A bug: whoever reports it needs the stack.
-    process.stderr.write(`sluice: ${error instanceof Error ? (error.stack ?? error.message) : errorText(error)}\n`);
+    process.stderr.write(
+      `sluice: ${error instanceof Error ? (error.stack ?? error.message) : errorText(error)}\n`,
+    );
     return EXIT.failed;
   }
   process.stderr.write(`sluice: ${error.message}${error.remedy === undefined ? '' : `; ${error.remedy}`}\n`);

@@ -1,0 +1,168 @@
+import { fork } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { once } from 'node:events';
+import type { Config, Listen } from '../config/config.ts';
+import { SluiceError } from '../core/errors.ts';
+import { type Log, streamLog } from '../core/log.ts';
+import type { Task } from '../core/task.ts';
+import { systemClock } from '../core/clock.ts';
+import { seconds } from '../core/units.ts';
+import { runGateway } from '../gateway.ts';
+import { issueCredential } from '../identity/credential.ts';
+import { connect } from '../mqtt/client.ts';
+import { holdData } from '../sole-instance.ts';
+import { loadConfig } from './load.ts';
+import { configOptions } from './options.ts';
+import { runUntilStopped } from './until-stopped.ts';
+
+const HELP = `Usage: ./sluice demo [gateway.yaml]
+
+Serves the devices of the configuration on real sockets, runs the gateway in front of them, and subscribes to it with a
+certificate of its own to show what arrives. This is what npm start runs. Ctrl-C stops everything.
+`;
+
+/** Certificates of the demo, below `<data>/credentials`: for the person at the screen, and for the demo itself. */
+const VIEWER = 'viewer';
+const OPERATOR = 'operator';
+const SCREEN = 'demo-screen';
+
+/** The broker needs a moment to come up. */
+const TRY_AGAIN_AFTER = seconds(0.2);
+
+export async function run(args: readonly string[]): Promise<number> {
+  const { file, help } = configOptions('demo', args);
+  if (help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const config = await loadConfig(file);
+  const { embedded } = config.mqtt;
+  if (embedded === undefined) {
+    throw new SluiceError(
+      'USAGE',
+      `${config.file} has no embedded broker, and the demo shows what arrives there`,
+      {
+        remedy: 'use ./sluice simulate and ./sluice run',
+      },
+    );
+  }
+  await using _held = await holdData(config.gateway.data);
+  const log = streamLog();
+  const credentials = await issue(config);
+  process.stdout.write(welcome(config, embedded, credentials));
+  await runUntilStopped([
+    plant(config),
+    { name: 'gateway', run: async (signal) => runGateway(config, log, signal) },
+    viewer(config, embedded, credentials, log),
+  ]);
+  process.stdout.write('Stopped: plant, gateway and subscriber.\n');
+  return 0;
+}
+
+/** The certificates of the demo, issued once; returns their folder. */
+async function issue(config: Config): Promise<string> {
+  const out = join(config.gateway.data, 'credentials');
+  for (const name of [VIEWER, OPERATOR, SCREEN]) {
+    if (existsSync(join(out, `${name}.key`))) continue;
+    await issueCredential({
+      folder: join(config.gateway.data, 'identity'),
+      gatewayId: config.gateway.id,
+      name,
+      mayCommand: name === OPERATOR,
+      out,
+      clock: systemClock,
+    });
+  }
+  return out;
+}
+
+function welcome(config: Config, { host, port }: Listen, credentials: string): string {
+  const client = (program: string, name: string): string =>
+    `${program} -h ${host} -p ${port} --cafile ${join(credentials, 'ca.pem')} ` +
+    `--cert ${join(credentials, `${name}.pem`)} --key ${join(credentials, `${name}.key`)} -i ${name}`;
+  const root = `sluice/${config.gateway.id}`;
+  const writable = config.points.find(({ writable: may }) => may);
+  const command =
+    writable === undefined
+      ? ''
+      : `Command, as somebody who may:\n  ${client('mosquitto_pub', OPERATOR)} -q 1 -t ` +
+        `'${root}/command/${writable.device}/${writable.name}' -m '{"id":"1","value":true}'\n`;
+  return `Broker: mqtts://${host}:${port}, mutual TLS only. Topics: ${root}/...
+Subscribe, in another terminal:
+  ${client('mosquitto_sub', VIEWER)} -q 1 -v -t '${root}/#'
+${command}What a subscriber receives (Ctrl-C stops everything):
+`;
+}
+
+/** The simulated devices in a process of their own, as they would be in a plant. */
+function plant(config: Config): Task {
+  return {
+    name: 'plant',
+    run: async (signal) => {
+      const main = new URL('../main.ts', import.meta.url).pathname;
+      const child = fork(main, ['simulate', '--quiet', config.file], {
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      });
+      const stop = (): unknown => child.kill('SIGTERM');
+      signal.addEventListener('abort', stop, { once: true });
+      if (signal.aborted) stop();
+      const [code] = await once(child, 'exit');
+      signal.removeEventListener('abort', stop);
+      if (!signal.aborted)
+        throw new SluiceError('SETUP', `the simulated plant ended with status ${String(code)}`);
+    },
+  };
+}
+
+/** Subscribes like any other client and prints what arrives. */
+function viewer(config: Config, listen: Listen, credentials: string, log: Log): Task {
+  const text = (name: string): string => readFileSync(join(credentials, name), 'utf8');
+  return {
+    name: 'viewer',
+    run: async (signal) => {
+      const identity = { ca: text('ca.pem'), cert: text(`${SCREEN}.pem`), key: text(`${SCREEN}.key`) };
+      while (!signal.aborted) {
+        const onMessage = ({ topic, payload }: { topic: string; payload: Uint8Array }): void => {
+          process.stdout.write(describe(topic, payload));
+        };
+        try {
+          const to = { ...listen, identity, clientId: SCREEN, protocol: 4, onMessage } as const;
+          const connection = await connect(to, signal);
+          await connection.subscribe(`sluice/${config.gateway.id}/#`);
+          signal.addEventListener('abort', () => void connection.end(true), { once: true });
+          const reason = await connection.gone;
+          if (!signal.aborted)
+            log.warn('the subscriber of the demo lost the broker', { why: reason.message });
+        } catch {
+          // Not up yet; the gateway itself says what is wrong where it cannot come up.
+        }
+        await systemClock.sleep(TRY_AGAIN_AFTER, signal).catch(() => {});
+      }
+    },
+  };
+}
+
+interface Shown {
+  readonly seq?: number;
+  readonly samples?: readonly {
+    readonly point: string;
+    readonly value: unknown;
+    readonly unit?: string;
+    readonly quality: string;
+    readonly reason?: string;
+  }[];
+}
+
+/** One line a message: `telemetry/meter-main #12  voltage-l1 230.1 V  breaker true`. */
+function describe(topic: string, payload: Uint8Array): string {
+  const short = topic.split('/').slice(2).join('/');
+  const text = Buffer.from(payload).toString();
+  const { seq, samples }: Shown = JSON.parse(text);
+  if (samples === undefined) return `${short}  ${text}\n`;
+  const values = samples.map(
+    ({ point, value, unit, quality, reason }) =>
+      `  ${point} ${quality === 'good' ? String(value) : `${quality}: ${reason ?? ''}`}${quality === 'good' && unit !== undefined ? ` ${unit}` : ''}`,
+  );
+  return `${short} #${seq}${values.join('')}\n`;
+}

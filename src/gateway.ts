@@ -1,0 +1,138 @@
+// Composition root: the parts of a running gateway, and who is handed what. No logic.
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { createCommander } from './commands/commander.ts';
+import type { Config } from './config/config.ts';
+import { matches } from './config/pattern.ts';
+import { BatchBuilder } from './core/batch.ts';
+import { systemClock } from './core/clock.ts';
+import type { CommandResult } from './core/command.ts';
+import { errorText } from './core/errors.ts';
+import type { Facts, Log } from './core/log.ts';
+import { runAll, type Task } from './core/task.ts';
+import { createLines } from './drivers/catalogue.ts';
+import { coapServer } from './drivers/coap/server.ts';
+import { createRunner } from './drivers/runner.ts';
+import { openIdentity } from './identity/identity.ts';
+import { broker } from './mqtt/broker.ts';
+import type { InboundCommand } from './mqtt/messages.ts';
+import { UPSTREAM_CONSUMER, upstream } from './mqtt/upstream.ts';
+import { certificateWatch, figures } from './housekeeping.ts';
+import { upstreamIdentity } from './upstream-identity.ts';
+import { openOutbox } from './store/outbox.ts';
+import { cloudEvent, eventTopic } from './telemetry/event.ts';
+import { createPipeline } from './telemetry/pipeline.ts';
+import { version } from './version.ts';
+
+/** Runs the gateway until `signal` is aborted; returns when everything is on disk and closed. */
+export async function runGateway(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+  const clock = systemClock;
+  const { id: gateway, data } = config.gateway;
+  const { embedded, upstream: platform } = config.mqtt;
+
+  const identity = await openIdentity({
+    folder: join(data, 'identity'),
+    gatewayId: gateway,
+    addresses: embedded === undefined ? [] : [embedded.host],
+    clock,
+    log,
+  });
+  const outbox = await openOutbox({
+    file: join(data, 'telemetry.db'),
+    limit: config.telemetry.outbox,
+    points: config.points.map(({ device, name, unit }) => ({ device, point: name, unit })),
+    log,
+  });
+  if (platform === undefined) await outbox.forget(UPSTREAM_CONSUMER);
+
+  const intake = new BatchBuilder();
+  const runner = createRunner({
+    lines: createLines(config, { clock, log }),
+    points: config.points,
+    into: intake,
+    clock,
+    log,
+    onDevice: (device, state, facts) => happened(`device-${state}`, device, facts),
+  });
+  const pipeline = createPipeline({
+    points: config.points,
+    intake,
+    append: async (batch) => outbox.append(batch),
+    clock,
+    log,
+  });
+  const commander = createCommander({
+    points: config.points,
+    write: async (point, value, stop) => runner.write(point, value, stop),
+    readBack: async (point, stop) => runner.readBack(point, stop),
+    clock,
+    log,
+    signal,
+  });
+
+  function happened(kind: string, subject: string, data: Facts): void {
+    if (!config.mqtt.publish.event.some((pattern) => matches(pattern, kind))) return;
+    const event = { kind, id: randomUUID(), time: clock.now(), subject, data };
+    outbox.appendEvent(eventTopic(event), cloudEvent(gateway, event)).catch((error: unknown) => {
+      log.error('event lost: the store does not take it', { kind, subject, error: errorText(error) });
+    });
+  }
+
+  type Answer = (device: string, point: string, result: CommandResult) => unknown;
+  const obey = (answer: () => Answer) => (command: InboundCommand) => {
+    void commander.handle(command).then((result) => answer()(command.device, command.point, result));
+  };
+  const tasks: Task[] = [runner, pipeline];
+  const shared = { gateway, version: version(), outbox, clock, log };
+
+  if (config.coap !== undefined) {
+    const { devices, points } = config;
+    tasks.push(coapServer({ listen: config.coap.listen, devices, points, into: intake, clock, log }));
+  }
+  if (embedded !== undefined) {
+    const local = broker({
+      ...shared,
+      listen: embedded,
+      identity,
+      onCommand: obey(
+        () =>
+          (...result) =>
+            local.publishResult(...result),
+      ),
+    });
+    tasks.push(
+      local,
+      certificateWatch(identity, () => local.renewIdentity(identity), { clock, log }),
+    );
+  }
+  if (platform !== undefined) {
+    const commandable = config.points.some(({ writable }) => writable);
+    const link = upstream({
+      ...shared,
+      config: platform,
+      identity: upstreamIdentity(platform, identity),
+      ...(commandable
+        ? {
+            onCommand: obey(
+              () =>
+                (...result) =>
+                  link.publishResult(...result),
+            ),
+          }
+        : {}),
+    });
+    tasks.push(link);
+  }
+  const facts = (): Facts => ({
+    ...pipeline.counters,
+    polls: runner.counters.polls,
+    missed: runner.counters.missed,
+  });
+  tasks.push(figures({ outbox, facts, clock, log }));
+
+  try {
+    await runAll(tasks, signal);
+  } finally {
+    await outbox.close();
+  }
+}

@@ -1,0 +1,70 @@
+// What the roof does now and then, beside the paths.
+import type { Clock } from './core/clock.ts';
+import { errorText } from './core/errors.ts';
+import type { Facts, Log } from './core/log.ts';
+import type { Outbox } from './core/outbox.ts';
+import type { Task } from './core/task.ts';
+import { type Duration, hours, minutes } from './core/units.ts';
+
+/** Certificates live for months and are renewed weeks ahead; a look now and then is enough. */
+const LOOK_AT_CERTIFICATE_EVERY = hours(6);
+
+/** One line of figures, so that the log of a year can be read. */
+const FIGURES_EVERY = minutes(10);
+
+/** Repeats `act` until aborted; a failure is logged and the next time may be better. */
+function repeat(
+  name: string,
+  every: Duration,
+  deps: { readonly clock: Clock; readonly log: Log },
+  act: () => Promise<void>,
+): Task {
+  return {
+    name,
+    run: async (signal) => {
+      while (!signal.aborted) {
+        await deps.clock.sleep(every, signal).catch(() => {});
+        if (signal.aborted) return;
+        await act().catch((error: unknown) => deps.log.error(`${name} failed`, { error: errorText(error) }));
+      }
+    },
+  };
+}
+
+/** Renews the gateway's certificate in time and hands it to whoever shows it. */
+export function certificateWatch(
+  identity: { renewIfDue(): Promise<boolean> },
+  renewed: () => void,
+  deps: { readonly clock: Clock; readonly log: Log },
+): Task {
+  return repeat('certificate renewal', LOOK_AT_CERTIFICATE_EVERY, deps, async () => {
+    if (!(await identity.renewIfDue())) return;
+    renewed();
+    deps.log.info('certificate renewed');
+  });
+}
+
+export interface FiguresDeps {
+  readonly outbox: Outbox;
+  /** More figures of the moment. */
+  readonly facts: () => Facts;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Logs what passed and what waits. */
+export function figures(deps: FiguresDeps): Task {
+  return repeat('figures', FIGURES_EVERY, deps, async () => {
+    const { rows, bytes, nextSeq, samplesCommitted, samplesLost, messagesDropped } =
+      await deps.outbox.state();
+    deps.log.info('figures', {
+      ...deps.facts(),
+      committed: samplesCommitted,
+      lost: samplesLost,
+      dropped: messagesDropped,
+      nextSeq,
+      waitingRows: rows,
+      waitingBytes: bytes,
+    });
+  });
+}

@@ -1,0 +1,98 @@
+import { type Batch, BatchBuilder } from '../core/batch.ts';
+import type { Clock } from '../core/clock.ts';
+import { errorText } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Task } from '../core/task.ts';
+import { type Duration, milliseconds } from '../core/units.ts';
+import type { PointConfig } from '../config/config.ts';
+import { createFilter, due, report } from './filter.ts';
+import { createStaleness, heard, stale } from './staleness.ts';
+import { createStatistics, observe, observeReported, type Statistics } from './statistics.ts';
+
+/** Ten batches a second: a share of the commit interval that nobody notices, and few enough to cost nothing. */
+const TAKE_EVERY: Duration = milliseconds(100);
+
+export interface PipelineDeps {
+  readonly points: readonly PointConfig[];
+  /** What drivers append to. */
+  readonly intake: BatchBuilder;
+  /** Takes a batch over and resolves when it is on disk; bounds what waits, and counts and tells what it gave up. */
+  readonly append: (batch: Batch) => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Samples that drivers delivered, and of these what the filter let through. */
+export interface PipelineCounters {
+  read: number;
+  reported: number;
+}
+
+export interface Pipeline extends Task {
+  readonly statistics: Statistics;
+  readonly counters: Readonly<PipelineCounters>;
+}
+
+/**
+ * From what drivers delivered to what the store keeps: staleness, statistics, report by exception, append. The one
+ * place where a batch passes; it never waits for the store.
+ */
+export function createPipeline(deps: PipelineDeps): Pipeline {
+  const { points, intake, append, clock, log } = deps;
+  const filter = createFilter(points);
+  const staleness = createStaleness(points, clock.elapsed());
+  const statistics = createStatistics(points.length, clock.now());
+  const kept = new BatchBuilder();
+  const counters: PipelineCounters = { read: 0, reported: 0 };
+  const pending = new Set<Promise<void>>();
+  let refusing = false;
+
+  function step(): void {
+    const now = clock.now();
+    stale(staleness, clock.elapsed(), now, intake);
+    const batch = intake.take();
+    if (batch !== undefined) {
+      counters.read += batch.count;
+      heard(staleness, batch);
+      observe(statistics, batch);
+      report(filter, batch, kept);
+    }
+    due(filter, now, kept);
+    send();
+  }
+
+  function send(): void {
+    const batch = kept.take();
+    if (batch === undefined) return;
+    // Counted before the columns are transferred.
+    counters.reported += batch.count;
+    observeReported(statistics, batch);
+    const done = append(batch).then(
+      () => tell(false),
+      (error: unknown) => tell(true, errorText(error)),
+    );
+    pending.add(done);
+    void done.finally(() => pending.delete(done));
+  }
+
+  /** On change only: a full disk would otherwise fill the log. */
+  function tell(refused: boolean, why = ''): void {
+    if (refused === refusing) return;
+    refusing = refused;
+    if (refused) log.error('samples are lost: the store does not take them', { why });
+    else log.info('the store takes samples again');
+  }
+
+  return {
+    name: 'pipeline',
+    statistics,
+    counters,
+    run: async (signal) => {
+      while (!signal.aborted) {
+        await clock.sleep(TAKE_EVERY, signal).catch(() => {});
+        step();
+      }
+      await Promise.all(pending);
+    },
+  };
+}

@@ -1,0 +1,274 @@
+import type { BatchBuilder, PointValue } from '../../core/batch.ts';
+import type { Clock } from '../../core/clock.ts';
+import { SluiceError } from '../../core/errors.ts';
+import type { Log } from '../../core/log.ts';
+import { reasonCode } from '../../core/quality.ts';
+import { type Duration, milliseconds } from '../../core/units.ts';
+import type { CoapSource, DeviceConfig, PointConfig } from '../../config/config.ts';
+import type { Line, Poll } from '../driver.ts';
+import type { Body } from './block.ts';
+import { CoapClient, refusal } from './client.ts';
+import { type CoapOption, MAX_PAYLOAD, PUT } from './message.ts';
+import { ACCEPT, CONTENT_FORMAT, pathOptions, uintOption } from './options.ts';
+import {
+  contentFormat,
+  formatOf,
+  open,
+  payloadOf,
+  type Place,
+  type Reading,
+  readings,
+  TEXT_PLAIN,
+} from './payload.ts';
+import { Watcher, type Watched } from './watcher.ts';
+
+export interface CoapLineDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** 0 to 1: jitter of retransmission and re-registration. */
+  readonly random?: () => number;
+}
+
+/** One resource of a device with the points that live in its representation. */
+interface Resource {
+  readonly device: DeviceConfig;
+  readonly path: string;
+  readonly format: CoapSource['format'];
+  readonly every: Duration;
+  readonly points: readonly CoapPoint[];
+  readonly options: readonly CoapOption[];
+}
+
+interface CoapPoint {
+  readonly index: number;
+  readonly name: string;
+  readonly place: Place;
+  readonly source: CoapSource;
+}
+
+const UNKNOWN_FORMAT = reasonCode('unsupported content format');
+const NO_SUCH_VALUE = reasonCode('no such value');
+
+/**
+ * A CoAP endpoint as a line: polls are GETs, one per path and period; observed points come through `watch`; a write is
+ * a PUT in the format of the point. Pushed points are not read here: `coapServer` takes them. `devices` share host and
+ * port. A time-out of a device below 3 s leaves no room for a retransmission (RFC 7252, 4.8).
+ */
+export function coapLine(
+  devices: readonly DeviceConfig[],
+  points: readonly PointConfig[],
+  deps: CoapLineDeps,
+): Line {
+  return new CoapLine(devices, points, deps);
+}
+
+class CoapLine implements Line {
+  readonly endpoint: string;
+  readonly inFlight = 1; // NSTART, RFC 7252, 4.7
+  readonly polls: readonly Poll[];
+  readonly #client: CoapClient;
+  readonly #clock: Clock;
+  readonly #secure: boolean;
+  readonly #polled: ReadonlyMap<Poll, Resource>;
+  readonly #byPoint = new Map<number, Resource>();
+  readonly #observed: readonly Resource[];
+  readonly #watcher: Watcher;
+  /** Content-Format a path answered with last: how `auto` points are written. */
+  readonly #lastFormat = new Map<string, number | undefined>();
+  #into: BatchBuilder | undefined;
+
+  constructor(devices: readonly DeviceConfig[], points: readonly PointConfig[], deps: CoapLineDeps) {
+    const endpoint = devices[0]?.endpoint;
+    if (endpoint?.protocol !== 'coap' && endpoint?.protocol !== 'coaps') {
+      throw new TypeError('coapLine takes devices with a CoAP endpoint');
+    }
+    const random = deps.random ?? Math.random;
+    this.#clock = deps.clock;
+    this.#secure = endpoint.protocol === 'coaps';
+    this.#client = new CoapClient(endpoint.host, endpoint.port, { ...deps, random });
+    this.endpoint = this.#secure ? this.#client.endpoint.replace('coap:', 'coaps:') : this.#client.endpoint;
+    const polled = resourcesOf(devices, points, 'poll').map(
+      (resource) => [pollOf(resource), resource] as const,
+    );
+    this.#polled = new Map(polled);
+    this.polls = polled.map(([poll]) => poll);
+    this.#observed = resourcesOf(devices, points, 'observe');
+    for (const resource of [...this.#polled.values(), ...this.#observed]) {
+      for (const { index } of resource.points) this.#byPoint.set(index, resource);
+    }
+    this.#watcher = new Watcher(
+      this.#observed.map((resource) => this.#watched(resource)),
+      { client: this.#client, clock: deps.clock, log: deps.log, random },
+    );
+  }
+
+  async connect(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#secure) {
+      throw new SluiceError('CONNECTION_LOST', `${this.endpoint}: CoAP over DTLS is not spoken yet`, {
+        remedy: 'use coap:// inside a protected zone',
+      });
+    }
+    const isNew = await this.#client.open();
+    if (isNew) this.#watcher.reconnected();
+  }
+
+  async poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void> {
+    const resource = this.#polled.get(poll);
+    if (resource === undefined) throw new TypeError(`${poll.what} is no poll of ${this.endpoint}`);
+    try {
+      const body = await this.#client.get(poll.what, resource.options, resource.device.timeout, signal);
+      this.#take(resource, body, into, 'latest');
+    } catch (error) {
+      if (!(error instanceof SluiceError) || error.code !== 'DEVICE_REFUSED') throw error;
+      // 4.xx, 5.xx and a reset are answers
+      for (const { index } of resource.points) into.addBad(index, this.#clock.now(), error.reason);
+    }
+  }
+
+  async write(point: number, value: PointValue, signal: AbortSignal): Promise<void> {
+    const { resource, at } = this.#find(point);
+    const what = `PUT ${resource.path} of ${resource.device.name}`;
+    const format = formatOf(resource.format, this.#lastFormat.get(keyOf(resource)) ?? TEXT_PLAIN) ?? 'text';
+    const payload = payloadOf(format, at.place, value);
+    if (payload === undefined)
+      throw refused(`${what}: ${typeof value} does not fit a point of type ${at.source.type}`);
+    if (payload.length > MAX_PAYLOAD)
+      throw refused(`${what}: ${payload.length} bytes are more than one message takes`);
+    const options = [
+      ...pathOptions(resource.path),
+      uintOption(CONTENT_FORMAT, contentFormat(format) ?? TEXT_PLAIN),
+    ];
+    const answer = await this.#client.request(
+      what,
+      { code: PUT, options, payload, limit: resource.device.timeout },
+      signal,
+    );
+    if (answer.code >> 5 !== 2) throw refusal(`${what} on ${this.endpoint}`, answer.code);
+  }
+
+  async readBack(point: number, signal: AbortSignal): Promise<PointValue> {
+    const { resource, at } = this.#find(point);
+    const what = `GET ${resource.path} of ${resource.device.name}`;
+    const body = await this.#client.get(what, resource.options, resource.device.timeout, signal);
+    const reading = this.#readings(resource, body)(at)?.at(-1);
+    if (reading?.ok === true) return reading.value;
+    throw new SluiceError('REPLY_MISMATCH', `${what}: the answer holds no value for ${at.name}`);
+  }
+
+  async watch(into: BatchBuilder, signal: AbortSignal): Promise<void> {
+    this.#into = into;
+    await this.#watcher.run(signal);
+    this.#into = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#client.close();
+  }
+
+  #watched(resource: Resource): Watched {
+    return {
+      what: `observe ${resource.path} of ${resource.device.name}`,
+      options: resource.options,
+      limit: resource.device.timeout,
+      every: resource.every,
+      news: (body) => {
+        if (this.#into !== undefined) this.#take(resource, body, this.#into, 'all');
+      },
+      bad: (reason) => {
+        for (const { index } of resource.points) this.#into?.addBad(index, this.#clock.now(), reason);
+      },
+    };
+  }
+
+  /** A poll gives one sample per point; a notification everything that its pack carries. */
+  #take(resource: Resource, body: Body, into: BatchBuilder, which: 'latest' | 'all'): void {
+    const now = this.#clock.now();
+    const of = this.#readings(resource, body);
+    for (const point of resource.points) {
+      const found = of(point);
+      if (found === undefined) into.addBad(point.index, now, UNKNOWN_FORMAT);
+      else if (found.length === 0) into.addBad(point.index, now, NO_SUCH_VALUE);
+      else
+        for (const reading of which === 'all' ? found : found.slice(-1)) add(into, point.index, reading, now);
+    }
+  }
+
+  /** Decodes once; the function returned looks for a point, and answers undefined where the format is foreign. */
+  #readings(resource: Resource, body: Body): (point: CoapPoint) => readonly Reading[] | undefined {
+    this.#lastFormat.set(keyOf(resource), body.format);
+    const format = formatOf(resource.format, body.format);
+    if (format === undefined) return () => undefined;
+    const content = open(format, body.payload, this.#clock.now());
+    return (point) => readings(content, point.place);
+  }
+
+  #find(point: number): { readonly resource: Resource; readonly at: CoapPoint } {
+    const resource = this.#byPoint.get(point);
+    const at = resource?.points.find(({ index }) => index === point);
+    if (resource === undefined || at === undefined)
+      throw refused(`point ${point} has no resource on ${this.endpoint}`);
+    return { resource, at };
+  }
+}
+
+const refused = (message: string): SluiceError => new SluiceError('DEVICE_REFUSED', message);
+const keyOf = ({ device, path }: Resource): string => `${device.name}\n${path}`;
+
+/** A reading as a sample; the arrival stands where the device gives no time. */
+export function add(into: BatchBuilder, point: number, reading: Reading, arrival: number): void {
+  if (reading.ok) into.add(point, reading.time ?? arrival, reading.value);
+  else into.addBad(point, reading.time ?? arrival, reading.reason);
+}
+
+export function placeOf(point: PointConfig, source: CoapSource): Place {
+  const { pointer, record, type } = source;
+  return { pointer, record, type, scale: point.scale, offset: point.offset };
+}
+
+/** Points that one request reads: same device, path and format, and for polls the same period. */
+function resourcesOf(
+  devices: readonly DeviceConfig[],
+  points: readonly PointConfig[],
+  mode: 'poll' | 'observe',
+): Resource[] {
+  const resources: Resource[] = [];
+  for (const device of devices) {
+    const groups = new Map<string, PointConfig[]>();
+    for (const index of device.points) {
+      const point = points[index];
+      if (point?.source.kind !== 'coap' || point.source.mode !== mode) continue;
+      const { path, format } = point.source;
+      const key = `${path}\n${format}\n${mode === 'poll' ? point.every : ''}`;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [point]);
+      else group.push(point);
+    }
+    for (const group of groups.values()) resources.push(resourceOf(device, group));
+  }
+  return resources;
+}
+
+function resourceOf(device: DeviceConfig, group: readonly PointConfig[]): Resource {
+  const points = group.flatMap((point) =>
+    point.source.kind === 'coap'
+      ? [{ index: point.index, name: point.name, place: placeOf(point, point.source), source: point.source }]
+      : [],
+  );
+  const { path = '/', format = 'auto' } = points[0]?.source ?? {};
+  const every = milliseconds(Math.min(...group.map((point) => point.every)));
+  const accept = format === 'text' ? undefined : contentFormat(format);
+  // nobody offers text beside something else, and small devices refuse options they do not know
+  const options = [...pathOptions(path), ...(accept === undefined ? [] : [uintOption(ACCEPT, accept)])];
+  return { device, path, format, every, points, options };
+}
+
+function pollOf({ device, path, every, points }: Resource): Poll {
+  return {
+    unit: device.name,
+    device: device.name,
+    every,
+    points: points.map(({ index }) => index),
+    what: `GET ${path}`,
+  };
+}

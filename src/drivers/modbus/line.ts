@@ -6,7 +6,8 @@ import type { Log } from '../../core/log.ts';
 import { REASONS } from '../../core/quality.ts';
 import type { Line, Poll } from '../driver.ts';
 import { modbusPoints, type ModbusPoll, planPolls } from './plan.ts';
-import { type Reading, ReadExchange, readingOf } from './reading.ts';
+import { PartedReading } from './parted.ts';
+import { type ReadDependencies, type Reading, ReadExchange, readingOf } from './reading.ts';
 import { type Connection, type Counters, openConnection, zeroCounters } from './transport.ts';
 import { type Target, writeValue } from './writing.ts';
 
@@ -15,6 +16,13 @@ export interface ModbusLine extends Line {
   readonly counters: Readonly<Counters>;
   write(point: number, value: PointValue, signal: AbortSignal): Promise<void>;
   readBack(point: number, signal: AbortSignal): Promise<PointValue>;
+}
+
+/** What a poll does, and whether its device turned out to lack some of the points. */
+interface Job {
+  readonly reading: Reading;
+  readonly reads: ReadDependencies;
+  parted: PartedReading | undefined;
 }
 
 interface Dependencies {
@@ -40,7 +48,7 @@ class TcpLine implements ModbusLine {
   readonly counters: Counters = zeroCounters();
   readonly #address: TcpEndpoint;
   readonly #deps: Dependencies;
-  readonly #readings: ReadonlyMap<Poll, Reading>;
+  readonly #jobs: ReadonlyMap<Poll, Job>;
   readonly #targets: ReadonlyMap<number, Target>;
   readonly #units: number;
   #connection: Connection | undefined;
@@ -67,15 +75,7 @@ class TcpLine implements ModbusLine {
         return modbusPoints(device, points).map((point) => [point.config.index, { ...point, of }] as const);
       }),
     );
-    this.#readings = new Map(
-      this.polls.map((poll) => {
-        const wanted = poll.points.flatMap((index) => this.#targets.get(index) ?? []);
-        return [
-          poll,
-          readingOf({ endpoint: this.endpoint, unit: poll.unitId, timeout: poll.timeout }, wanted),
-        ];
-      }),
-    );
+    this.#jobs = new Map(this.polls.map((poll) => [poll, this.#jobOf(poll)]));
   }
 
   async connect(signal: AbortSignal): Promise<void> {
@@ -92,12 +92,14 @@ class TcpLine implements ModbusLine {
   }
 
   poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void> {
-    const reading = this.#readings.get(poll);
-    if (reading === undefined)
-      return Promise.reject(new Error(`${poll.what} is no poll of ${this.endpoint}`));
+    const job = this.#jobs.get(poll);
+    if (job === undefined) return Promise.reject(new Error(`${poll.what} is no poll of ${this.endpoint}`));
     if (signal.aborted) return Promise.reject(signal.reason);
-    const exchange = new ReadExchange(reading, into, this.#deps.clock, this.counters);
-    return this.#connection?.exchange(exchange) ?? Promise.reject(this.#notConnected());
+    const connection = this.#connection;
+    if (connection === undefined) return Promise.reject(this.#notConnected());
+    if (job.parted !== undefined) return job.parted.read(connection, into);
+    const exchange = new ReadExchange(job.reading, into, job.reads);
+    return connection.exchange(exchange);
   }
 
   /** One write at a time: a bit that has to be read, changed and written must not meet its neighbour half-way. */
@@ -124,7 +126,10 @@ class TcpLine implements ModbusLine {
     const target = this.#target(index);
     const into = new BatchBuilder();
     const reading = readingOf(target.of, [target]);
-    await this.#open().exchange(new ReadExchange(reading, into, this.#deps.clock, this.counters));
+    const { clock } = this.#deps;
+    await this.#open().exchange(
+      new ReadExchange(reading, into, { clock, counters: this.counters, onHole: () => {} }),
+    );
     const batch = into.take();
     const value = batch === undefined ? null : valueAt(batch, 0);
     if (value !== null) return value;
@@ -137,6 +142,18 @@ class TcpLine implements ModbusLine {
   async close(): Promise<void> {
     this.#closed = true;
     this.#connection?.lose(`${this.endpoint}: closed by the gateway`);
+  }
+
+  #jobOf(poll: ModbusPoll): Job {
+    const of = { endpoint: this.endpoint, unit: poll.unitId, timeout: poll.timeout };
+    const wanted = poll.points.flatMap((index) => this.#targets.get(index) ?? []);
+    const { counters } = this;
+    const findHoles = (): void => {
+      if (wanted.length > 1) job.parted = new PartedReading(of, wanted, { ...this.#deps, counters });
+    };
+    const reads = { clock: this.#deps.clock, counters, onHole: findHoles };
+    const job: Job = { reading: readingOf(of, wanted), reads, parted: undefined };
+    return job;
   }
 
   #target(index: number): Target {

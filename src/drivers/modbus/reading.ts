@@ -42,6 +42,16 @@ export function readingOf(of: Unit, points: readonly ModbusPoint[]): Reading {
   };
 }
 
+export interface ReadDependencies {
+  readonly clock: Clock;
+  readonly counters: Counters;
+  /**
+   * The device says that something of what was asked for is not there: `leave` appends nothing, so that the caller can
+   * ask for less; otherwise it is called and a bad sample is appended for each point.
+   */
+  readonly onHole: 'leave' | (() => void);
+}
+
 /** Carries out one `Reading`: the samples are appended while the reply is still in the receive buffer. */
 export class ReadExchange implements Exchange {
   readonly unit: number;
@@ -51,17 +61,15 @@ export class ReadExchange implements Exchange {
   exception = 0;
   readonly #reading: Reading;
   readonly #into: BatchBuilder;
-  readonly #clock: Clock;
-  readonly #counters: Counters;
+  readonly #deps: ReadDependencies;
 
-  constructor(reading: Reading, into: BatchBuilder, clock: Clock, counters: Counters) {
+  constructor(reading: Reading, into: BatchBuilder, deps: ReadDependencies) {
     this.unit = reading.of.unit;
     this.pdu = reading.pdu;
     this.timeout = reading.of.timeout;
     this.#reading = reading;
     this.#into = into;
-    this.#clock = clock;
-    this.#counters = counters;
+    this.#deps = deps;
   }
 
   get what(): string {
@@ -77,15 +85,19 @@ export class ReadExchange implements Exchange {
     const { steps, quantity, pdu } = this.#reading;
     const result = checkRead(view, start, end, pdu[0] ?? 0, quantity);
     if (result === ACCEPTED) {
-      decodeInto(this.#into, steps, view, start + 2, this.#clock.now());
+      decodeInto(this.#into, steps, view, start + 2, this.#deps.clock.now());
       return;
     }
     if (result === MISMATCH) throw mismatch(this.#reading.of, this.what);
-    this.#counters.exceptions++;
+    this.#deps.counters.exceptions++;
     this.exception = result;
     refuseGatewayCode(this.#reading.of, this.what, result);
+    if (this.hole) {
+      if (this.#deps.onHole === 'leave') return;
+      this.#deps.onHole();
+    }
     const reason = exceptionReason(result);
-    const time = this.#clock.now();
+    const time = this.#deps.clock.now();
     for (const { point } of steps) this.#into.addBad(point, time, reason);
   }
 }

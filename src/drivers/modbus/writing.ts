@@ -120,7 +120,7 @@ async function wholeRegister({ of, config, source }: Target, deps: WriteDependen
   const register = { ...source, bit: undefined, type: 'uint16', length: 1, order: 'ABCD' } as const;
   const reading = readingOf(of, [{ config: plain, source: register }]);
   const into = new BatchBuilder();
-  const exchange = new ReadExchange(reading, into, deps.clock, deps.counters);
+  const exchange = new ReadExchange(reading, into, { ...deps, onHole: () => {} });
   await deps.connection.exchange(exchange);
   const batch = into.take();
   const value = batch === undefined ? null : valueAt(batch, 0);

@@ -1,0 +1,482 @@
+import t from 'tap';
+import type { PointValue } from '../../src/core/batch.ts';
+import { milliseconds, seconds } from '../../src/core/units.ts';
+import type { ModbusLine } from '../../src/drivers/modbus/line.ts';
+import { HandClock } from '../support/clock.ts';
+import {
+  adu,
+  exceptionReply,
+  HostileModbus,
+  registersReply,
+  type WireRequest,
+} from '../support/hostile-modbus.ts';
+import { lineTo, never, pollOutcome } from '../support/modbus-line.ts';
+import type { DeviceSketch, PointSketch } from '../support/modbus-points.ts';
+import { until } from '../support/wait.ts';
+
+const TIMEOUT = seconds(1);
+const ONE: readonly PointSketch[] = [{ address: 10 }];
+/** Same shape, another address: what a late reply to the first would fit. */
+const TWO: readonly PointSketch[] = [{ address: 10 }, { address: 900 }];
+
+interface Scene {
+  readonly peer: HostileModbus;
+  readonly line: ModbusLine;
+  readonly clock: HandClock;
+}
+
+async function scene(
+  test: Pick<typeof t, 'teardown'>,
+  answer: (request: WireRequest) => void,
+  points: readonly PointSketch[] = ONE,
+  device: DeviceSketch = {},
+): Promise<Scene> {
+  const peer = await HostileModbus.listen(answer);
+  const clock = new HandClock();
+  const line = await lineTo(peer.port, points, { clock, timeout: TIMEOUT, ...device });
+  test.teardown(async () => {
+    await line.close();
+    await peer.close();
+  });
+  return { peer, line, clock };
+}
+
+/** Polls while the device keeps silent: winds the clock once the request has arrived. */
+async function pollIntoSilence(
+  { peer, line, clock }: Scene,
+  which = 0,
+): Promise<readonly PointValue[] | string> {
+  const sent = peer.requests.length;
+  const outcome = pollOutcome(line, which);
+  await until('the request', () => peer.requests.length > sent);
+  await clock.advance(TIMEOUT);
+  return outcome;
+}
+
+t.test('a reply with the id of nobody is thrown away and the right one is still taken', async (t) => {
+  const { line } = await scene(t, (request) => {
+    request.socket.write(registersReply({ ...request, id: (request.id + 1) & 0xffff }, 666));
+    request.socket.write(registersReply(request, 111));
+  });
+
+  t.strictSame(await pollOutcome(line), [111]);
+  t.equal(line.counters.discarded, 1);
+});
+
+t.test('a late reply never answers the next read of the same shape', async (t) => {
+  const late: WireRequest[] = [];
+  const now = await scene(t, (request) => late.push(request), TWO);
+  const { peer, line } = now;
+  t.equal(await pollIntoSilence(now, 0), 'DEVICE_TIMEOUT');
+
+  peer.answer((request) => {
+    for (const before of late) request.socket.write(registersReply(before, 111));
+    request.socket.write(registersReply(request, 222));
+  });
+
+  t.strictSame(await pollOutcome(line, 1), [undefined, 222]);
+  t.equal(line.counters.timeouts, 1);
+  t.equal(line.counters.discarded, 1);
+});
+
+t.test('only the late reply: the next read times out rather than take it', async (t) => {
+  const late: WireRequest[] = [];
+  const now = await scene(t, (request) => late.push(request), TWO);
+  await pollIntoSilence(now, 0);
+
+  now.peer.answer((request) => late.forEach((before) => request.socket.write(registersReply(before, 111))));
+
+  t.equal(await pollIntoSilence(now, 1), 'DEVICE_TIMEOUT');
+});
+
+t.test('a doubled reply is counted and nothing else', async (t) => {
+  const { line } = await scene(
+    t,
+    (request) => {
+      const reply = registersReply(request, request.address);
+      request.socket.write(Buffer.concat([reply, reply]));
+    },
+    TWO,
+  );
+
+  t.strictSame(await pollOutcome(line, 0), [10]);
+  t.strictSame(await pollOutcome(line, 1), [undefined, 900]);
+  await until('the second copies', () => line.counters.discarded === 2);
+});
+
+const FALSE_ANSWERS: Readonly<Record<string, (request: WireRequest) => Buffer>> = {
+  'another unit': (request) => registersReply({ ...request, unit: 2 }, 666),
+  'another function': (request) => adu(request, [4, 2, 2, 154]),
+  'an exception of another function': (request) => adu(request, [0x84, 2]),
+  'an exception of three bytes': (request) => adu(request, [0x83, 2, 0]),
+  'an exception of one byte': (request) => adu(request, [0x83], { length: 3 }),
+  'exception code 0': (request) => adu(request, [0x83, 0]),
+  'fewer bytes than asked for': (request) => adu(request, [3, 1, 154]),
+  'more registers than asked for': (request) => adu(request, [3, 4, 2, 154, 2, 154]),
+  'a byte count that lies': (request) => adu(request, [3, 4, 2, 154]),
+  'a byte after the data': (request) => adu(request, [3, 2, 2, 154, 0]),
+  'no data': (request) => adu(request, [3, 0]),
+};
+
+for (const [what, answer] of Object.entries(FALSE_ANSWERS)) {
+  t.test(`${what}: no value, and the next read is right`, async (t) => {
+    const now = await scene(t, (request) => request.socket.write(answer(request)));
+    const { peer, line } = now;
+
+    const outcome = what.includes('one byte') ? await pollIntoSilence(now) : await pollOutcome(line);
+
+    t.ok(outcome === 'REPLY_MISMATCH' || outcome === 'DEVICE_TIMEOUT', String(outcome));
+    if (what.includes('one byte')) return; // the stream waits for the byte that its header promised
+    peer.answer((request) => request.socket.write(registersReply(request, 7)));
+    t.strictSame(await pollOutcome(line), [7]);
+    t.equal(line.counters.mismatches, 1);
+    t.equal(peer.connections, 1, 'a false answer is no reason to reconnect');
+  });
+}
+
+const FALSE_HEADERS: Readonly<Record<string, (request: WireRequest) => Buffer>> = {
+  'protocol id 0x1234': (request) => adu(request, [3, 2, 2, 154], { protocol: 0x1234 }),
+  'length 0': (request) => adu(request, [3, 2, 2, 154], { length: 0 }),
+  'length 2': (request) => adu(request, [3, 2, 2, 154], { length: 2 }),
+  'length 255': (request) => adu(request, [3, 2, 2, 154], { length: 255 }),
+  'length 65535': (request) => adu(request, [3, 2, 2, 154], { length: 65_535 }),
+  'a line of HTTP': () => Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
+};
+
+for (const [what, answer] of Object.entries(FALSE_HEADERS)) {
+  t.test(`${what} ends the connection at once, and a new one works`, async (t) => {
+    const { peer, line } = await scene(t, (request) => request.socket.write(answer(request)));
+
+    t.equal(await pollOutcome(line), 'CONNECTION_LOST');
+    t.equal(await pollOutcome(line), 'CONNECTION_LOST', 'until somebody connects again');
+    peer.answer((request) => request.socket.write(registersReply(request, 7)));
+    await line.connect(never);
+
+    t.strictSame(await pollOutcome(line), [7]);
+    await until('one socket only', () => peer.sockets.size === 1);
+  });
+}
+
+t.test('a reply in single bytes is one reply', async (t) => {
+  const { line } = await scene(t, (request) => {
+    for (const byte of registersReply(request, 513)) request.socket.write(Buffer.of(byte));
+  });
+
+  t.strictSame(await pollOutcome(line), [513]);
+});
+
+t.test('a connection reset after each byte of a reply: nothing but CONNECTION_LOST', async (t) => {
+  let cut = 0;
+  const { peer, line } = await scene(t, (request) => {
+    const reply = registersReply(request, 111).subarray(0, cut);
+    if (reply.length === 0) request.socket.resetAndDestroy();
+    else request.socket.write(reply, () => request.socket.resetAndDestroy());
+  });
+
+  for (cut = 0; cut < 11; cut++) {
+    await line.connect(never);
+    t.equal(await pollOutcome(line), 'CONNECTION_LOST', `after ${cut} bytes`);
+  }
+  t.equal(peer.requests.length, 11);
+});
+
+t.test('a connection closed in the middle of a reply fails at once, without any time passing', async (t) => {
+  const { line } = await scene(t, (request) =>
+    request.socket.end(registersReply(request, 111).subarray(0, 9)),
+  );
+
+  t.equal(await pollOutcome(line), 'CONNECTION_LOST');
+});
+
+t.test('everybody who waits learns of a reset', async (t) => {
+  const points = [0, 200, 400, 600].map((address) => ({ address }));
+  const { line } = await scene(
+    t,
+    (request) => {
+      if (request.index === 3) request.socket.resetAndDestroy();
+    },
+    points,
+    { inFlight: 4 },
+  );
+
+  const outcomes = await Promise.all(line.polls.map((_, which) => pollOutcome(line, which)));
+
+  t.strictSame(
+    outcomes,
+    Array.from({ length: 4 }, () => 'CONNECTION_LOST'),
+  );
+});
+
+t.test('replies in reverse order reach the requests they answer', async (t) => {
+  const waiting: WireRequest[] = [];
+  const points = Array.from({ length: 16 }, (_, i) => ({ address: i * 200 }));
+  const { line } = await scene(
+    t,
+    (request) => {
+      waiting.push(request);
+      if (waiting.length < points.length) return;
+      const replies = waiting.toReversed().map((each) => registersReply(each, each.address));
+      request.socket.write(Buffer.concat(replies));
+    },
+    points,
+    { inFlight: 16 },
+  );
+
+  const outcomes = await Promise.all(line.polls.map((_, which) => pollOutcome(line, which)));
+
+  outcomes.forEach((outcome, i) => t.equal(outcome[i], i * 200));
+});
+
+t.test(
+  'ids wrap after 65,536 requests without a wrong value; one that timed out is left out for a while',
+  async (t) => {
+    const points = Array.from({ length: 16 }, (_, i) => ({ address: i * 200 }));
+    const now = await scene(t, () => {}, points, { inFlight: 16 });
+    const { peer, line, clock } = now;
+    t.equal(await pollIntoSilence(now), 'DEVICE_TIMEOUT');
+    const blocked = peer.requests.splice(0)[0]?.id ?? -1;
+    let served = 0;
+    let wrong = 0;
+    peer.answer((request) => {
+      request.socket.write(registersReply(request, (request.address + served++) & 0xffff));
+    });
+    const allIds = async (): Promise<ReadonlySet<number>> => {
+      const ids = new Set<number>();
+      for (let round = 0; round <= 65_536 / points.length; round++) {
+        const before = served;
+        const outcomes = await Promise.all(line.polls.map((_, which) => pollOutcome(line, which)));
+        outcomes.forEach((outcome, i) => {
+          if (outcome[i] !== ((i * 200 + before + i) & 0xffff)) wrong++;
+        });
+        for (const { id } of peer.requests.splice(0)) ids.add(id);
+      }
+      return ids;
+    };
+
+    const during = await allIds();
+    await clock.advance(milliseconds(TIMEOUT * 2));
+    const after = await allIds();
+
+    t.equal(wrong, 0);
+    t.equal(during.size, 65_535);
+    t.notOk(during.has(blocked));
+    t.equal(after.size, 65_536);
+  },
+);
+
+t.test('an exception is an answer: bad with its name, on the same connection', async (t) => {
+  const codes = [1, 4, 5, 6, 8, 99];
+  const { peer, line } = await scene(t, (request) => {
+    request.socket.write(exceptionReply(request, codes[request.index] ?? 0));
+  });
+
+  const outcomes = [];
+  for (const _ of codes) outcomes.push(await pollOutcome(line));
+
+  t.strictSame(outcomes.flat(), [
+    '<illegal function>',
+    '<server device failure>',
+    '<acknowledge>',
+    '<server device busy>',
+    '<memory parity error>',
+    '<unknown exception>',
+  ]);
+  t.equal(peer.connections, 1);
+  t.equal(line.counters.exceptions, codes.length);
+});
+
+t.test('a gateway that speaks for a silent unit counts as its time-out', async (t) => {
+  const { peer, line } = await scene(t, (request) => request.socket.write(exceptionReply(request, 0x0b)));
+
+  t.equal(await pollOutcome(line), 'DEVICE_TIMEOUT');
+  await t.rejects(line.readBack(0, never), {
+    code: 'DEVICE_TIMEOUT',
+    message: /gateway target failed to respond/,
+  });
+  t.equal(peer.connections, 1);
+});
+
+t.test('a connection that answers nothing any more is given up after three requests', async (t) => {
+  const now = await scene(t, () => {});
+
+  t.equal(await pollIntoSilence(now), 'DEVICE_TIMEOUT');
+  t.equal(await pollIntoSilence(now), 'DEVICE_TIMEOUT');
+  t.equal(await pollIntoSilence(now), 'CONNECTION_LOST');
+  await until('the socket is gone', () => now.peer.sockets.size === 0);
+});
+
+t.test('a request that nobody answers fails after its time-out, not before', async (t) => {
+  const { peer, line, clock } = await scene(t, () => {});
+  let settled = false;
+  const outcome = pollOutcome(line).finally(() => (settled = true));
+  await until('the request', () => peer.requests.length === 1);
+
+  await clock.advance(milliseconds(TIMEOUT - 1));
+  t.notOk(settled);
+  await clock.advance(milliseconds(1));
+
+  t.equal(await outcome, 'DEVICE_TIMEOUT');
+});
+
+t.test('closing the line settles whoever waits', async (t) => {
+  const { peer, line } = await scene(t, () => {});
+  const outcome = pollOutcome(line);
+  await until('the request', () => peer.requests.length === 1);
+
+  await line.close();
+
+  t.equal(await outcome, 'CONNECTION_LOST');
+  await until('the socket is gone', () => peer.sockets.size === 0);
+});
+
+const WRITES: readonly (readonly [
+  string,
+  PointSketch,
+  PointValue,
+  readonly number[],
+  readonly number[][],
+])[] = [
+  [
+    'a coil',
+    { table: 'coil', address: 0xac },
+    true,
+    [5, 0, 0xac, 0xff, 0], // 6.5, the example
+    [
+      [5, 0, 0xad, 0xff, 0],
+      [5, 0, 0xac, 0, 0],
+      [5, 0, 0xac, 0xff, 1],
+      [5, 0, 0xac, 0xff],
+      [5, 0, 0xac, 0xff, 0, 0],
+      [6, 0, 0xac, 0xff, 0],
+    ],
+  ],
+  [
+    'a register',
+    { address: 1 },
+    3,
+    [6, 0, 1, 0, 3], // 6.6, the example
+    [
+      [6, 0x99, 0x99, 0, 3],
+      [6, 0, 1, 0, 4],
+      [6, 0, 1, 0],
+      [16, 0, 1, 0, 1],
+    ],
+  ],
+  [
+    'two registers',
+    { address: 1, type: 'uint32' },
+    0x000a_0102,
+    [16, 0, 1, 0, 2, 4, 0, 0x0a, 1, 2], // 6.12, the example
+    [
+      [16, 0, 2, 0, 2],
+      [16, 0, 1, 0, 1],
+      [16, 0, 1, 0, 2, 4],
+      [3, 4, 0, 1, 0, 2],
+    ],
+  ],
+  [
+    'a bit of a register',
+    { address: 4, bit: 1 },
+    true,
+    [22, 0, 4, 0xff, 0xfd, 0, 2], // 6.16
+    [
+      [22, 0, 4, 0xff, 0xfd, 0, 3],
+      [22, 0, 4, 0xff, 0xfd],
+      [6, 0, 4, 0, 2],
+    ],
+  ],
+];
+
+for (const [what, point, value, expected, falseEchoes] of WRITES) {
+  t.test(`a write of ${what} is believed only with its echo`, async (t) => {
+    let echo: readonly number[] = [];
+    const { peer, line } = await scene(t, (request) => request.socket.write(adu(request, echo)), [point]);
+    const echoLength = expected[0] === 22 ? 7 : 5;
+
+    for (echo of falseEchoes) {
+      await t.rejects(line.write(0, value, never), { code: 'REPLY_MISMATCH' }, echo.join(' '));
+    }
+    echo = expected.slice(0, echoLength);
+    await line.write(0, value, never);
+
+    for (const { pdu } of peer.requests) t.strictSame([...pdu], expected);
+  });
+}
+
+t.test('a refused write names the exception; an acknowledged one is not repeated', async (t) => {
+  let code = 3;
+  const { peer, line } = await scene(t, (request) => request.socket.write(exceptionReply(request, code)));
+
+  await t.rejects(line.write(0, 5, never), { code: 'DEVICE_REFUSED', message: /illegal data value/ });
+  code = 5;
+  await line.write(0, 5, never);
+
+  t.equal(peer.requests.length, 2);
+});
+
+t.test('a device without the single writes and the mask write gets what it knows', async (t) => {
+  const known = new Set([3, 15, 16]);
+  const points: readonly PointSketch[] = [
+    { table: 'coil', address: 3 },
+    { address: 4 },
+    { address: 5, bit: 9 },
+  ];
+  const { peer, line } = await scene(
+    t,
+    (request) => {
+      const code = request.pdu[0] ?? 0;
+      if (!known.has(code)) request.socket.write(exceptionReply(request, 1));
+      else if (code === 3) request.socket.write(registersReply(request, 0x0101));
+      else request.socket.write(adu(request, [...request.pdu.subarray(0, 5)]));
+    },
+    points,
+  );
+
+  await line.write(0, true, never);
+  await line.write(1, 77, never);
+  await line.write(2, true, never);
+
+  const done = peer.requests.filter(({ pdu }) => known.has(pdu[0] ?? 0)).map(({ pdu }) => [...pdu]);
+  t.strictSame(done, [
+    [15, 0, 3, 0, 1, 1, 1],
+    [16, 0, 4, 0, 1, 2, 0, 77],
+    [3, 0, 5, 0, 1],
+    [16, 0, 5, 0, 1, 2, 3, 1],
+  ]);
+});
+
+t.test('two bits of one register are never written half-way into each other', async (t) => {
+  let register = 0;
+  const points: readonly PointSketch[] = [
+    { address: 5, bit: 0 },
+    { address: 5, bit: 1 },
+  ];
+  const { line } = await scene(
+    t,
+    (request) => {
+      const code = request.pdu[0] ?? 0;
+      if (code === 22) return request.socket.write(exceptionReply(request, 1));
+      if (code === 3) return request.socket.write(registersReply(request, register));
+      register = request.pdu.readUInt16BE(3);
+      return request.socket.write(adu(request, [...request.pdu]));
+    },
+    points,
+    { inFlight: 8 },
+  );
+
+  await Promise.all([line.write(0, true, never), line.write(1, true, never)]);
+
+  t.equal(register, 3);
+});
+
+t.test('nobody listens: CONNECTION_LOST with the address and what to do', async (t) => {
+  const peer = await HostileModbus.listen(() => {});
+  const { port } = peer;
+  await peer.close();
+
+  await t.rejects(lineTo(port, ONE), {
+    code: 'CONNECTION_LOST',
+    message: new RegExp(`modbus-tcp://127.0.0.1:${port}.*ECONNREFUSED`),
+    remedy: /check that/,
+  });
+});

@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'DEVICE_REFUSED' // the device answered that it will not (exception, 4.xx, 5.xx)
   | 'REPLY_MISMATCH' // the device answered something that is not an answer to the request
   | 'CONNECTION_LOST' // the endpoint is gone, with everything behind it
+  | 'MESSAGE_REFUSED' // the receiver will never take this message; the next one may be fine
   | 'OUTBOX_FULL' // the store cannot take more; what was given up is counted
   | 'STORE_FAILED'; // the store is broken and a person has to act
 

@@ -1,0 +1,259 @@
+import type { Upstream } from '../config/config.ts';
+import type { Clock } from '../core/clock.ts';
+import type { CommandResult } from '../core/command.ts';
+import { errorText, SluiceError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Consumer, Message, Outbox } from '../core/outbox.ts';
+import type { Task } from '../core/task.ts';
+import { type Duration, type EpochMs, hours, milliseconds, seconds } from '../core/units.ts';
+import { type Connection, connect, type InboundMessage, OldProtocol } from './client.ts';
+import {
+  type InboundCommand,
+  MAX_COMMAND_BYTES,
+  offlineStatus,
+  onlineStatus,
+  resultPayload,
+} from './messages.ts';
+import { Pump } from './sender.ts';
+import type { TlsIdentity } from './tls.ts';
+import { COMMANDS, parseCommandTopic, resultTopic, STATUS, topicRoot } from './topics.ts';
+
+/** Place of the upstream in the outbox. */
+export const UPSTREAM_CONSUMER = 'upstream';
+const FIRST_WAIT: Duration = milliseconds(250);
+const LONGEST_WAIT: Duration = seconds(60);
+/** A connection that lasted so long was a good one: the next attempt comes soon. */
+const STABLE_AFTER: Duration = seconds(10);
+/** A broker that spoke 3.1.1 only may have been updated. */
+const TRY_MQTT5_AGAIN_AFTER: Duration = hours(1);
+
+export interface UpstreamOptions {
+  readonly config: Pick<Upstream, 'host' | 'port'>;
+  readonly gateway: string;
+  readonly version: string;
+  readonly identity: TlsIdentity;
+  readonly outbox: Outbox;
+  /** Left out where no point is writable: then nothing is subscribed to. */
+  readonly onCommand?: (command: InboundCommand) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface UpstreamState {
+  readonly connected: boolean;
+  readonly protocol: 4 | 5 | undefined;
+  readonly since: EpochMs | undefined;
+  readonly connections: number;
+  /** Messages acknowledged by the broker, since the start. */
+  readonly acknowledged: number;
+  readonly setAside: number;
+  readonly inFlight: number;
+  readonly commands: number;
+  /** Messages on command topics that are no commands. */
+  readonly commandsRefused: number;
+  readonly resultsLost: number;
+  /** Why there is no connection, with the remedy. */
+  readonly problem: string | undefined;
+}
+
+export interface UpstreamTask extends Task {
+  readonly state: UpstreamState;
+  /** QoS 1, ahead of telemetry; false where it cannot be sent now (the asker's own time-out tells). */
+  publishResult(device: string, point: string, result: CommandResult): boolean;
+  /** The next connection shows this certificate; the open one is replaced. */
+  renewIdentity(identity: TlsIdentity): void;
+}
+
+/** Keeps a connection to the platform's broker and moves the outbox into it. */
+export function upstream(options: UpstreamOptions): UpstreamTask {
+  return new UpstreamLink(options);
+}
+
+class UpstreamLink implements UpstreamTask {
+  readonly name = 'upstream';
+  readonly #options: UpstreamOptions;
+  readonly #root: string;
+  readonly #broker: string;
+  #identity: TlsIdentity;
+  #pump: Pump | undefined;
+  #connection: Connection | undefined;
+  #renewed: (() => void) | undefined;
+  #since: EpochMs | undefined;
+  #connections = 0;
+  #acknowledged = 0;
+  #setAside = 0;
+  #commands = 0;
+  #commandsRefused = 0;
+  #resultsLost = 0;
+  #problem: string | undefined;
+  #protocol: 4 | 5 = 5;
+  #mqtt5At = 0;
+
+  constructor(options: UpstreamOptions) {
+    this.#options = options;
+    this.#identity = options.identity;
+    this.#root = topicRoot(options.gateway);
+    this.#broker = `${options.config.host}:${options.config.port}`;
+  }
+
+  get state(): UpstreamState {
+    return {
+      connected: this.#since !== undefined,
+      protocol: this.#connection?.protocol,
+      since: this.#since,
+      connections: this.#connections,
+      acknowledged: this.#acknowledged + (this.#pump?.acknowledged ?? 0),
+      setAside: this.#setAside + (this.#pump?.setAside ?? 0),
+      inFlight: this.#pump?.inFlight ?? 0,
+      commands: this.#commands,
+      commandsRefused: this.#commandsRefused,
+      resultsLost: this.#resultsLost,
+      problem: this.#problem,
+    };
+  }
+
+  publishResult(device: string, point: string, result: CommandResult): boolean {
+    const message = { topic: resultTopic(device, point), payload: resultPayload(result) };
+    const taken = this.#pump?.urgent(message) ?? false;
+    if (!taken) this.#resultsLost++;
+    return taken;
+  }
+
+  renewIdentity(identity: TlsIdentity): void {
+    this.#identity = identity;
+    this.#renewed?.();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, outbox } = this.#options;
+    const consumer = await outbox.consumer(UPSTREAM_CONSUMER);
+    let wait: number = FIRST_WAIT;
+    while (!signal.aborted) {
+      const started = clock.elapsed();
+      const before = this.#acknowledged;
+      try {
+        await this.#connectOnce(consumer, signal);
+        wait = FIRST_WAIT;
+      } catch (error) {
+        if (signal.aborted) break;
+        if (error instanceof OldProtocol) {
+          this.#protocol = 4;
+          this.#mqtt5At = clock.elapsed() + TRY_MQTT5_AGAIN_AFTER;
+          continue;
+        }
+        if (!(error instanceof SluiceError)) throw error;
+        this.#tell(error);
+      }
+      if (this.#acknowledged > before || clock.elapsed() - started > STABLE_AFTER) wait = FIRST_WAIT;
+      // Half to one and a half of the wait, so that a site full of gateways does not come back at once.
+      await clock.sleep(milliseconds(wait * (0.5 + Math.random())), signal).catch(() => {});
+      wait = Math.min(wait * 2, LONGEST_WAIT);
+    }
+  }
+
+  /** Returns at an orderly end; throws why the connection was not made or was lost. */
+  async #connectOnce(consumer: Consumer, signal: AbortSignal): Promise<void> {
+    const { clock, config, gateway, log } = this.#options;
+    if (this.#protocol === 4 && clock.elapsed() > this.#mqtt5At) this.#protocol = 5;
+    const connection = await connect(
+      {
+        host: config.host,
+        port: config.port,
+        identity: this.#identity,
+        clientId: gateway,
+        protocol: this.#protocol,
+        will: { topic: this.#root + STATUS, payload: offlineStatus() },
+        onMessage: (message) => this.#received(message),
+      },
+      signal,
+    );
+    const renewed = new AbortController();
+    this.#renewed = () => renewed.abort();
+    this.#connection = connection;
+    this.#connections++;
+    this.#since = clock.now();
+    this.#problem = undefined;
+    const { protocol, window } = connection;
+    log.info('upstream connected', { broker: this.#broker, mqtt: protocol === 5 ? '5' : '3.1.1', window });
+    try {
+      await this.#serve(connection, consumer, AbortSignal.any([signal, renewed.signal]));
+      await this.#sayGoodbye(connection);
+    } finally {
+      this.#since = undefined;
+      this.#connection = undefined;
+      this.#renewed = undefined;
+      await connection.end(false);
+    }
+  }
+
+  async #serve(connection: Connection, consumer: Consumer, signal: AbortSignal): Promise<void> {
+    const { clock, log, onCommand, version } = this.#options;
+    const pump = new Pump({
+      consumer,
+      window: connection.window,
+      publish: (message, retain) => connection.publish(this.#root + message.topic, message.payload, retain),
+      clock,
+      log,
+      to: this.#broker,
+    });
+    pump.urgent(text(STATUS, onlineStatus(clock.now(), version)), true);
+    this.#pump = pump;
+    if (onCommand !== undefined) {
+      connection.subscribe(this.#root + COMMANDS).catch((error: unknown) => {
+        if (error instanceof SluiceError && error.code === 'MESSAGE_REFUSED') {
+          log.warn('no commands from upstream', { because: errorText(error), remedy: 'allow it in the ACL' });
+        }
+      });
+    }
+    const stop = new AbortController();
+    try {
+      await Promise.race([
+        pump.run(AbortSignal.any([signal, stop.signal])),
+        // With nothing on its way the pump would not notice that the link is gone.
+        lost(connection, signal),
+      ]);
+    } finally {
+      stop.abort();
+      this.#pump = undefined;
+      this.#acknowledged += pump.acknowledged;
+      this.#setAside += pump.setAside;
+    }
+  }
+
+  async #sayGoodbye(connection: Connection): Promise<void> {
+    const status = Buffer.from(offlineStatus(this.#options.clock.now()));
+    try {
+      await Promise.race([connection.publish(this.#root + STATUS, status, true), connection.gone]);
+    } catch {
+      // The broker sends the last will instead.
+    }
+    await connection.end(true);
+  }
+
+  #received({ topic, payload, retained }: InboundMessage): void {
+    const command = parseCommandTopic(this.#root, topic);
+    if (command === undefined || payload.length > MAX_COMMAND_BYTES) {
+      this.#commandsRefused++;
+      return;
+    }
+    this.#commands++;
+    this.#options.onCommand?.({ by: 'upstream', ...command, payload, retained });
+  }
+
+  /** On change only: the same problem every minute for a weekend is one line. */
+  #tell(error: SluiceError): void {
+    const says = error.remedy === undefined ? error.message : `${error.message}; ${error.remedy}`;
+    if (says === this.#problem) return;
+    this.#problem = says;
+    this.#options.log.warn(error.message, { remedy: error.remedy });
+  }
+}
+
+async function lost(connection: Connection, signal: AbortSignal): Promise<void> {
+  const why = await connection.gone;
+  if (!signal.aborted) throw why;
+}
+
+function text(topic: string, payload: string): Message {
+  return { topic, payload: Buffer.from(payload) };
+}

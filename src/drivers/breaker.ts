@@ -2,23 +2,23 @@ import { type Random, unitWait } from './backoff.ts';
 
 /**
  * Circuit breaker of one unit: closed while it answers; open after an attempt in vain, when it is only tried now and
- * then; probing while that one attempt is under way.
+ * then; probing while that one attempt is under way. Times are `Clock.elapsed`.
  */
 export interface Breaker {
   state: 'closed' | 'open' | 'probing';
-  /** Attempts in vain, without a time of answers between them that was longer than the wait. */
+  /** Attempts in vain, as far as answers between them lasted no longer than the wait: they choose the wait. */
   failures: number;
-  /** Attempts in vain in a row. */
+  /** Attempts in vain since the last answer. */
   inARow: number;
-  /** `Clock.elapsed`. */
   nextTry: number;
   lastWait: number;
   closedAt: number;
+  /** Beginning of the silence; undefined while the unit answers. */
   silentSince: number | undefined;
   everHeard: boolean;
-  /** Were people told that the unit is silent? */
+  /** People were told that the unit is silent. */
   announced: boolean;
-  /** Counts transitions: the outcome of an attempt from before the last one must not count twice. */
+  /** Counts changes of state: an attempt from before the last one must not count twice. */
   epoch: number;
 }
 
@@ -44,18 +44,17 @@ export function opened(breaker: Breaker, now: number, cost: number, random: Rand
   breaker.inARow += 1;
   breaker.lastWait = unitWait(breaker.failures, cost, random);
   breaker.nextTry = now + breaker.lastWait;
-  breaker.silentSince ??= now;
+  breaker.silentSince ??= now - cost;
   breaker.state = 'open';
   breaker.epoch += 1;
 }
 
-/** Any answer closes. Returns true where it was not closed before. */
-export function closed(breaker: Breaker, now: number): boolean {
+/** Any answer closes. */
+export function closed(breaker: Breaker, now: number): void {
   breaker.everHeard = true;
-  if (breaker.state === 'closed' && breaker.inARow === 0) return false;
+  if (breaker.state === 'closed') return;
   breaker.state = 'closed';
   breaker.inARow = 0;
   breaker.closedAt = now;
   breaker.epoch += 1;
-  return true;
 }

@@ -1,19 +1,19 @@
 import type { BatchBuilder } from '../core/batch.ts';
 import type { Clock } from '../core/clock.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
-import type { Facts, Log } from '../core/log.ts';
+import type { Log } from '../core/log.ts';
 import { reasonCode } from '../core/quality.ts';
 import { milliseconds } from '../core/units.ts';
-import { type Random, reconnectWait, unitWait } from './backoff.ts';
-import { closed, newBreaker, opened } from './breaker.ts';
+import { type AnnounceDeps, type OnDevice, tellBack, tellLost, tellSilent } from './announcements.ts';
+import { type Random, reconnectWait } from './backoff.ts';
 import { CommandLane, type LineCommand } from './command-lane.ts';
 import type { Line } from './driver.ts';
 import type { Limiter } from './limiter.ts';
-import { type Connection, type Counters, type LineState, newCounters, sum, type Unit } from './line-state.ts';
-import { RoundTrips } from './round-trips.ts';
+import { type Connection, type Counters, type LineState, newCounters, sum } from './line-state.ts';
+import { pause } from './pause.ts';
 import { placeInPeriod, Schedule } from './schedule.ts';
-
-export type OnDevice = (device: string, state: 'silent' | 'back', facts: Facts) => void;
+import { type Unit, Units } from './units.ts';
+import { keepWatching } from './watching.ts';
 
 export interface LineDeps {
   readonly into: BatchBuilder;
@@ -31,122 +31,110 @@ export interface LineDeps {
 /** A poll that begins this share of its period after its tick is late. */
 const LATE_SHARE = 0.1;
 
-/** All units of a line that do not answer may together take a tenth of its time: 9 parts for the others. */
-const OTHERS_SHARE = 9;
-
 /** After this many commands in a row a due poll has its turn, so that a flow gone wild cannot stop acquisition. */
 const COMMANDS_IN_A_ROW = 8;
 
-/** A connection or a watch that stood this long was a good one: the back-off starts over. */
+/** A connection that stood this long was a good one: the back-off starts over. */
 const STABLE_AFTER = 60_000;
 
-/** Longest sleep; timers of Node take no more than 24 days. */
-const LONGEST_SLEEP = 86_400_000;
-
 const TIMEOUT = reasonCode('timeout');
+const CONNECTION_LOST = reasonCode('connection lost');
+/** A driver that throws what it should not has said nothing about the device. */
+const DRIVER_FAULT = reasonCode('bad encoding');
 
-/** Owns everything in time of one line: connection, schedule, back-off, commands. `run` never rejects. */
+/**
+ * Owns everything in time of one line: connection, schedule, back-off, commands. Nothing waits in a loop per poll:
+ * `#pump` starts what may start and is called again whenever a request has ended, a command came or a tick is due.
+ */
 export class LineRunner {
   readonly line: Line;
   readonly #deps: LineDeps;
-  readonly #units: Unit[];
-  /** Unit of a poll. */
-  readonly #unitOf: Int32Array;
+  readonly #people: AnnounceDeps;
+  readonly #units: Units;
   readonly #schedule: Schedule;
   readonly #commands: CommandLane;
-  /** Counters of what concerns no unit. */
+  /** What concerns no unit. */
   readonly #counters: Counters = newCounters();
-
-  // Per poll.
-  readonly #running: Uint8Array;
-  /** Its points were told to be bad since it was read last. */
+  /** Per poll: its points were told to be bad since it was read last. */
   readonly #told: Uint8Array;
-  readonly #everGood: Uint8Array;
-  /** Failures in a row while the unit answers other polls, and when it is tried again. */
-  readonly #pollFailures: Uint8Array;
-  readonly #notBefore: Float64Array;
 
   #signal = AbortSignal.abort();
   #connection: Connection = 'idle';
-  #nextConnect = 0;
   #connectFailures = 0;
-  /** Set when people were told that the endpoint is lost, until a unit answers. */
+  #nextConnect = 0;
+  /** Set from when people were told that the endpoint is lost until a unit answers. */
   #lostSince: number | undefined;
-  #lost: ((error: unknown) => void) | undefined;
+  /** Ends `#serve`. */
+  #lost: (error: unknown) => void = () => {};
   #active = 0;
-  #whenIdle: (() => void) | undefined;
-  #openUnits = 0;
-  #probing = false;
-  #probeNotBefore = Number.NEGATIVE_INFINITY;
+  #whenIdle: () => void = () => {};
   #inARow = 0;
-  /** Wake-ups under way, the earliest last. */
+  /** Moments of the wake-ups under way, the earliest last. */
   readonly #armed: number[] = [];
-  #watchTold = false;
 
   constructor(line: Line, deps: LineDeps) {
+    const { polls, endpoint, inFlight } = line;
+    const units = new Units(polls, inFlight, deps.random);
+    const places = new Map(
+      units.all.map((unit, i) => [unit.name, placeInPeriod(deps.index, deps.lines, i, units.all.length)]),
+    );
     this.line = line;
     this.#deps = deps;
-    this.#units = unitsOf(line);
-    this.#unitOf = new Int32Array(line.polls.length);
-    this.#units.forEach(({ polls }, unit) => {
-      for (const poll of polls) this.#unitOf[poll] = unit;
-    });
+    this.#people = { endpoint, log: deps.log, onDevice: deps.onDevice };
+    this.#units = units;
     this.#schedule = new Schedule(
-      line.polls.map(({ every }) => every),
-      line.polls.map((_, i) =>
-        placeInPeriod(deps.index, deps.lines, this.#unitOf[i] ?? 0, this.#units.length),
-      ),
+      polls.map(({ every }) => every),
+      polls.map(({ unit }) => places.get(unit) ?? 0),
     );
-    this.#commands = new CommandLane(line.endpoint);
-    this.#running = new Uint8Array(line.polls.length);
-    this.#told = new Uint8Array(line.polls.length);
-    this.#everGood = new Uint8Array(line.polls.length);
-    this.#pollFailures = new Uint8Array(line.polls.length);
-    this.#notBefore = new Float64Array(line.polls.length).fill(Number.NEGATIVE_INFINITY);
+    this.#commands = new CommandLane(endpoint);
+    this.#told = new Uint8Array(polls.length);
   }
 
+  /** Rejects only for a bug of its own; broken connections and devices are what it is for. */
   async run(signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#deps;
     this.#signal = signal;
-    this.#schedule.start(this.#deps.clock.elapsed());
     try {
       while (!signal.aborted) {
         const error = (await this.#connect()) ?? (await this.#serve());
         if (signal.aborted) break;
+        this.#connection = 'waiting';
         this.#tellLoss(error);
         this.#connectFailures += 1;
-        const wait = reconnectWait(this.#connectFailures, this.#deps.random);
-        this.#nextConnect = this.#deps.clock.elapsed() + wait;
-        await this.#sleep(wait, signal);
+        const wait = reconnectWait(this.#connectFailures, random);
+        this.#nextConnect = clock.elapsed() + wait;
+        await pause(clock, wait, signal);
       }
     } finally {
       this.#connection = 'closed';
-      this.#commands.refuseAll(() => this.#notConnected());
       await this.#close();
     }
   }
 
-  /** Runs `work` before the polls that are due. Rejects without sending anything where that makes no sense. */
+  /**
+   * Runs `work` before the polls that are due. Rejects without having sent anything where the line is not connected,
+   * too much waits already, or people know that the unit is silent.
+   */
   async command<T>(
     unitName: string,
     signal: AbortSignal,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     signal.throwIfAborted();
-    const unit = this.#units.findIndex(({ name }) => name === unitName);
     const result = Promise.withResolvers<T>();
     const command: LineCommand = {
-      unit,
+      unit: this.#units.all.findIndex(({ name }) => name === unitName),
       signal,
       start: async (both) => result.resolve(await work(both)),
       refuse: (error) => result.reject(error),
     };
+    this.#admit(command);
     const leave = (): void => {
       this.#commands.forget(command);
       result.reject(signal.reason);
     };
+    signal.addEventListener('abort', leave, { once: true });
     try {
-      this.#admit(command);
-      signal.addEventListener('abort', leave, { once: true });
       this.#pump();
       return await result.promise;
     } finally {
@@ -154,31 +142,30 @@ export class LineRunner {
     }
   }
 
+  counters(): Counters {
+    return sum([this.#counters, ...this.#units.all.map(({ counters }) => counters)]);
+  }
+
   state(): LineState {
     const now = this.#deps.clock.elapsed();
+    const until = (at: number) => milliseconds(Math.max(0, at - now));
     return {
       endpoint: this.line.endpoint,
       connection: this.#connection,
-      nextTryIn:
-        this.#connection === 'waiting' ? milliseconds(Math.max(0, this.#nextConnect - now)) : undefined,
+      nextTryIn: this.#connection === 'waiting' ? until(this.#nextConnect) : undefined,
       waitingCommands: this.#commands.waiting,
       counters: this.counters(),
-      units: this.#units.map((unit) => ({
+      units: this.#units.all.map((unit) => ({
         unit: unit.name,
         devices: unit.devices,
         breaker: unit.breaker.state,
         silent: unit.breaker.announced,
-        nextTryIn:
-          unit.breaker.state === 'closed' ? undefined : milliseconds(Math.max(0, this.#tryAt(unit) - now)),
+        nextTryIn: unit.breaker.state === 'closed' ? undefined : until(this.#units.tryAt(unit)),
         lastRtt: unit.roundTrips.last,
         p99Rtt: unit.roundTrips.percentile(0.99),
         counters: sum([unit.counters]),
       })),
     };
-  }
-
-  counters(): Counters {
-    return sum([this.#counters, ...this.#units.map(({ counters }) => counters)]);
   }
 
   // Connection
@@ -198,37 +185,47 @@ export class LineRunner {
       return undefined;
     } catch (error) {
       this.#counters.errors[error instanceof SluiceError ? 'lost' : 'other'] += 1;
-      return error ?? new Error('unknown');
+      return error ?? new Error('connect threw nothing');
     } finally {
       connects.release();
     }
   }
 
-  /** Reads and writes until the connection is lost or the runner stops; returns what went wrong. */
+  /** Reads and writes until the connection is lost or the runner stops; returns why. */
   async #serve(): Promise<unknown> {
-    const { clock } = this.#deps;
+    if (this.#signal.aborted) return this.#signal.reason;
+    const { clock, into, random } = this.#deps;
     const since = clock.elapsed();
     const ended = Promise.withResolvers<unknown>();
     const stop = new AbortController();
     const aborted = (): void => ended.resolve(this.#signal.reason);
     this.#signal.addEventListener('abort', aborted, { once: true });
     this.#lost = ended.resolve;
+    this.#schedule.begin(since);
     this.#connection = 'connected';
-    if (this.#connectFailures > 0) this.#schedule.resume(since);
     if (this.line.polls.length === 0) this.#tellConnected();
-    const watching = this.#watch(stop.signal);
+    const watching = keepWatching(
+      this.line,
+      {
+        into,
+        clock,
+        random,
+        lost: ended.resolve,
+        ended: (error, first) => this.#watchEnded(error, first),
+      },
+      stop.signal,
+    );
     this.#pump();
 
     const error = await ended.promise;
 
     this.#connection = 'waiting';
-    this.#lost = undefined;
     this.#signal.removeEventListener('abort', aborted);
     this.#commands.refuseAll(() => this.#notConnected());
     stop.abort();
     await watching;
+    // What is under way may still append; only then are all points bad.
     if (this.#active > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
-    this.#whenIdle = undefined;
     if (clock.elapsed() - since >= STABLE_AFTER) this.#connectFailures = 0;
     return error;
   }
@@ -237,152 +234,95 @@ export class LineRunner {
     try {
       await this.line.close();
     } catch (error) {
-      this.#deps.log.warn('closing a line failed', { endpoint: this.line.endpoint, error: errorText(error) });
+      this.#deps.log.warn('closing failed', { endpoint: this.line.endpoint, error: errorText(error) });
     }
   }
 
+  /** All points of the line turn bad, and people are told, once until a unit answers again. */
   #tellLoss(error: unknown): void {
-    this.#connection = 'waiting';
     if (this.#lostSince !== undefined) return;
-    const { clock, log, onDevice } = this.#deps;
-    this.#lostSince = clock.elapsed();
-    const facts = { endpoint: this.line.endpoint, error: errorText(error), remedy: remedyOf(error) };
-    log.warn('connection lost', {
-      ...facts,
-      devices: this.#units.reduce((n, { devices }) => n + devices.length, 0),
-    });
-    const reason = error instanceof SluiceError ? error.reason : LOST;
-    this.line.polls.forEach((_, i) => this.#addBad(i, reason));
+    this.#lostSince = this.#deps.clock.elapsed();
+    const reason = reasonOf(error, 'CONNECTION_LOST', CONNECTION_LOST);
+    for (let poll = 0; poll < this.#told.length; poll++) this.#addBad(poll, reason);
     this.#addBadPoints(this.line.watched ?? [], reason);
-    for (const unit of this.#units) {
-      unit.breaker.silentSince ??= this.#lostSince;
-      if (unit.breaker.announced) continue;
-      unit.breaker.announced = true;
-      for (const device of unit.devices) onDevice(device, 'silent', { ...facts, reason: 'connection lost' });
-    }
+    tellLost(this.#people, this.#units.all, this.#lostSince, error);
   }
 
   /** A unit answered, so the endpoint is really there: many accept a connection only to close it. */
   #tellConnected(): void {
-    this.#connectFailures = 0;
     if (this.#lostSince === undefined) return;
-    const lostFor = this.#deps.clock.elapsed() - this.#lostSince;
+    const lostFor = Math.round(this.#deps.clock.elapsed() - this.#lostSince);
     this.#lostSince = undefined;
-    // What does not answer now has another reason to be bad than the connection.
+    // Who does not answer now has another reason to be bad than the connection.
     this.#told.fill(0);
     this.#deps.log.info('connection back', { endpoint: this.line.endpoint, lostFor });
   }
 
-  #notConnected(): SluiceError {
-    return new SluiceError(
-      'CONNECTION_LOST',
-      `${this.line.endpoint} is not connected; the command was not sent`,
-      {
-        remedy: 'try again when the device is back',
-      },
-    );
+  #watchEnded(error: unknown, first: boolean): void {
+    this.#counters.watchRestarts += 1;
+    if (!first) return;
+    this.#deps.log.warn('watch ended', { endpoint: this.line.endpoint, error: errorText(error) });
+    this.#addBadPoints(this.line.watched ?? [], reasonOf(error, undefined, DRIVER_FAULT));
   }
 
   // Schedule
 
   /** Starts whatever may start now, and sees to being called again when the next is due. */
   #pump(): void {
-    const { clock } = this.#deps;
-    while (this.#connection === 'connected' && this.#active < this.line.inFlight && !this.#signal.aborted) {
-      const now = clock.elapsed();
-      const due = this.#schedule.nextDue <= now;
-      if (this.#commands.waiting > 0 && (!due || this.#inARow < COMMANDS_IN_A_ROW)) {
+    const units = this.#units;
+    while (this.#mayStart()) {
+      const now = this.#deps.clock.elapsed();
+      const isDue = this.#schedule.nextDue <= now;
+      if (this.#commands.waiting > 0 && (!isDue || this.#inARow < COMMANDS_IN_A_ROW)) {
         this.#inARow += 1;
         const command = this.#commands.take();
-        if (command) void this.#run(command, now);
+        if (command) void this.#execute(command, now);
         continue;
       }
       this.#inARow = 0;
-      if (this.#probe(now)) continue;
-      if (!due) break;
-      this.#tick(now);
+      const silent = units.nextProbe();
+      if (silent !== undefined && units.tryAt(silent) <= now)
+        void this.#read(units.probe(silent), silent, now);
+      else if (isDue) this.#tick(now);
+      else break;
     }
     this.#arm();
+  }
+
+  #mayStart(): boolean {
+    return this.#connection === 'connected' && this.#active < this.line.inFlight && !this.#signal.aborted;
   }
 
   #tick(now: number): void {
     const schedule = this.#schedule;
     const poll = schedule.first;
-    const unit = this.#units[this.#unitOf[poll] ?? 0];
+    const unit = this.#units.of(poll);
     if (unit === undefined) return;
-    const late = now - schedule.dueOf(poll) > LATE_SHARE * schedule.periodOf(poll);
     const { counters } = unit;
-    const missed = schedule.advance(now);
-    if (unit.breaker.state !== 'closed') {
-      counters.heldBack += missed + 1;
+    const isLate = now - schedule.dueOf(poll) > LATE_SHARE * schedule.periodOf(poll);
+    const passed = schedule.advance(now);
+    if (!this.#units.mayRead(poll, now)) {
+      counters.heldBack += passed + 1;
+      // Not heard, like the read that failed.
       if (this.#told[poll] === 0) this.#addBad(poll, TIMEOUT);
       return;
     }
-    if (now < (this.#notBefore[poll] ?? 0)) {
-      counters.heldBack += missed + 1;
-      return;
-    }
-    counters.missed += missed;
-    if (this.#running[poll] === 1) {
+    counters.missed += passed;
+    if (this.#units.isRunning(poll)) {
       counters.missed += 1;
       return;
     }
-    if (late) counters.late += 1;
+    if (isLate) counters.late += 1;
     void this.#read(poll, unit, now);
   }
 
-  /** Tries one unit that does not answer, where its time has come and the line has time for it. */
-  #probe(now: number): boolean {
-    if (this.#openUnits === 0 || this.#probing) return false;
-    let next: Unit | undefined;
-    for (const unit of this.#units) {
-      if (unit.breaker.state !== 'open') continue;
-      if (next === undefined || unit.breaker.nextTry < next.breaker.nextTry) next = unit;
-    }
-    if (next === undefined || this.#tryAt(next) > now) return false;
-    const poll = this.#cheapestPoll(next);
-    if (poll === undefined) return false;
-    next.breaker.state = 'probing';
-    next.counters.probes += 1;
-    this.#probing = true;
-    void this.#read(poll, next, now);
-    return true;
-  }
-
-  #tryAt(unit: Unit): number {
-    const othersAnswer = this.#openUnits < this.#units.length;
-    return othersAnswer ? Math.max(unit.breaker.nextTry, this.#probeNotBefore) : unit.breaker.nextTry;
-  }
-
-  /** The smallest read that is known to be good; one after the other where none is. */
-  #cheapestPoll(unit: Unit): number | undefined {
-    let cheapest: number | undefined;
-    for (const poll of unit.polls) {
-      if (this.#running[poll] === 1 || this.#everGood[poll] === 0 || (this.#pollFailures[poll] ?? 0) > 1)
-        continue;
-      if (cheapest === undefined || this.#size(poll) < this.#size(cheapest)) cheapest = poll;
-    }
-    if (cheapest !== undefined) return cheapest;
-    for (let i = 0; i < unit.polls.length; i++) {
-      unit.turn = (unit.turn + 1) % unit.polls.length;
-      const poll = unit.polls[unit.turn];
-      if (poll !== undefined && this.#running[poll] === 0) return poll;
-    }
-    return undefined;
-  }
-
-  #size(poll: number): number {
-    return this.line.polls[poll]?.points.length ?? 0;
-  }
-
   #arm(): void {
-    if (this.#connection !== 'connected' || this.#active >= this.line.inFlight) return;
-    let at = this.#schedule.nextDue;
-    if (this.#openUnits > 0 && !this.#probing) {
-      for (const unit of this.#units) {
-        if (unit.breaker.state === 'open') at = Math.min(at, this.#tryAt(unit));
-      }
-    }
+    if (!this.#mayStart()) return;
+    const silent = this.#units.nextProbe();
+    const at = Math.min(
+      this.#schedule.nextDue,
+      silent ? this.#units.tryAt(silent) : Number.POSITIVE_INFINITY,
+    );
     const earliest = this.#armed.at(-1);
     if (at === Number.POSITIVE_INFINITY || (earliest !== undefined && earliest <= at)) return;
     this.#armed.push(at);
@@ -391,18 +331,10 @@ export class LineRunner {
 
   /** A wake-up is never taken back: one that comes too early finds nothing to do. */
   async #wakeAt(at: number): Promise<void> {
-    const wait = Math.ceil(Math.max(0, at - this.#deps.clock.elapsed()));
-    await this.#sleep(Math.min(wait, LONGEST_SLEEP), this.#signal);
+    const { clock } = this.#deps;
+    await pause(clock, at - clock.elapsed(), this.#signal);
     this.#armed.pop();
     this.#pump();
-  }
-
-  async #sleep(wait: number, signal: AbortSignal): Promise<void> {
-    try {
-      await this.#deps.clock.sleep(milliseconds(wait), signal);
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
   }
 
   // Requests
@@ -410,56 +342,117 @@ export class LineRunner {
   async #read(poll: number, unit: Unit, started: number): Promise<void> {
     const request = this.line.polls[poll];
     if (request === undefined) return;
-    const { breaker, counters } = unit;
-    const { epoch } = breaker;
-    const isProbe = breaker.state === 'probing';
-    this.#running[poll] = 1;
+    const { clock, into } = this.#deps;
+    const { epoch } = unit.breaker;
+    const isProbe = unit.breaker.state === 'probing';
     this.#active += 1;
-    counters.polls += 1;
+    this.#units.began(poll, unit);
     try {
-      await this.line.poll(request, this.#deps.into, this.#signal);
-      this.#told[poll] = 0;
-      this.#everGood[poll] = 1;
-      this.#pollFailures[poll] = 0;
-      this.#notBefore[poll] = Number.NEGATIVE_INFINITY;
-      this.#answered(unit, this.#deps.clock.elapsed() - started);
+      await this.line.poll(request, into, this.#signal);
+      this.#answered(unit, poll, started);
     } catch (error) {
-      if (!this.#signal.aborted) this.#failed(unit, error, { started, epoch, poll, what: request.what });
+      if (!this.#signal.aborted) {
+        const cost = clock.elapsed() - started;
+        if (isLoss(error)) this.#lose(unit, error);
+        else this.#failed(unit, poll, request.what, error, cost, epoch);
+      }
     }
-    this.#running[poll] = 0;
-    if (isProbe) this.#probing = false;
-    this.#settled();
+    this.#units.ended(poll, unit, isProbe);
+    this.#ended();
   }
 
-  async #run(command: LineCommand, started: number): Promise<void> {
-    const unit = this.#units[command.unit];
+  async #execute(command: LineCommand, started: number): Promise<void> {
+    const unit = this.#units.all[command.unit];
+    const epoch = unit?.breaker.epoch ?? 0;
     this.#active += 1;
     this.#counters.commands += 1;
-    const epoch = unit?.breaker.epoch ?? 0;
     try {
       await command.start(AbortSignal.any([command.signal, this.#signal]));
-      if (unit) this.#answered(unit, this.#deps.clock.elapsed() - started);
+      if (unit) this.#answered(unit, undefined, started);
     } catch (error) {
       command.refuse(error);
       if (unit && !this.#signal.aborted && !command.signal.aborted) {
-        this.#failed(unit, error, { started, epoch, poll: undefined, what: 'a command' });
+        const cost = this.#deps.clock.elapsed() - started;
+        if (isLoss(error)) this.#lose(unit, error);
+        else this.#failed(unit, undefined, 'command', error, cost, epoch);
       }
     }
-    this.#settled();
+    this.#ended();
   }
 
-  #settled(): void {
+  #ended(): void {
     this.#active -= 1;
-    if (this.#active === 0) this.#whenIdle?.();
+    if (this.#active === 0) this.#whenIdle();
     this.#pump();
   }
 
+  #answered(unit: Unit, poll: number | undefined, started: number): void {
+    const now = this.#deps.clock.elapsed();
+    unit.roundTrips.add(now - started);
+    this.#connectFailures = 0;
+    if (this.#lostSince !== undefined) this.#tellConnected();
+    if (poll !== undefined) this.#told[poll] = 0;
+    if (this.#units.answered(unit, poll, now)) {
+      // What was held back meanwhile is read at once, not at its next tick, which may be an hour away.
+      const heldBack = unit.polls.filter((other) => this.#told[other] === 1);
+      this.#schedule.soon(heldBack, now);
+    }
+    if (unit.breaker.silentSince !== undefined) tellBack(this.#people, unit, now);
+  }
+
+  #lose(unit: Unit, error: SluiceError): void {
+    unit.counters.errors.lost += 1;
+    this.#lost(error);
+  }
+
+  #failed(
+    unit: Unit,
+    poll: number | undefined,
+    what: string,
+    error: unknown,
+    cost: number,
+    epoch: number,
+  ): void {
+    const { clock, log } = this.#deps;
+    const { errors } = unit.counters;
+    const now = clock.elapsed();
+    if (poll !== undefined) this.#addBad(poll, reasonOf(error, undefined, DRIVER_FAULT));
+    switch (error instanceof SluiceError ? error.code : undefined) {
+      case 'DEVICE_REFUSED':
+        // Said by the device, or by its driver on behalf of it: it says nothing about silence.
+        errors.refused += 1;
+        if (poll !== undefined) this.#units.answered(unit, poll, now);
+        return;
+      case 'DEVICE_TIMEOUT':
+        errors.timeout += 1;
+        break;
+      case 'REPLY_MISMATCH':
+        errors.mismatch += 1;
+        break;
+      default:
+        errors.other += 1;
+        // A bug; the first of a row is told with its stack, and the unit treated as one that does not answer.
+        if (unit.breaker.inARow === 0) {
+          const stack = error instanceof Error ? error.stack : undefined;
+          log.error('driver failed', {
+            endpoint: this.line.endpoint,
+            unit: unit.name,
+            what,
+            stack,
+            error: errorText(error),
+          });
+        }
+    }
+    this.#units.inVain(unit, poll, now, cost, epoch);
+    tellSilent(this.#people, unit, now, what, error);
+  }
+
   #admit(command: LineCommand): void {
-    const unit = this.#units[command.unit];
+    const unit = this.#units.all[command.unit];
     try {
       if (this.#connection !== 'connected') throw this.#notConnected();
-      // A unit that people know to be silent costs its neighbours a time-out for every command.
-      if (unit && unit.breaker.announced && unit.breaker.state !== 'closed') throw this.#silent(unit);
+      // Every command to a unit that is known to be silent would cost its neighbours a time-out.
+      if (unit?.breaker.announced && unit.breaker.state !== 'closed') throw this.#silent(unit);
       this.#commands.add(command);
     } catch (error) {
       this.#counters.commandsRefused += 1;
@@ -467,166 +460,21 @@ export class LineRunner {
     }
   }
 
-  #silent(unit: Unit): SluiceError {
-    const nextTry = Math.ceil(Math.max(0, this.#tryAt(unit) - this.#deps.clock.elapsed()) / 1_000);
+  #notConnected(): SluiceError {
     return new SluiceError(
-      'DEVICE_TIMEOUT',
-      `${unit.devices.join(', ')} does not answer (unit ${unit.name} at ${this.line.endpoint}); the command was not sent`,
-      { remedy: `it is tried again in ${nextTry} s` },
+      'CONNECTION_LOST',
+      `${this.line.endpoint} is not connected; the command was not sent`,
+      { remedy: 'try again when the device is back' },
     );
   }
 
-  #answered(unit: Unit, took: number): void {
-    const { breaker } = unit;
-    const { clock, log, onDevice } = this.#deps;
-    unit.roundTrips.add(took);
-    if (this.#lostSince !== undefined || this.#connectFailures > 0) this.#tellConnected();
-    const wasOpen = breaker.state !== 'closed';
-    const now = clock.elapsed();
-    const attempts = breaker.inARow;
-    closed(breaker, now);
-    if (wasOpen) {
-      this.#openUnits -= 1;
-      // What was held back meanwhile is read at once, not at its next tick, which may be an hour away.
-      this.#schedule.soon(
-        unit.polls.filter((poll) => this.#told[poll] === 1 && (this.#pollFailures[poll] ?? 0) <= 1),
-        now,
-      );
-    }
-    if (breaker.announced) {
-      breaker.announced = false;
-      const facts = {
-        endpoint: this.line.endpoint,
-        unit: unit.name,
-        silentFor: Math.round(now - (breaker.silentSince ?? now)),
-        attempts,
-      };
-      for (const device of unit.devices) {
-        log.info('device back', { device, ...facts });
-        onDevice(device, 'back', facts);
-      }
-    }
-    breaker.silentSince = undefined;
-  }
-
-  #failed(
-    unit: Unit,
-    error: unknown,
-    attempt: { started: number; epoch: number; poll: number | undefined; what: string },
-  ): void {
-    const { poll } = attempt;
-    const { errors } = unit.counters;
-    const code = error instanceof SluiceError ? error.code : undefined;
-    if (code === 'CONNECTION_LOST') {
-      errors.lost += 1;
-      // Its points turn bad with all others of the line.
-      this.#backToOpen(unit);
-      this.#lost?.(error);
-      return;
-    }
-    if (poll !== undefined) {
-      this.#addBad(poll, error instanceof SluiceError ? error.reason : DRIVER_FAULT);
-    }
-    if (code === 'DEVICE_REFUSED') {
-      errors.refused += 1;
-      this.#answered(unit, this.#deps.clock.elapsed() - attempt.started);
-      return;
-    }
-    if (code === 'DEVICE_TIMEOUT') errors.timeout += 1;
-    else if (code === 'REPLY_MISMATCH') errors.mismatch += 1;
-    else errors.other += 1;
-    this.#silence(unit, error, attempt);
-  }
-
-  /** One more attempt in vain: of the poll alone, where the unit answers others, or of the unit. */
-  #silence(
-    unit: Unit,
-    error: unknown,
-    {
-      started,
-      epoch,
-      poll,
-      what,
-    }: { started: number; epoch: number; poll: number | undefined; what: string },
-  ): void {
-    const { breaker } = unit;
-    const { clock, log, onDevice, random } = this.#deps;
-    const now = clock.elapsed();
-    const cost = now - started;
-    let alone = false;
-    if (poll !== undefined) {
-      // Failed before, and the unit answered something else since: a block that the device does not serve.
-      alone = (this.#pollFailures[poll] ?? 0) > 0 && breaker.state === 'closed' && unit.polls.length > 1;
-      const failures = Math.min((this.#pollFailures[poll] ?? 0) + 1, 255);
-      if (breaker.state === 'closed') {
-        this.#pollFailures[poll] = failures;
-        this.#notBefore[poll] = now + unitWait(failures, cost, random);
-      }
-    }
-    if (breaker.state === 'probing') {
-      this.#probeNotBefore = now + (OTHERS_SHARE * cost) / this.line.inFlight;
-    }
-    // An attempt from before the last change of state says nothing new.
-    if (alone || epoch !== breaker.epoch) return;
-    if (breaker.state === 'closed') this.#openUnits += 1;
-    opened(breaker, now, cost, random);
-    if (breaker.announced || breaker.inARow < 2) return;
-    breaker.announced = true;
-    const facts = {
-      endpoint: this.line.endpoint,
-      unit: unit.name,
-      reason: error instanceof SluiceError ? error.code : 'fault of the driver',
-      error: errorText(error),
-      what,
-      silentFor: Math.round(now - (breaker.silentSince ?? now)),
-      nextTry: Math.round(breaker.lastWait),
-      hint: breaker.everHeard ? undefined : `nothing was ever received; is unit ${unit.name} right?`,
-    };
-    for (const device of unit.devices) {
-      log.warn('device silent', { device, ...facts });
-      onDevice(device, 'silent', facts);
-    }
-  }
-
-  #backToOpen(unit: Unit): void {
-    if (unit.breaker.state === 'probing') unit.breaker.state = 'open';
-  }
-
-  // Watch
-
-  async #watch(signal: AbortSignal): Promise<void> {
-    const { clock, log, random, into } = this.#deps;
-    if (this.line.watch === undefined) return;
-    let failures = 0;
-    while (!signal.aborted) {
-      const since = clock.elapsed();
-      let error: unknown = new SluiceError('DEVICE_TIMEOUT', `${this.line.endpoint} ended its watch`);
-      try {
-        await this.line.watch(into, signal);
-      } catch (thrown) {
-        error = thrown;
-      }
-      if (signal.aborted) return;
-      if (error instanceof SluiceError && error.code === 'CONNECTION_LOST') {
-        this.#lost?.(error);
-        return;
-      }
-      if (clock.elapsed() - since >= STABLE_AFTER) {
-        failures = 0;
-        this.#watchTold = false;
-      }
-      failures += 1;
-      this.#counters.watchRestarts += 1;
-      if (!this.#watchTold) {
-        this.#watchTold = true;
-        log.warn('watch ended', { endpoint: this.line.endpoint, error: errorText(error) });
-        this.#addBadPoints(
-          this.line.watched ?? [],
-          error instanceof SluiceError ? error.reason : DRIVER_FAULT,
-        );
-      }
-      await this.#sleep(reconnectWait(failures, random), signal);
-    }
+  #silent(unit: Unit): SluiceError {
+    const wait = Math.ceil(Math.max(0, this.#units.tryAt(unit) - this.#deps.clock.elapsed()) / 1_000);
+    return new SluiceError(
+      'DEVICE_TIMEOUT',
+      `${unit.devices.join(', ')} at ${this.line.endpoint} does not answer; the command was not sent`,
+      { remedy: `the device is tried again in ${wait} s` },
+    );
   }
 
   #addBad(poll: number, reason: number): void {
@@ -641,29 +489,12 @@ export class LineRunner {
   }
 }
 
-const LOST = reasonCode('connection lost');
-/** A driver that throws what it should not has said nothing about the device. */
-const DRIVER_FAULT = reasonCode('bad encoding');
-
-function remedyOf(error: unknown): string | undefined {
-  return error instanceof SluiceError ? error.remedy : undefined;
+function isLoss(error: unknown): error is SluiceError {
+  return error instanceof SluiceError && error.code === 'CONNECTION_LOST';
 }
 
-function unitsOf(line: Line): Unit[] {
-  const found = new Map<string, { devices: Set<string>; polls: number[] }>();
-  line.polls.forEach(({ unit, device }, poll) => {
-    const entry = found.get(unit) ?? { devices: new Set(), polls: [] };
-    entry.devices.add(device);
-    entry.polls.push(poll);
-    found.set(unit, entry);
-  });
-  return [...found].map(([name, { devices, polls }]) => ({
-    name,
-    devices: [...devices],
-    polls,
-    breaker: newBreaker(),
-    roundTrips: new RoundTrips(),
-    counters: newCounters(),
-    turn: -1,
-  }));
+/** The reason an error carries, where it is a SluiceError (of `code`, if given). */
+function reasonOf(error: unknown, code: SluiceError['code'] | undefined, otherwise: number): number {
+  if (!(error instanceof SluiceError)) return otherwise;
+  return code === undefined || error.code === code ? error.reason : otherwise;
 }

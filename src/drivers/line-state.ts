@@ -1,6 +1,5 @@
 import type { Duration } from '../core/units.ts';
 import type { Breaker } from './breaker.ts';
-import type { RoundTrips } from './round-trips.ts';
 
 /** Failures by kind; they only grow. */
 export interface ErrorCounts {
@@ -72,19 +71,6 @@ export interface UnitState {
   readonly lastRtt: number;
   readonly p99Rtt: number;
   readonly counters: Counters;
-}
-
-/** What the runner keeps of one unit. */
-export interface Unit {
-  readonly name: string;
-  readonly devices: readonly string[];
-  /** Indices into `Line.polls`, in their order. */
-  readonly polls: readonly number[];
-  readonly breaker: Breaker;
-  readonly roundTrips: RoundTrips;
-  readonly counters: Counters;
-  /** Place in `polls` of the next probe, while none of them is known to be good. */
-  turn: number;
 }
 
 /** The sum of counters, for a whole gateway. */

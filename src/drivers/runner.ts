@@ -4,10 +4,11 @@ import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import type { PointConfig } from '../config/config.ts';
+import type { OnDevice } from './announcements.ts';
 import type { Random } from './backoff.ts';
 import type { Line } from './driver.ts';
 import { Limiter } from './limiter.ts';
-import { LineRunner, type OnDevice } from './line-runner.ts';
+import { LineRunner } from './line-runner.ts';
 import { type Counters, type LineState, sum } from './line-state.ts';
 
 export interface RunnerDeps {

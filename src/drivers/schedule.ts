@@ -5,33 +5,43 @@
  */
 export class Schedule {
   readonly #periods: Float64Array;
-  readonly #phases: Float64Array;
+  readonly #places: Float64Array;
   readonly #origins: Float64Array;
   /** Number of the next tick on the grid of the poll. */
   readonly #ticks: Float64Array;
   readonly #due: Float64Array;
   /** Polls as a binary heap: earliest first, of equals the one planned first. */
   readonly #heap: Int32Array;
+  #begun = false;
 
-  /** `phases[i]`, from 0 to 1, is the place of poll i within its period. */
-  constructor(periods: readonly number[], phases: readonly number[]) {
+  /** `places[i]`, from 0 to 1, is the place of poll i within its period. */
+  constructor(periods: readonly number[], places: readonly number[]) {
     this.#periods = Float64Array.from(periods);
-    this.#phases = Float64Array.from(phases);
+    this.#places = Float64Array.from(places);
     this.#origins = new Float64Array(periods.length);
     this.#ticks = new Float64Array(periods.length);
     this.#due = new Float64Array(periods.length);
     this.#heap = Int32Array.from(periods.keys());
   }
 
-  /** Lays the grids from `now` on. Polls of long periods are read once soon after the start as well. */
-  start(now: number): void {
+  /**
+   * The line is connected. The first time the grids are laid from `now` on, and polls of long periods are read once
+   * soon as well. After a pause every poll is due at once, and the ticks of the pause are not missed ones.
+   */
+  begin(now: number): void {
     for (let i = 0; i < this.#due.length; i++) {
       const period = this.#periods[i] ?? 0;
-      const phase = this.#phases[i] ?? 0;
-      this.#origins[i] = now + phase * period;
-      this.#ticks[i] = 0;
-      this.#due[i] = now + phase * Math.min(period, FIRST_READ_WITHIN);
+      const place = this.#places[i] ?? 0;
+      if (this.#begun) {
+        const current = Math.floor((now - (this.#origins[i] ?? 0)) / period);
+        this.#ticks[i] = Math.max(this.#ticks[i] ?? 0, current + 1);
+        this.#due[i] = now;
+      } else {
+        this.#origins[i] = now + place * period;
+        this.#due[i] = now + place * Math.min(period, FIRST_READ_WITHIN);
+      }
     }
+    this.#begun = true;
     this.#heapify();
   }
 
@@ -72,16 +82,6 @@ export class Schedule {
   /** Brings polls forward to `now`, once, without moving their grids. */
   soon(polls: Iterable<number>, now: number): void {
     for (const poll of polls) this.#due[poll] = Math.min(this.dueOf(poll), now);
-    this.#heapify();
-  }
-
-  /** After a pause in which nothing could be read: every poll now, and the ticks of the pause are not missed ones. */
-  resume(now: number): void {
-    for (let i = 0; i < this.#due.length; i++) {
-      const current = Math.floor((now - (this.#origins[i] ?? 0)) / (this.#periods[i] ?? 1));
-      this.#ticks[i] = Math.max(this.#ticks[i] ?? 0, current + 1);
-      this.#due[i] = now;
-    }
     this.#heapify();
   }
 

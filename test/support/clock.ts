@@ -23,18 +23,20 @@ export class HandClock implements Clock {
 
   async sleep(duration: Duration, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
-    await new Promise<void>((resolve, reject) => {
-      const sleeper = { at: this.#now + duration, wake: resolve };
-      this.#sleepers.push(sleeper);
-      signal?.addEventListener(
-        'abort',
-        () => {
-          this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
-          reject(signal.reason);
-        },
-        { once: true },
-      );
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const sleeper = { at: this.#now + duration, wake: resolve };
+    const abort = (): void => {
+      this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
+      reject(signal?.reason);
+    };
+    this.#sleepers.push(sleeper);
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await promise;
+    } finally {
+      // A signal outlives many sleeps.
+      signal?.removeEventListener('abort', abort);
+    }
   }
 
   /** Winds forward, waking one sleeper after the other and letting each run before the next. */

@@ -1,91 +1,81 @@
 import { type Duration, seconds } from '../core/units.ts';
-import { checked, entries } from './checked.ts';
+import { checked, entries, isMapping } from './checked.ts';
+import { readPoint, type Template } from './points.ts';
 import { describe, type Report } from './problem.ts';
-import { readPeriod, readPoint, type Template } from './points.ts';
-import { coapClass, isName, modbusClass, NAME_FIX } from './schema.ts';
-import { choose, GATEWAY, type Known, nameIsFree, type ZoneEntry } from './zones.ts';
+import * as schema from './schema.ts';
+import { readPeriod } from './units.ts';
+import { checkName, choose, GATEWAY, type Known, type ZoneEntry } from './zones.ts';
 
-/** What the devices of a class have in common. */
+/** What the devices of a class have in common; what is undefined was wrong and has been told. */
 export interface DeviceClass {
-  readonly name: string;
-  /** Undefined where the zone is unknown or wrong, which is told elsewhere. */
   readonly zone: ZoneEntry | undefined;
-  readonly protocol: 'modbus' | 'coap';
+  readonly protocol: 'modbus' | 'coap' | undefined;
   readonly timeout: Duration;
-  readonly inFlight: number;
-  /** Points without mistakes, by name; undefined for the others. */
-  readonly points: Known<Template>;
+  readonly inFlight: number | undefined;
+  readonly points: ReadonlyMap<string, Template | undefined>;
 }
 
+/** Goes on in place of a time that was wrong: there is no configuration in the end, but the rest is judged. */
+const STAND_IN = seconds(1);
+
 export function readClasses(value: unknown, zones: Known<ZoneEntry>, report: Report): Known<DeviceClass> {
-  const classes = new Map<string, DeviceClass | undefined>();
+  const classes = new Map<string, DeviceClass>();
   for (const [name, entry] of entries(value, ['classes'], report)) {
-    classes.set(
-      name,
-      nameIsFree(name, ['classes', name], report) ? readClass(name, entry, zones, report) : undefined,
-    );
+    checkName(name, ['classes', name], report);
+    classes.set(name, readClass(name, entry, zones, report));
   }
   return classes;
 }
 
-function readClass(
+function readClass(name: string, value: unknown, zones: Known<ZoneEntry>, report: Report): DeviceClass {
+  const path = ['classes', name];
+  const nothing = {
+    zone: undefined,
+    timeout: STAND_IN,
+    inFlight: undefined,
+    points: new Map<string, undefined>(),
+  };
+  if (!isMapping(value)) {
+    report(path, describe(value), 'write a mapping with zone, protocol, points');
+    return { ...nothing, protocol: undefined };
+  }
+  const { protocol } = value;
+  if (protocol !== 'modbus' && protocol !== 'coap') {
+    // Which keys a class and its points have is a matter of the protocol.
+    report([...path, 'protocol'], describe(protocol), 'write modbus or coap');
+    return { ...nothing, protocol: undefined };
+  }
+  const head =
+    protocol === 'modbus'
+      ? checked(schema.modbusClass, value, path, report).shape
+      : checked(schema.coapClass, value, path, report).shape;
+  const every = readPeriod(head.every, [...path, 'every'], report) ?? STAND_IN;
+  const timeout = readPeriod(head.timeout, [...path, 'timeout'], report) ?? STAND_IN;
+  const points = new Map<string, Template | undefined>();
+  for (const [point, entry] of Object.entries(head.points ?? {})) {
+    const at = [...path, 'points', point];
+    if (!schema.isName(point)) report(at, `the name ${describe(point)}`, schema.NAME_FIX, 'key');
+    points.set(point, readPoint(entry, { protocol, name: point, every, path: at, report }));
+  }
+  if (head.points !== undefined && points.size === 0) {
+    report([...path, 'points'], 'a class without points', 'name at least one point');
+  }
+  const zone = zoneOf(head.zone, name, zones, report);
+  const inFlight = 'in-flight' in head ? head['in-flight'] : undefined;
+  return { zone, protocol, timeout, inFlight, points };
+}
+
+function zoneOf(
+  zone: string | undefined,
   name: string,
-  value: unknown,
   zones: Known<ZoneEntry>,
   report: Report,
-): DeviceClass | undefined {
-  const path = ['classes', name];
-  const protocol = protocolOf(value);
-  if (protocol === undefined) {
-    const known = new Map(entries(value, path, report));
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      report([...path, 'protocol'], describe(known.get('protocol')), 'use modbus or coap');
-    }
-    return undefined;
+): ZoneEntry | undefined {
+  if (zone === undefined) return undefined;
+  const path = ['classes', name, 'zone'];
+  if (zone === GATEWAY) report(path, 'devices in the zone of the appliance', 'declare a zone for them');
+  else if (!zones.has(zone)) {
+    report(path, `no zone ${describe(zone)}`, choose(zone, [...zones.keys()], 'zones'));
   }
-  const shape = checked(protocol === 'modbus' ? modbusClass : coapClass, value, path, report);
-  // Points are looked at even where the head of the class is wrong: all problems at once.
-  const every = shape === undefined ? undefined : readPeriod(shape.every, [...path, 'every'], report);
-  const timeout = shape === undefined ? undefined : readPeriod(shape.timeout, [...path, 'timeout'], report);
-  const points = new Map<string, Template | undefined>();
-  for (const [point, entry] of entries(
-    pointsOf(value),
-    [...path, 'points'],
-    shape === undefined ? () => {} : report,
-  )) {
-    const at = [...path, 'points', point];
-    points.set(point, undefined);
-    if (!isName(point)) report(at, `the name ${describe(point)}`, NAME_FIX, 'key');
-    const template = readPoint(entry, {
-      protocol,
-      name: point,
-      every: every ?? seconds(1),
-      path: at,
-      report,
-    });
-    if (isName(point)) points.set(point, template);
-  }
-  if (shape === undefined) return undefined;
-  if (points.size === 0) report([...path, 'points'], 'a class without points', 'name at least one point');
-  if (shape.zone === GATEWAY) {
-    report([...path, 'zone'], 'devices in the zone of the appliance itself', 'declare a zone for them');
-  } else if (!zones.has(shape.zone)) {
-    report(
-      [...path, 'zone'],
-      `no zone ${describe(shape.zone)}`,
-      choose(shape.zone, [...zones.keys()], 'zones'),
-    );
-  }
-  if (every === undefined || timeout === undefined) return undefined;
-  const inFlight = 'in-flight' in shape ? shape['in-flight'] : 1;
-  return { name, zone: zones.get(shape.zone), protocol, timeout, inFlight, points };
-}
-
-function protocolOf(value: unknown): 'modbus' | 'coap' | undefined {
-  if (typeof value !== 'object' || value === null || !('protocol' in value)) return undefined;
-  return value.protocol === 'modbus' || value.protocol === 'coap' ? value.protocol : undefined;
-}
-
-function pointsOf(value: unknown): unknown {
-  return typeof value === 'object' && value !== null && 'points' in value ? value.points : undefined;
+  return zones.get(zone);
 }

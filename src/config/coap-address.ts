@@ -1,45 +1,44 @@
-import type { z } from 'zod';
+import type { Checked } from './checked.ts';
 import type { CoapSource } from './config.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import type { coapPoint } from './schema.ts';
-
-type Shape = z.output<typeof coapPoint>;
+import type { CoapPointKeys } from './schema.ts';
 
 /** Longest Uri-Path or Uri-Query option in bytes (RFC 7252, 5.10). */
 const MAX_SEGMENT_BYTES = 255;
 /** What a request line of a small device can be expected to take, in bytes. */
 const MAX_PATH_BYTES = 800;
 
-/** Where the value of a CoAP point comes from; undefined, and reported, where that is contradictory. */
-export function coapSource(shape: Shape, path: Path, report: Report): CoapSource | undefined {
-  const { at, format, pointer, record, type } = shape;
+/** Where the value of a CoAP point comes from; undefined, and reported, where that is not to be told. */
+export function coapSource(
+  { shape, whole }: Checked<CoapPointKeys>,
+  path: Path,
+  report: Report,
+): CoapSource | undefined {
+  const { at, format = 'auto', pointer, record, type = 'number' } = shape;
   const push = shape.push === true;
   const observe = shape.observe === true;
-  if (push && observe)
-    report([...path, 'push'], 'push and observe', 'keep one: a device either sends by itself or is observed');
-  if (push && at !== undefined)
-    report(
-      [...path, 'at'],
-      'a path of a pushed point',
-      'leave it out: the device sends to /<device>/<point>',
-    );
-  if (at === undefined && !push) {
-    report(
-      [...path, 'at'],
-      'missing',
-      'write the path of the resource, such as /sensors/level, or push: true',
-    );
-    return undefined;
+  const complain = (key: string, found: string, fix: string) => report([...path, key], found, fix);
+  if (push && observe) {
+    complain('push', 'push and observe', 'keep one: a device either sends by itself or is observed');
+  }
+  if (push && at !== undefined) {
+    complain('at', 'a path of a pushed point', 'leave it out: the device sends to /<device>/<point>');
   }
   const wrong = at === undefined ? undefined : pathProblem(at);
-  if (wrong !== undefined) report([...path, 'at'], ...wrong);
-  if (pointer !== undefined && record !== undefined)
-    report([...path, 'record'], 'record beside pointer', 'keep pointer for JSON and CBOR, record for SenML');
+  if (wrong !== undefined) complain('at', ...wrong);
+  if (pointer !== undefined && record !== undefined) {
+    complain('record', 'record beside pointer', 'keep pointer for JSON and CBOR, record for SenML');
+  }
   if (pointer !== undefined && (format === 'text' || format.startsWith('senml'))) {
-    report([...path, 'pointer'], `pointer into ${format}`, 'use it with json, cbor or auto');
+    complain('pointer', `pointer into ${format}`, 'use it with json, cbor or auto');
   }
   if (record !== undefined && format !== 'auto' && !format.startsWith('senml')) {
-    report([...path, 'record'], `record of ${format}`, 'use it with senml-json, senml-cbor or auto');
+    complain('record', `record of ${format}`, 'use it with senml-json, senml-cbor or auto');
+  }
+  if (at === undefined && !push) {
+    if (whole)
+      complain('at', 'missing', 'write the path of the resource, such as /sensors/level, or push: true');
+    return undefined;
   }
   const mode = push ? 'push' : observe ? 'observe' : 'poll';
   return { kind: 'coap', path: at ?? '', mode, format, pointer, record, type };

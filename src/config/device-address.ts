@@ -1,6 +1,7 @@
 import type { Endpoint } from './config.ts';
-import type { Complaint } from './modbus-address.ts';
+import { type Complaint, complaint } from './complaint.ts';
 import { nearest } from './nearest.ts';
+import { describe } from './problem.ts';
 import { type Address, notADevice, parseAddress } from './network.ts';
 
 /** Schemes of DESIGN 5.1 with their default ports. */
@@ -24,8 +25,6 @@ const TCP_UNITS = [0, 255] as const;
 
 const EXAMPLES = 'write modbus-tcp://10.20.20.11?unit=1 or coap://10.20.20.31';
 
-const complaint = (found: string, fix: string): Complaint => ({ found, fix });
-
 export interface DeviceAddress {
   readonly endpoint: Endpoint;
   /** Undefined for a serial line. */
@@ -36,10 +35,10 @@ export interface DeviceAddress {
 export function parseDeviceAddress(text: string, inFlight: number): DeviceAddress | Complaint {
   const [, name = '', rest = ''] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(text) ?? [];
   if (!isScheme(name)) {
-    if (name === '' || !rest.startsWith('/')) return complaint(`"${text}" has no scheme`, EXAMPLES);
+    if (name === '' || !rest.startsWith('/')) return complaint(`${describe(text)} has no scheme`, EXAMPLES);
     const meant = nearest(name, Object.keys(SCHEMES));
     return complaint(
-      `unknown scheme "${name}"`,
+      `unknown scheme ${describe(name)}`,
       meant === undefined ? EXAMPLES : `did you mean ${meant}? Otherwise ${EXAMPLES}`,
     );
   }
@@ -107,7 +106,7 @@ export function parseHostAndPort(
   if (written === undefined) {
     return parseAddress(text) === undefined
       ? complaint(
-          `"${text}" is no host and port`,
+          `${describe(text)} is no host and port`,
           'write an IP address and a port, such as 10.20.20.11:502 or [fd00::11]:502',
         )
       : complaint(`the IPv6 address ${text} without brackets`, `write [${text}]`);
@@ -142,7 +141,7 @@ function parseQuery(query: string | undefined, scheme: Scheme): Map<string, stri
       const may =
         known.length === 0 ? `a ${scheme} address has no options` : `${scheme} knows ${known.join(', ')}`;
       return complaint(
-        `unknown option "${key}"`,
+        `unknown option ${describe(key)}`,
         meant === undefined ? may : `did you mean ${meant}? ${may}`,
       );
     }
@@ -157,7 +156,7 @@ function parseUnit(text: string | undefined, [low, high]: readonly [number, numb
   const unit = /^\d{1,3}$/.test(text) ? Number(text) : Number.NaN;
   return unit >= low && unit <= high
     ? unit
-    : complaint(`unit "${text}"`, `use a unit from ${low} to ${high}`);
+    : complaint(`unit ${describe(text)}`, `use a unit from ${low} to ${high}`);
 }
 
 function isScheme(name: string): name is Scheme {

@@ -1,12 +1,14 @@
 import type { DeviceConfig, Endpoint, PointConfig } from './config.ts';
 import { checked, entries } from './checked.ts';
 import type { DeviceClass } from './classes.ts';
-import { type DeviceAddress, parseDeviceAddress } from './device-address.ts';
+import { DEFAULTS } from './defaults.ts';
+import { parseDeviceAddress } from './device-address.ts';
+import { Neighbours } from './neighbours.ts';
 import { matches } from './pattern.ts';
 import type { Template } from './points.ts';
-import { describe, type Report } from './problem.ts';
-import { device as deviceSchema } from './schema.ts';
-import { checkInsideZone, choose, type Known, nameIsFree } from './zones.ts';
+import { describe, type Path, type Report } from './problem.ts';
+import * as schema from './schema.ts';
+import { checkInsideZone, checkName, choose, type Known } from './zones.ts';
 
 export interface Plant {
   readonly devices: readonly DeviceConfig[];
@@ -25,33 +27,20 @@ export function readDevices(
   const neighbours = new Neighbours(report);
   for (const [name, entry] of entries(value, ['devices'], report)) {
     const path = ['devices', name];
-    const free = nameIsFree(name, path, report);
-    const shape = checked(deviceSchema, entry, path, report);
-    if (shape === undefined) continue;
-    const known = classes.get(shape.class);
-    if (!classes.has(shape.class)) {
-      report(
-        [...path, 'class'],
-        `no class ${describe(shape.class)}`,
-        choose(shape.class, [...classes.keys()], 'classes'),
-      );
-    }
-    const parsed = parseDeviceAddress(shape.at, known?.inFlight ?? 1);
+    checkName(name, path, report);
+    const { shape } = checked(schema.device, entry, path, report);
+    const known = classOf(shape.class, name, classes, report);
+    if (shape.at === undefined) continue;
+    const parsed = parseDeviceAddress(shape.at, known?.inFlight ?? DEFAULTS.inFlight);
     if ('found' in parsed) {
       report([...path, 'at'], parsed.found, parsed.fix);
       continue;
     }
+    const { endpoint, address } = parsed;
     const mac = shape.mac?.toLowerCase();
     neighbours.add(name, parsed, mac, known !== undefined);
-    if (known === undefined || !free) continue;
-    const { endpoint, address } = parsed;
-    if (!speaks(endpoint, known.protocol)) {
-      report(
-        [...path, 'at'],
-        `a ${endpoint.protocol} address of a ${known.protocol} class`,
-        `use a ${known.protocol === 'modbus' ? 'modbus-tcp' : 'coap'} address, or another class`,
-      );
-    }
+    if (shape.class === undefined || known === undefined) continue;
+    checkProtocol(endpoint, known, [...path, 'at'], report);
     if (known.zone === undefined) continue;
     if (address !== undefined) checkInsideZone(address, known.zone, [...path, 'at'], report);
 
@@ -75,6 +64,47 @@ export function readDevices(
   return { devices, points };
 }
 
+/** Points that devices push, where the gateway listens nowhere. */
+export function checkNothingPushes(classes: Known<DeviceClass>, report: Report): void {
+  for (const [name, { points }] of classes) {
+    for (const [point, template] of points) {
+      if (template?.source.kind !== 'coap' || template.source.mode !== 'push') continue;
+      report(
+        ['classes', name, 'points', point, 'push'],
+        'a pushed point, and nowhere to push to',
+        'add coap: { listen: "10.20.20.1:5683" } with an address of the gateway',
+      );
+    }
+  }
+}
+
+function classOf(
+  name: string | undefined,
+  device: string,
+  classes: Known<DeviceClass>,
+  report: Report,
+): DeviceClass | undefined {
+  if (name === undefined) return undefined;
+  const known = classes.get(name);
+  if (known === undefined) {
+    report(
+      ['devices', device, 'class'],
+      `no class ${describe(name)}`,
+      choose(name, [...classes.keys()], 'classes'),
+    );
+  }
+  return known;
+}
+
+function checkProtocol(endpoint: Endpoint, { protocol }: DeviceClass, path: Path, report: Report): void {
+  if (protocol === undefined || endpoint.protocol.startsWith(protocol)) return;
+  report(
+    path,
+    `a ${endpoint.protocol} address of a ${protocol} class`,
+    `use a ${protocol === 'modbus' ? 'modbus-tcp' : 'coap'} address, or another class`,
+  );
+}
+
 function pointOf(device: string, template: Template, index: number, published: boolean): PointConfig {
   const { name, source } = template;
   const pushed = source.kind === 'coap' && source.mode === 'push';
@@ -85,88 +115,4 @@ function pointOf(device: string, template: Template, index: number, published: b
     source: pushed ? { ...source, path: `/${device}/${name}` } : source,
     published,
   };
-}
-
-function speaks({ protocol }: Endpoint, of: DeviceClass['protocol']): boolean {
-  return of === 'modbus' ? protocol.startsWith('modbus') : protocol.startsWith('coap');
-}
-
-/** Devices that share an address: which of that is meant, and which a mistake. */
-class Neighbours {
-  readonly #report: Report;
-  readonly #byUnit = new Map<string, string>();
-  readonly #byEndpoint = new Map<
-    string,
-    { readonly name: string; readonly endpoint: Endpoint; readonly sure: boolean }
-  >();
-  readonly #byMac = new Map<string, { readonly name: string; readonly host: string }>();
-  readonly #macOfHost = new Map<string, { readonly name: string; readonly mac: string }>();
-
-  constructor(report: Report) {
-    this.#report = report;
-  }
-
-  /** `sure` where the class of the device is known. */
-  add(name: string, { endpoint, address }: DeviceAddress, mac: string | undefined, sure: boolean): void {
-    const transport = endpoint.protocol.startsWith('coap') ? 'udp' : 'tcp';
-    const place = 'host' in endpoint ? `${transport} ${endpoint.host} ${endpoint.port}` : endpoint.path;
-    const unit = 'unit' in endpoint ? `${place} ${endpoint.unit}` : place;
-    const path = ['devices', name, 'at'];
-    const twin = this.#byUnit.get(unit);
-    const neighbour = this.#byEndpoint.get(place);
-    if (twin !== undefined) {
-      this.#report(path, `the same address as ${twin}`, 'give each device its own address or unit');
-    } else if (neighbour !== undefined) {
-      const { endpoint: other } = neighbour;
-      if (other.protocol !== endpoint.protocol) {
-        this.#report(
-          path,
-          `${endpoint.protocol} where ${neighbour.name} has ${other.protocol}`,
-          'use one protocol for one endpoint',
-        );
-      } else if (
-        sure &&
-        neighbour.sure &&
-        'inFlight' in endpoint &&
-        'inFlight' in other &&
-        endpoint.inFlight !== other.inFlight
-      ) {
-        this.#report(
-          path,
-          `in-flight ${endpoint.inFlight} where ${neighbour.name}, behind the same endpoint, has ${other.inFlight}`,
-          'give their classes the same in-flight',
-        );
-      }
-    }
-    this.#byUnit.set(unit, twin ?? name);
-    this.#byEndpoint.set(place, neighbour ?? { name, endpoint, sure });
-    if (mac !== undefined && address !== undefined) this.#checkMac(name, mac, address.text);
-  }
-
-  #checkMac(name: string, mac: string, host: string): void {
-    const path = ['devices', name, 'mac'];
-    if ((Number.parseInt(mac.slice(0, 2), 16) & 1) === 1 || mac === '00:00:00:00:00:00') {
-      this.#report(path, `${mac} is a group address or none`, 'use the hardware address of the device');
-      return;
-    }
-    // Units behind one bus bridge share its host and its hardware.
-    const owner = this.#byMac.get(mac);
-    if (owner !== undefined && owner.host !== host) {
-      this.#report(
-        path,
-        `${mac} is also the one of ${owner.name} at ${owner.host}`,
-        'give each host its own',
-      );
-    }
-    const sibling = this.#macOfHost.get(host);
-    if (sibling !== undefined && sibling.mac !== mac) {
-      this.#report(
-        path,
-        `${sibling.name} has ${sibling.mac} for the same host`,
-        'one host has one hardware address',
-      );
-    }
-    this.#byMac.set(mac, owner ?? { name, host });
-    this.#macOfHost.set(host, sibling ?? { name, mac });
-  }
 }

@@ -1,5 +1,7 @@
+import { type Complaint, complaint } from './complaint.ts';
 import type { ByteOrder, ModbusSource, ModbusTable, ModbusType } from './config.ts';
 import { nearest } from './nearest.ts';
+import { describe } from './problem.ts';
 
 const TABLES = ['coil', 'discrete', 'input', 'holding'] as const;
 const ORDERS = ['ABCD', 'CDAB', 'BADC', 'DCBA'] as const;
@@ -36,13 +38,6 @@ const MAX_CHARACTERS = 250;
 /** Two bytes in each of the 123 registers that one request writes (V1.1b3, 6.12). */
 export const MAX_CHARACTERS_WRITTEN = 246;
 
-/** What is wrong with an address: what was found and how to fix it. */
-export interface Complaint {
-  readonly found: string;
-  readonly fix: string;
-}
-
-const complaint = (found: string, fix: string): Complaint => ({ found, fix });
 const HOW = 'write table:address[.bit]:type[:order], such as input:0:float32, holding:40.3 or coil:3';
 
 /** `table:address[.bit]:type[:order]`, or a six-digit Modicon number in place of table and address. */
@@ -53,7 +48,7 @@ export function parseModbusAddress(text: string): ModbusSource | Complaint {
   if ('found' in place) return place;
   const { table, address, bit } = place;
   const [typeText, orderText, ...rest] = others;
-  if (rest.length > 0) return complaint(`something after the order in "${text}"`, HOW);
+  if (rest.length > 0) return complaint(`something after the order in ${describe(text)}`, HOW);
 
   const type = typeOf(text, table, bit, typeText);
   if ('found' in type) return type;
@@ -99,7 +94,7 @@ function fromTable(name: string, where: string | undefined): Place | Complaint {
   if (table === undefined) {
     const meant = nearest(name, TABLES);
     return complaint(
-      `unknown table "${name}"`,
+      `unknown table ${describe(name)}`,
       meant === undefined ? HOW : `did you mean ${meant}? Tables are ${TABLES.join(', ')}`,
     );
   }
@@ -141,7 +136,7 @@ function typeOf(
   if (given === undefined || given === '') {
     if (single || bit !== undefined) return { type: 'bool', characters: 0 };
     return complaint(
-      `no type in "${text}"`,
+      `no type in ${describe(text)}`,
       `add the type, as in ${text.replace(/:$/, '')}:uint16; types are ${typeNames()}`,
     );
   }
@@ -150,7 +145,7 @@ function typeOf(
   if (type === undefined || !isModbusType(type)) {
     const meant = nearest(given, TYPES);
     return complaint(
-      `unknown type "${given}"`,
+      `unknown type ${describe(given)}`,
       `${meant === undefined ? '' : `did you mean ${meant === 'string' ? 'string(n)' : meant}? `}Types are ${typeNames()}`,
     );
   }
@@ -174,7 +169,8 @@ function typeOf(
 function orderOf(type: ModbusType, single: boolean, given: string | undefined): ByteOrder | Complaint {
   if (given === undefined) return 'ABCD';
   const order = ORDERS.find((known) => known === given);
-  if (order === undefined) return complaint(`unknown byte order "${given}"`, `use ${ORDERS.join(', ')}`);
+  if (order === undefined)
+    return complaint(`unknown byte order ${describe(given)}`, `use ${ORDERS.join(', ')}`);
   if (single && order !== 'ABCD')
     return complaint(`byte order ${order} of a single bit`, 'leave the order out');
   // A single register has no word order, and text runs from register to register.

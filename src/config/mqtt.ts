@@ -1,26 +1,26 @@
 import { resolve } from 'node:path';
-import type { z } from 'zod';
 import type { Config, Listen, Upstream } from './config.ts';
 import { checked } from './checked.ts';
 import { DEFAULTS } from './defaults.ts';
 import { parseHostAndPort } from './device-address.ts';
+import { matches } from './pattern.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import { mqtt as mqttSchema } from './schema.ts';
+import * as schema from './schema.ts';
 
-type Shape = z.output<typeof mqttSchema>;
 type Publish = Config['mqtt']['publish'];
 
-const EVERYTHING: Publish = { telemetry: ['*/*'], event: ['*'] };
-
-/** `folder` is where relative paths begin. Undefined where something is wrong. */
-export function readMqtt(value: unknown, folder: string, report: Report): Config['mqtt'] | undefined {
-  const shape = checked(mqttSchema, value ?? {}, ['mqtt'], report);
-  if (shape === undefined) return undefined;
-  const upstream = readUpstream(shape.upstream, folder, report);
-  if (shape.embedded === 'off' && shape.upstream === undefined) {
+/** `folder` is where relative paths begin. */
+export function readMqtt(value: unknown, folder: string, report: Report): Config['mqtt'] {
+  const { shape, whole } = checked(schema.mqttHead, value ?? {}, ['mqtt'], report);
+  const hasUpstream = shape.upstream !== undefined;
+  if (shape.embedded === 'off' && whole && !hasUpstream) {
     report(['mqtt', 'embedded'], 'off, and no upstream', 'name an upstream, or leave the embedded broker on');
   }
-  return { embedded: readEmbedded(shape, report), upstream, publish: readPublish(shape.publish, report) };
+  return {
+    embedded: readEmbedded(shape.embedded, hasUpstream, report),
+    upstream: hasUpstream ? readUpstream(shape.upstream, folder, report) : undefined,
+    publish: readPublish(shape.publish, report),
+  };
 }
 
 /** `host:port` of something that listens; the host is an IP address of this machine. */
@@ -33,65 +33,77 @@ export function readListen(text: string, path: Path, report: Report): Listen | u
   return { host: where.host, port: where.port };
 }
 
-function readEmbedded({ embedded, upstream }: Shape, report: Report): Listen | undefined {
-  if (embedded === 'off' || (embedded === undefined && upstream !== undefined)) return undefined;
+/** A pattern without a point is a slip of the pen, except the one that means everything. */
+export function checkPatterns(
+  { telemetry }: Publish,
+  value: unknown,
+  points: readonly { readonly device: string; readonly name: string }[],
+  report: Report,
+): void {
+  // Patterns stand where they stand in the file, between those of events.
+  const items = checked(schema.mqttHead, value ?? {}, ['mqtt'], () => {}).shape.publish ?? [];
+  for (const [i, item] of items.entries()) {
+    const pattern = checked(schema.published, item, [], () => {}).shape.telemetry;
+    if (pattern === undefined || pattern === '*/*' || !telemetry.includes(pattern)) continue;
+    const [device = '', point = ''] = pattern.split('/');
+    if (points.some((one) => matches(point, one.name) && matches(device, one.device))) continue;
+    report(
+      ['mqtt', 'publish', i, 'telemetry'],
+      `${describe(pattern)} matches no point`,
+      'correct it, or take the line out',
+    );
+  }
+}
+
+function readEmbedded(
+  embedded: 'off' | { readonly listen: string } | undefined,
+  hasUpstream: boolean,
+  report: Report,
+): Listen | undefined {
+  if (embedded === 'off' || (embedded === undefined && hasUpstream)) return undefined;
   return readListen(embedded?.listen ?? DEFAULTS.embedded, ['mqtt', 'embedded', 'listen'], report);
 }
 
-function readUpstream(shape: Shape['upstream'], folder: string, report: Report): Upstream | undefined {
-  if (shape === undefined) return undefined;
-  const { url: text, ca, cert, key } = shape;
-  if ((cert === undefined) !== (key === undefined)) {
+function readUpstream(value: unknown, folder: string, report: Report): Upstream | undefined {
+  const path = ['mqtt', 'upstream'];
+  const { shape, whole } = checked(schema.upstream, value, path, report);
+  const { url, ca, cert, key } = shape;
+  if (whole && (cert === undefined) !== (key === undefined)) {
     const [given, missing] = cert === undefined ? ['key', 'cert'] : ['cert', 'key'];
-    report(['mqtt', 'upstream', given], `${given} without ${missing}`, `add ${missing}, or leave both out`);
+    report([...path, given], `${given} without ${missing}`, `add ${missing}, or leave both out`);
   }
-  const at = (path: string | undefined) => (path === undefined ? undefined : resolve(folder, path));
-  const place = readUrl(text);
+  if (url === undefined || ca === undefined) return undefined;
+  const place = readUrl(url);
   if (place === undefined) {
-    report(
-      ['mqtt', 'upstream', 'url'],
-      describe(text),
-      'write mqtts://host:8883, without user, path or query',
-    );
+    report([...path, 'url'], describe(url), 'write mqtts://host:8883, without user, path or query');
     return undefined;
   }
-  return {
-    url: `mqtts://${place.urlHost}:${place.port}`,
-    host: place.host,
-    port: place.port,
-    ca: resolve(folder, ca),
-    cert: at(cert),
-    key: at(key),
-  };
+  const inFolder = (file: string | undefined) => (file === undefined ? undefined : resolve(folder, file));
+  return { ...place, ca: resolve(folder, ca), cert: inFolder(cert), key: inFolder(key) };
 }
 
-function readUrl(text: string): { urlHost: string; host: string; port: number } | undefined {
+function readUrl(text: string): Pick<Upstream, 'url' | 'host' | 'port'> | undefined {
   const url = URL.parse(text);
-  if (url === null || url.hostname === '' || url.port === '0') return undefined;
-  if (
-    url.username !== '' ||
-    url.password !== '' ||
-    url.search !== '' ||
-    url.hash !== '' ||
-    url.pathname.length > 1
-  )
-    return undefined;
+  if (url === null || url.hostname === '' || url.port === '0' || /[?#@%\\]/.test(text)) return undefined;
   const port = url.port === '' ? DEFAULTS.mqttsPort : Number(url.port);
-  return { urlHost: url.hostname, host: url.hostname.replace(/^\[|\]$/g, ''), port };
+  return { url: `mqtts://${url.hostname}:${port}`, host: url.hostname.replace(/^\[|\]$/g, ''), port };
 }
 
-function readPublish(items: Shape['publish'], report: Report): Publish {
+const EVERYTHING: Publish = { telemetry: ['*/*'], event: ['*'] };
+
+function readPublish(items: readonly unknown[] | undefined, report: Report): Publish {
   if (items === undefined) return EVERYTHING;
   const telemetry: string[] = [];
   const event: string[] = [];
   for (const [i, item] of items.entries()) {
-    if ((item.telemetry === undefined) === (item.event === undefined)) {
-      const found =
-        item.event === undefined ? 'neither telemetry nor event' : 'telemetry and event in one pattern';
-      report(['mqtt', 'publish', i], found, 'write one of them in each line of the list');
+    const path = ['mqtt', 'publish', i];
+    const { shape, whole } = checked(schema.published, item, path, report);
+    if (whole && (shape.telemetry === undefined) === (shape.event === undefined)) {
+      const found = shape.event === undefined ? 'neither telemetry nor event' : 'telemetry and event in one';
+      report(path, found, 'write one of them in each line of the list');
     }
-    if (item.telemetry !== undefined) telemetry.push(item.telemetry);
-    if (item.event !== undefined) event.push(item.event);
+    if (shape.telemetry !== undefined) telemetry.push(shape.telemetry);
+    if (shape.event !== undefined) event.push(shape.event);
   }
   return { telemetry, event };
 }

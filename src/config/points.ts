@@ -1,23 +1,20 @@
-import type { z } from 'zod';
-import { milliseconds, type Duration } from '../core/units.ts';
-import type { CoapSource, PointConfig } from './config.ts';
-import { checked } from './checked.ts';
+import { milliseconds, seconds, type Duration } from '../core/units.ts';
+import type { CoapSource, ModbusSource, PointConfig } from './config.ts';
+import { type Checked, checked } from './checked.ts';
 import { coapSource } from './coap-address.ts';
 import { parseDeadband } from './deadband.ts';
-import { DURATION_EXAMPLES, formatDuration, parseDuration } from './duration.ts';
 import { MAX_CHARACTERS_WRITTEN, parseModbusAddress } from './modbus-address.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import { coapPoint, modbusPoint } from './schema.ts';
+import { type CoapPointKeys, coapPoint, type ModbusPointKeys, modbusPoint } from './schema.ts';
+import { readDuration, readPeriod } from './units.ts';
 
 /** A point of a class: what its devices have in common. */
 export type Template = Omit<PointConfig, 'index' | 'device' | 'published'>;
-type Shape = z.output<typeof modbusPoint> | z.output<typeof coapPoint>;
 type Source = PointConfig['source'];
+type Shape = Checked<ModbusPointKeys>['shape'] | Checked<CoapPointKeys>['shape'];
 
-/** Shortest and longest period that is not a slip of the pen. */
-const SHORTEST_PERIOD = milliseconds(10);
-const LONGEST_PERIOD = milliseconds(31 * 86_400_000);
-const SHORTEST_HEARTBEAT = milliseconds(1_000);
+/** A report of every point more than once a second is no heartbeat; one a century is the longest duration. */
+const HEARTBEATS = [seconds(1), milliseconds(Number.MAX_SAFE_INTEGER)] as const;
 
 export interface PointContext {
   readonly protocol: 'modbus' | 'coap';
@@ -28,47 +25,33 @@ export interface PointContext {
   readonly report: Report;
 }
 
-/** One point of a class; undefined where anything is wrong with it. */
+/** One point of a class; undefined where its source or one of its times is wrong. */
 export function readPoint(value: unknown, context: PointContext): Template | undefined {
-  let complaints = 0;
-  const report: Report = (...problem) => {
-    complaints++;
-    context.report(...problem);
-  };
-  const { path } = context;
-  const shape = checked(context.protocol === 'modbus' ? modbusPoint : coapPoint, value, path, report);
-  if (shape === undefined) return undefined;
-  const source =
-    'observe' in shape || 'format' in shape
-      ? coapSource(shape, path, report)
-      : modbusSource(shape, path, report);
+  const { path, report } = context;
+  let shape: Shape;
+  let source: Source | undefined;
+  if (context.protocol === 'modbus') {
+    const point = checked(modbusPoint, value, path, report);
+    shape = point.shape;
+    source = modbusSource(point.shape.at, path, report);
+  } else {
+    const point = checked(coapPoint, value, path, report);
+    shape = point.shape;
+    source = coapSource(point, path, report);
+  }
   const every =
     shape.every === undefined ? context.every : readPeriod(shape.every, [...path, 'every'], report);
-  const heartbeat = readDuration(shape.heartbeat, [...path, 'heartbeat'], report);
-  const minInterval = readDuration(shape['min-interval'], [...path, 'min-interval'], report);
-  if (source === undefined || every === undefined || heartbeat === undefined || minInterval === undefined)
-    return undefined;
-  if (heartbeat < SHORTEST_HEARTBEAT)
-    report([...path, 'heartbeat'], describe(shape.heartbeat), 'use 1s or longer');
-  if (heartbeat < minInterval) {
-    report(
-      [...path, 'heartbeat'],
-      `shorter than min-interval ${shape['min-interval']}`,
-      'make the heartbeat the longer one',
-    );
-  }
-
-  const kind = kindOf(source);
-  if (kind !== 'number') checkNoNumberKeys(shape, kind, path, report);
-  const span = shape.span === undefined ? undefined : { low: shape.span[0], high: shape.span[1] };
-  if (span !== undefined && span.low >= span.high)
-    report([...path, 'span'], `a span from ${span.low} to ${span.high}`, 'put the lower end first');
-  const deadband = shape.deadband === undefined ? undefined : parseDeadband(shape.deadband, span);
-  if (typeof deadband === 'string') report([...path, 'deadband'], describe(shape.deadband), deadband);
-  if (shape.scale === 0)
+  const times = readReportTimes(shape, path, report);
+  const span = readSpan(shape, path, report);
+  const deadband = readDeadband(shape, span, path, report);
+  if (shape.scale === 0) {
     report([...path, 'scale'], 'a scale of 0', 'leave it out, or write the value of one raw unit');
-  checkWritable(shape, source, path, report);
-  if (complaints > 0 || typeof deadband === 'string') return undefined;
+  }
+  checkLimits(shape, path, report);
+  if (source === undefined) return undefined;
+  checkKeysOfNumbers(shape, source, path, report);
+  if (shape.writable === true) checkWritable(source, path, report);
+  if (every === undefined || times === undefined) return undefined;
   return {
     name: context.name,
     source,
@@ -77,32 +60,62 @@ export function readPoint(value: unknown, context: PointContext): Template | und
     scale: shape.scale ?? 1,
     offset: shape.offset ?? 0,
     span,
-    report: { deadband, minInterval, heartbeat },
-    writable: shape.writable,
+    report: { deadband, ...times },
+    writable: shape.writable ?? false,
     min: shape.min,
     max: shape.max,
   };
 }
 
-/** A period or time-out; undefined, and reported, where it is none. */
-export function readPeriod(text: string, path: Path, report: Report): Duration | undefined {
-  const period = readDuration(text, path, report);
-  if (period === undefined || (period >= SHORTEST_PERIOD && period <= LONGEST_PERIOD)) return period;
-  report(path, describe(text), `use ${formatDuration(SHORTEST_PERIOD)} to ${formatDuration(LONGEST_PERIOD)}`);
-  return undefined;
-}
-
-export function readDuration(text: string, path: Path, report: Report): Duration | undefined {
-  const duration = parseDuration(text);
-  if (duration === undefined) report(path, `${describe(text)} is too long`, `write ${DURATION_EXAMPLES}`);
-  return duration;
-}
-
-function modbusSource(shape: z.output<typeof modbusPoint>, path: Path, report: Report): Source | undefined {
-  const source = parseModbusAddress(shape.at);
+function modbusSource(at: string | undefined, path: Path, report: Report): ModbusSource | undefined {
+  if (at === undefined) return undefined;
+  const source = parseModbusAddress(at);
   if (!('found' in source)) return source;
   report([...path, 'at'], source.found, source.fix);
   return undefined;
+}
+
+function readReportTimes(
+  shape: Shape,
+  path: Path,
+  report: Report,
+): { readonly minInterval: Duration; readonly heartbeat: Duration } | undefined {
+  const heartbeat = readDuration(shape.heartbeat, [...path, 'heartbeat'], report, HEARTBEATS);
+  const minInterval = readDuration(shape['min-interval'], [...path, 'min-interval'], report);
+  if (heartbeat === undefined || minInterval === undefined) return undefined;
+  if (heartbeat < minInterval) {
+    report(
+      [...path, 'min-interval'],
+      `longer than the heartbeat, ${shape.heartbeat}`,
+      'make the heartbeat the longer one',
+    );
+  }
+  return { minInterval, heartbeat };
+}
+
+function readSpan(shape: Shape, path: Path, report: Report): PointConfig['span'] {
+  if (shape.span === undefined) return undefined;
+  const [low, high] = shape.span;
+  if (low >= high) report([...path, 'span'], `a span from ${low} to ${high}`, 'put the lower end first');
+  return { low, high };
+}
+
+function readDeadband(
+  shape: Shape,
+  span: PointConfig['span'],
+  path: Path,
+  report: Report,
+): PointConfig['report']['deadband'] {
+  if (shape.deadband === undefined) return undefined;
+  const deadband = parseDeadband(shape.deadband, span);
+  if (typeof deadband !== 'string') return deadband;
+  report([...path, 'deadband'], describe(shape.deadband), deadband);
+  return undefined;
+}
+
+function checkLimits({ min, max }: Shape, path: Path, report: Report): void {
+  if (min === undefined || max === undefined || min <= max) return;
+  report([...path, 'min'], `min ${min} is above max ${max}`, 'swap them');
 }
 
 function kindOf(source: Source): CoapSource['type'] {
@@ -110,31 +123,26 @@ function kindOf(source: Source): CoapSource['type'] {
   return source.type === 'bool' || source.type === 'string' ? source.type : 'number';
 }
 
-function checkNoNumberKeys(shape: Shape, kind: string, path: Path, report: Report): void {
+function checkKeysOfNumbers(shape: Shape, source: Source, path: Path, report: Report): void {
+  const kind = kindOf(source);
+  if (kind === 'number') return;
   for (const key of ['scale', 'offset', 'deadband', 'span', 'min', 'max'] as const) {
-    if (shape[key] !== undefined)
-      report([...path, key], `${key} of a ${kind} point`, 'leave it out: it is for numbers');
+    if (shape[key] === undefined) continue;
+    report([...path, key], `${key} of a ${kind} point`, 'leave it out: it is for numbers');
   }
 }
 
-function checkWritable(shape: Shape, source: Source, path: Path, report: Report): void {
-  const { min, max } = shape;
-  if (min !== undefined && max !== undefined && min > max)
-    report([...path, 'min'], `min ${min} is above max ${max}`, 'swap them');
-  if (!shape.writable) return;
+function checkWritable(source: Source, path: Path, report: Report): void {
   const refuse = (found: string, fix: string) => report([...path, 'writable'], found, fix);
   if (source.kind === 'coap') {
     if (source.mode === 'push')
-      refuse('writable on a pushed point', 'leave it out: the device has no resource to write to');
-    return;
-  }
-  if (source.table === 'discrete' || source.table === 'input') {
+      refuse('writable on a pushed point', 'leave it out: it has no resource to write to');
+  } else if (source.table === 'discrete' || source.table === 'input') {
     refuse(`writable on table ${source.table}`, 'leave it out: only coil and holding can be written');
-  }
-  if (source.characters > MAX_CHARACTERS_WRITTEN) {
+  } else if (source.characters > MAX_CHARACTERS_WRITTEN) {
     refuse(
       `writable on string(${source.characters})`,
-      `one request writes at most ${MAX_CHARACTERS_WRITTEN} characters`,
+      `shorten it: one request writes at most ${MAX_CHARACTERS_WRITTEN} characters`,
     );
   }
 }

@@ -68,50 +68,62 @@ export const listen = keys(
   'Where to listen.',
 );
 
-export const mqtt = keys(
+/** Pieces that are checked one by one, so that one wrong leaf does not hide what is wrong elsewhere. */
+const later = z.unknown().optional();
+
+export const upstream = keys(
   {
-    embedded: z
-      .union([z.literal('off'), listen], { error: 'write off, or { listen: "127.0.0.1:8883" }' })
+    url: text(/^mqtts:\/\/[^/]+\/?$/, 'mqtts://host:8883; other schemes are not encrypted').describe(
+      `Broker of the platform, mqtts://host[:${DEFAULTS.mqttsPort}]. The host may be a name.`,
+    ),
+    ca: file.describe('Certificate authority of the broker, PEM.'),
+    cert: file
       .optional()
-      .describe(
-        `The broker inside the gateway, mutual TLS only. Left out it listens on ${DEFAULTS.embedded}, unless there is an upstream; "off" where an upstream serves.`,
-      ),
-    upstream: keys(
-      {
-        url: text(/^mqtts:\/\/[^/]+\/?$/, 'mqtts://host:8883; other schemes are not encrypted').describe(
-          `Broker of the platform, mqtts://host[:${DEFAULTS.mqttsPort}]. The host may be a name.`,
-        ),
-        ca: file.describe('Certificate authority of the broker, PEM.'),
-        cert: file
-          .optional()
-          .describe('Client certificate, PEM. Left out, the gateway shows one of its own local CA.'),
-        key: file.optional().describe('Private key of the client certificate, PEM.'),
-      },
-      'The broker of the platform. Left out, the embedded broker is the upstream.',
-    ).optional(),
+      .describe('Client certificate, PEM. Left out, the gateway shows one of its own local CA.'),
+    key: file.optional().describe('Private key of the client certificate, PEM.'),
+  },
+  'The broker of the platform. Left out, the embedded broker is the upstream.',
+);
+
+export const published = keys(
+  {
+    telemetry: text(
+      TELEMETRY_PATTERN,
+      'device/point, with * for any run of letters, such as "*/*" or "meter-*/voltage-l1"',
+    )
+      .optional()
+      .describe('Points that go up: device/point, with * for any run of letters.'),
+    event: text(EVENT_PATTERN, 'the kind of an event, with * for any run of letters')
+      .optional()
+      .describe('Kinds of events that go up, with * for any run of letters.'),
+  },
+  'One pattern: telemetry or event.',
+);
+
+const mqttKeys = {
+  embedded: z
+    .union([z.literal('off'), listen], { error: 'write off, or { listen: "127.0.0.1:8883" }' })
+    .optional()
+    .describe(
+      `The broker inside the gateway, mutual TLS only. Left out it listens on ${DEFAULTS.embedded}, unless there is an upstream; "off" where an upstream serves.`,
+    ),
+  upstream: upstream.optional(),
+  publish: z
+    .array(published.meta({ minProperties: 1, maxProperties: 1 }))
+    .optional()
+    .describe('What goes up. Left out, everything; an empty list means nothing.'),
+};
+export const mqttHead = keys(
+  {
+    ...mqttKeys,
+    upstream: later,
     publish: z
-      .array(
-        keys(
-          {
-            telemetry: text(
-              TELEMETRY_PATTERN,
-              'device/point, with * for any run of letters, such as "*/*" or "meter-*/voltage-l1"',
-            )
-              .optional()
-              .describe('Points that go up: device/point, with * for any run of letters.'),
-            event: text(EVENT_PATTERN, 'the kind of an event, with * for any run of letters')
-              .optional()
-              .describe('Kinds of events that go up, with * for any run of letters.'),
-          },
-          'One pattern: telemetry or event.',
-        ).meta({ minProperties: 1, maxProperties: 1 }),
-        { error: 'write a list of patterns such as - { telemetry: "*/*" }' },
-      )
-      .optional()
-      .describe('What goes up. Left out, everything; an empty list means nothing.'),
+      .array(z.unknown(), { error: 'write a list of patterns such as - { telemetry: "*/*" }' })
+      .optional(),
   },
   'Where telemetry and events go.',
 );
+const mqtt = keys(mqttKeys, 'Where telemetry and events go.');
 
 export const zone = keys(
   {
@@ -232,6 +244,9 @@ export const coapPoint = keys(
   'A point of a CoAP device.',
 );
 
+export type ModbusPointKeys = z.output<typeof modbusPoint>;
+export type CoapPointKeys = z.output<typeof coapPoint>;
+
 const modbusKeys = {
   zone: name.describe('Zone of every device of the class.'),
   protocol: z.literal('modbus').describe('Protocol of the class.'),
@@ -253,7 +268,6 @@ const coapKeys = {
     .describe('Longest wait for one answer, retransmissions (RFC 7252, 4.2) included.'),
 };
 
-/** Points are checked one by one, so that one wrong point does not hide the others. */
 const anyPoints = z.record(z.string(), z.unknown(), { error: 'write a mapping of points' });
 export const modbusClass = keys({ ...modbusKeys, points: anyPoints }, 'A class of Modbus devices.');
 export const coapClass = keys({ ...coapKeys, points: anyPoints }, 'A class of CoAP devices.');
@@ -276,29 +290,28 @@ export const device = keys(
   'One piece of equipment with an address.',
 );
 
-export const telemetry = keys(
+export const retention = keys(
   {
-    retention: keys(
-      {
-        raw: duration.default(DEFAULTS.retention.raw).describe('How long every sample is kept.'),
-        minute: duration
-          .default(DEFAULTS.retention.minute)
-          .describe('How long rollups of a minute are kept.'),
-        hour: duration.default(DEFAULTS.retention.hour).describe('How long rollups of an hour are kept.'),
-        disk: size
-          .default(DEFAULTS.retention.disk)
-          .describe('What all of it may take; MB and GB are powers of 1000.'),
-      },
-      'What is kept on the gateway.',
-    ).prefault({}),
-    outbox: size
-      .optional()
-      .describe(
-        'What still has to reach the upstream may take this much. Default a quarter of retention.disk.',
-      ),
+    raw: duration.default(DEFAULTS.retention.raw).describe('How long every sample is kept.'),
+    minute: duration.default(DEFAULTS.retention.minute).describe('How long rollups of a minute are kept.'),
+    hour: duration.default(DEFAULTS.retention.hour).describe('How long rollups of an hour are kept.'),
+    disk: size
+      .default(DEFAULTS.retention.disk)
+      .describe('What all of it may take; MB and GB are powers of 1000.'),
   },
-  'What happens to samples on the gateway.',
+  'What is kept on the gateway.',
 );
+
+const telemetryKeys = {
+  retention: retention.optional(),
+  outbox: size
+    .optional()
+    .describe(
+      'What still has to reach the upstream may take this much. Default a quarter of retention.disk.',
+    ),
+};
+export const telemetryHead = keys({ ...telemetryKeys, retention: later }, 'What happens to samples.');
+const telemetry = keys(telemetryKeys, 'What happens to samples on the gateway.');
 
 export const segmentation = keys(
   {

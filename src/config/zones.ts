@@ -1,16 +1,16 @@
 import type { Conduit, Zone } from './config.ts';
 import { checked, entries } from './checked.ts';
 import { nearest } from './nearest.ts';
-import { contains, overlap, parseSubnet, type Address, type Subnet } from './network.ts';
+import { type Address, contains, overlap, parseSubnet, type Subnet } from './network.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import { conduit as conduitSchema, isName, NAME_FIX, zone as zoneSchema } from './schema.ts';
+import * as schema from './schema.ts';
 import { serviceProblem } from './services.ts';
 
 /** The built-in zone: the appliance itself (DESIGN 5.1). */
 export const GATEWAY = 'gateway';
 
-/** What a name of the file stands for; undefined where its own entry is wrong, which is told there and once. */
-export type Known<T> = ReadonlyMap<string, T | undefined>;
+/** Names of the file and what they stand for; where something was wrong, as far as it was right. */
+export type Known<T> = ReadonlyMap<string, T>;
 
 export interface ZoneEntry {
   readonly zone: Zone;
@@ -18,29 +18,14 @@ export interface ZoneEntry {
 }
 
 export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
-  const zones = new Map<string, ZoneEntry | undefined>();
+  const zones = new Map<string, ZoneEntry>();
   for (const [name, entry] of entries(value, ['zones'], report)) {
     const path = ['zones', name];
-    zones.set(name, undefined);
-    if (!nameIsFree(name, path, report)) continue;
-    const shape = checked(zoneSchema, entry, path, report);
-    if (shape === undefined) continue;
-    const subnet = shape.subnet === undefined ? undefined : parseSubnet(shape.subnet);
-    if (shape.subnet !== undefined && subnet?.text !== shape.subnet.toLowerCase()) {
-      const fix =
-        subnet === undefined
-          ? 'write a subnet such as 10.20.20.0/24 or fd00:20::/64'
-          : `write ${subnet.text}`;
-      const found =
-        subnet === undefined
-          ? `${describe(shape.subnet)} is no subnet`
-          : `${describe(shape.subnet)} does not begin where its subnet does`;
-      report([...path, 'subnet'], found, fix);
-      if (subnet === undefined) continue;
-    }
-    if (subnet === undefined && shape.interface === undefined) {
+    checkName(name, path, report);
+    const { shape, whole } = checked(schema.zone, entry, path, report);
+    const subnet = readSubnet(shape.subnet, [...path, 'subnet'], report);
+    if (whole && shape.subnet === undefined && shape.interface === undefined) {
       report(path, 'a zone without a place', 'give it a subnet or an interface', 'key');
-      continue;
     }
     const zone: Zone = {
       name,
@@ -62,39 +47,36 @@ export function readConduits(value: unknown, zones: Known<ZoneEntry>, report: Re
     report(['conduits'], describe(value), 'write a list of conduits, each beginning with "- "');
     return [];
   }
-  const conduits: Conduit[] = [];
-  for (const [i, entry] of value.entries()) {
-    const path = ['conduits', i];
-    const shape = checked(conduitSchema, entry, path, report);
-    if (shape === undefined) continue;
-    for (const end of ['from', 'to'] as const) {
-      if (shape[end] !== GATEWAY && !zones.has(shape[end])) {
-        report(
-          [...path, end],
-          `no zone ${describe(shape[end])}`,
-          choose(shape[end], [...zones.keys(), GATEWAY], 'zones'),
-        );
-      }
-    }
-    if (shape.from === shape.to) {
-      report(
-        [...path, 'to'],
-        `a conduit from ${shape.from} to itself`,
-        'leave it out: inside a zone nothing is filtered',
-      );
-    }
-    for (const [j, service] of shape.allow.entries()) {
-      const problem = serviceProblem(service);
-      if (problem !== undefined) report([...path, 'allow', j], ...problem);
-    }
-    conduits.push({ from: shape.from, to: shape.to, allow: shape.allow, because: shape.because });
+  return value.map((entry, i) => readConduit(entry, ['conduits', i], zones, report));
+}
+
+function readConduit(value: unknown, path: Path, zones: Known<ZoneEntry>, report: Report): Conduit {
+  const { from = '', to = '', allow = [], because = '' } = checked(schema.conduit, value, path, report).shape;
+  for (const [end, name] of Object.entries({ from, to })) {
+    if (name === '' || name === GATEWAY || zones.has(name)) continue;
+    report([...path, end], `no zone ${describe(name)}`, choose(name, [...zones.keys(), GATEWAY], 'zones'));
   }
-  return conduits;
+  if (from === to && from !== '') {
+    report(
+      [...path, 'to'],
+      `a conduit from ${from} to itself`,
+      'leave it out: inside a zone nothing is filtered',
+    );
+  }
+  for (const [i, service] of allow.entries()) {
+    const problem = serviceProblem(service);
+    if (problem !== undefined) report([...path, 'allow', i], ...problem);
+  }
+  return { from, to, allow, because };
 }
 
 /** Is the address one that a device of the zone may have? */
-export function checkInsideZone(address: Address, entry: ZoneEntry, path: Path, report: Report): void {
-  const { zone, subnet } = entry;
+export function checkInsideZone(
+  address: Address,
+  { zone, subnet }: ZoneEntry,
+  path: Path,
+  report: Report,
+): void {
   if (subnet === undefined) return;
   if (!contains(subnet, address)) {
     report(
@@ -105,12 +87,9 @@ export function checkInsideZone(address: Address, entry: ZoneEntry, path: Path, 
     return;
   }
   // IPv4 keeps the ends of a subnet for itself (RFC 1122, 3.2.1.3), except where there are only two (RFC 3021).
-  if (
-    subnet.family === 4 &&
-    subnet.prefix < 31 &&
-    (address.value === subnet.first || address.value === subnet.last)
-  ) {
-    const which = address.value === subnet.first ? 'network' : 'broadcast';
+  const { first, last, family, prefix } = subnet;
+  if (family === 4 && prefix < 31 && (address.value === first || address.value === last)) {
+    const which = address.value === first ? 'network' : 'broadcast';
     report(
       path,
       `${address.text} is the ${which} address of zone ${zone.name}`,
@@ -119,31 +98,39 @@ export function checkInsideZone(address: Address, entry: ZoneEntry, path: Path, 
   }
 }
 
+/** Names shown to somebody who has to choose one. */
+const MAX_CHOICES = 12;
+
 /** The second half of "no such name". */
 export function choose(name: string, names: readonly string[], what: string): string {
-  const meant = nearest(name, names);
-  if (meant !== undefined) return `did you mean ${meant}?`;
-  return names.length === 0
-    ? `declare it under ${what}`
-    : `${what} are ${names.slice(0, 12).join(', ')}${names.length > 12 ? ', …' : ''}`;
+  const guess = nearest(name, names);
+  if (guess !== undefined) return `did you mean ${guess}?`;
+  if (names.length === 0) return `declare it under ${what}`;
+  return `${what} are ${names.slice(0, MAX_CHOICES).join(', ')}${names.length > MAX_CHOICES ? ', …' : ''}`;
 }
 
-/** Is this a name, and not the one of the appliance? */
-export function nameIsFree(name: string, path: Path, report: Report): boolean {
-  if (!isName(name)) report(path, `the name ${describe(name)}`, NAME_FIX, 'key');
-  else if (name === GATEWAY)
+/** Names become levels of topics, names of rules and files; the one of the appliance is taken. */
+export function checkName(name: string, path: Path, report: Report): void {
+  if (!schema.isName(name)) {
+    report(path, `the name ${describe(name)}`, schema.NAME_FIX, 'key');
+  } else if (name === GATEWAY) {
     report(path, 'a reserved name', 'choose another one: gateway is the appliance itself', 'key');
-  else return true;
-  return false;
+  }
 }
 
-function compareWithOthers(
-  { zone, subnet }: ZoneEntry,
-  others: Iterable<ZoneEntry | undefined>,
-  report: Report,
-): void {
+function readSubnet(text: string | undefined, path: Path, report: Report): Subnet | undefined {
+  if (text === undefined) return undefined;
+  const subnet = parseSubnet(text);
+  if (subnet === undefined) {
+    report(path, `${describe(text)} is no subnet`, 'write a subnet such as 10.20.20.0/24 or fd00:20::/64');
+  } else if (subnet.text !== text.toLowerCase()) {
+    report(path, `${describe(text)} is not how the subnet is written`, `write ${subnet.text}`);
+  }
+  return subnet;
+}
+
+function compareWithOthers({ zone, subnet }: ZoneEntry, others: Iterable<ZoneEntry>, report: Report): void {
   for (const other of others) {
-    if (other === undefined) continue;
     if (zone.vlan !== undefined && zone.vlan === other.zone.vlan) {
       report(
         ['zones', zone.name, 'vlan'],

@@ -1,0 +1,42 @@
+import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
+import { DURATION_EXAMPLES, formatDuration, parseDuration } from './duration.ts';
+import { describe, type Path, type Report } from './problem.ts';
+import { parseSize, SIZE_EXAMPLES } from './size.ts';
+
+/** Shortest and longest period or time-out that is not a slip of the pen. */
+const SHORTEST_PERIOD = milliseconds(10);
+const LONGEST_PERIOD = milliseconds(31 * 86_400_000);
+
+// Undefined comes back where something was wrong with the text, or before with what should have been the text.
+
+export function readDuration(
+  text: string | undefined,
+  path: Path,
+  report: Report,
+  [low, high]: readonly [Duration, Duration] | readonly [] = [],
+): Duration | undefined {
+  if (text === undefined) return undefined;
+  const duration = parseDuration(text);
+  if (duration === undefined) {
+    report(path, `${describe(text)} is too long`, `write ${DURATION_EXAMPLES}`);
+  } else if (low !== undefined && high !== undefined && (duration < low || duration > high)) {
+    report(path, describe(text), `use ${formatDuration(low)} to ${formatDuration(high)}`);
+    return undefined;
+  }
+  return duration;
+}
+
+export function readPeriod(text: string | undefined, path: Path, report: Report): Duration | undefined {
+  return readDuration(text, path, report, [SHORTEST_PERIOD, LONGEST_PERIOD]);
+}
+
+/** Below this a journal cannot even be opened. */
+const SMALLEST_SIZE = 1_000_000;
+
+export function readSize(text: string | undefined, path: Path, report: Report): Bytes | undefined {
+  if (text === undefined) return undefined;
+  const size = parseSize(text);
+  if (size === undefined) report(path, `${describe(text)} is too much`, `write ${SIZE_EXAMPLES}`);
+  else if (size < SMALLEST_SIZE) report(path, describe(text), 'use 1MB or more');
+  return size;
+}

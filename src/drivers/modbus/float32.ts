@@ -51,8 +51,9 @@ function decimalExponent(magnitude: number): number {
   return exponent;
 }
 
+/** Subnormals carry fewer than six digits. */
 function shortestByText(value: number): number {
-  for (let digits = FEWEST_DIGITS; digits < MOST_DIGITS; digits++) {
+  for (let digits = 1; digits < MOST_DIGITS; digits++) {
     const decimal = Number(value.toPrecision(digits));
     if (Math.fround(decimal) === value) return decimal;
   }

@@ -19,13 +19,17 @@ export class Alarm {
   /** Rings at `due` (ms of `Clock.elapsed`), once; Infinity for never. */
   set(due: number): void {
     this.#due = due;
-    if (due === Number.POSITIVE_INFINITY) {
-      this.#asleep?.wake.abort();
-      this.#asleep = undefined;
-    } else if (this.#asleep === undefined || due < this.#asleep.until) {
+    if (due < (this.#asleep?.until ?? Number.POSITIVE_INFINITY)) {
       this.#asleep?.wake.abort();
       void this.#sleep(due);
     }
+  }
+
+  /** Holds no timer any more, until it is set again. */
+  stop(): void {
+    this.#due = Number.POSITIVE_INFINITY;
+    this.#asleep?.wake.abort();
+    this.#asleep = undefined;
   }
 
   async #sleep(until: number): Promise<void> {

@@ -70,7 +70,7 @@ export class CoapClient {
     });
     this.#alarm = new Alarm(deps.clock, (now) => {
       this.exchange.tick(now);
-      this.#alarm.set(this.exchange.nextDue);
+      this.#wind();
     });
   }
 
@@ -96,7 +96,7 @@ export class CoapClient {
     const socket = await openClient(this.#host, this.#port, {
       received: (datagram) => {
         this.exchange.receive(datagram, this.#clock.elapsed());
-        this.#alarm.set(this.exchange.nextDue);
+        this.#wind();
       },
       failed: (error, fatal) => this.#failed(error, fatal, mine),
     });
@@ -113,7 +113,6 @@ export class CoapClient {
       void socket.close();
     }
     this.exchange.fail(this.#clock.elapsed());
-    this.#alarm.set(this.exchange.nextDue);
   }
 
   /**
@@ -124,17 +123,17 @@ export class CoapClient {
     signal.throwIfAborted();
     if (this.#socket === undefined) throw this.#lost('no socket');
     const outcome = await new Promise<Outcome>((resolve) => {
-      const now = this.#clock.elapsed();
-      const giveUp = this.exchange.request(request, now, (result) => {
+      let giveUp: (() => void) | undefined;
+      const onAbort = (): void => {
+        giveUp?.();
+        this.#wind();
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      giveUp = this.exchange.request(request, this.#clock.elapsed(), (result) => {
         signal.removeEventListener('abort', onAbort);
         resolve(result);
       });
-      const onAbort = (): void => {
-        giveUp();
-        this.#alarm.set(this.exchange.nextDue);
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      this.#alarm.set(this.exchange.nextDue);
+      this.#wind();
     });
     if (outcome.kind === 'response') return outcome.message;
     if (outcome.kind === 'given up') signal.throwIfAborted();
@@ -203,11 +202,15 @@ export class CoapClient {
   async close(): Promise<void> {
     this.#closed = true;
     this.exchange.fail(this.#clock.elapsed());
-    this.#alarm.set(Number.POSITIVE_INFINITY);
+    this.#alarm.stop();
     const socket = this.#socket;
     this.#socket = undefined;
     await this.#opening?.catch(() => {});
     await socket?.close();
+  }
+
+  #wind(): void {
+    this.#alarm.set(this.exchange.nextDue);
   }
 
   #lost(why: string): SluiceError {

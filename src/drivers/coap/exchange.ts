@@ -69,7 +69,6 @@ export interface ExchangeOptions {
 
 /** Counters of what came and was not an answer. */
 export interface ExchangeCounters {
-  strangers: number;
   malformed: number;
   duplicates: number;
   unmatched: number;
@@ -83,7 +82,6 @@ export interface ExchangeCounters {
  */
 export class Exchange {
   readonly counters: ExchangeCounters = {
-    strangers: 0,
     malformed: 0,
     duplicates: 0,
     unmatched: 0,
@@ -198,11 +196,14 @@ export class Exchange {
 
   get nextDue(): number {
     let due = Number.POSITIVE_INFINITY;
+    let isQueued = false;
+    let isOutstanding = false;
     for (const { deadline, again, state } of this.#pending.values()) {
       due = Math.min(due, deadline, again);
-      if (state === 'queued' && this.#ids.freeAt > Number.NEGATIVE_INFINITY)
-        due = Math.min(due, this.#ids.freeAt);
+      isQueued ||= state === 'queued';
+      isOutstanding ||= state === 'sent';
     }
+    if (isQueued && !isOutstanding) due = Math.min(due, this.#ids.freeAt); // it waits for a message ID
     return due;
   }
 
@@ -290,6 +291,7 @@ export class Exchange {
     const taken = message.code !== EMPTY && !isRequest(message.code) && this.#deliver(message, now);
     if (!taken) this.counters.unmatched += 1;
     const answer = confirmable ? emptyMessage(taken ? ACK : RST, message.id) : undefined;
+    this.#recent.expire(now);
     this.#recent.remember(key, now + (confirmable ? EXCHANGE_LIFETIME : NON_LIFETIME), answer);
     if (answer !== undefined) this.#send(answer);
   }

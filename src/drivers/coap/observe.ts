@@ -86,6 +86,11 @@ export class Observation {
     return { kind: 'fresh' };
   }
 
+  /** Has anything been heard since the last registration left? */
+  get hasNews(): boolean {
+    return this.#newsSinceRegistration;
+  }
+
   /** No answer, a reset or no socket. */
   failed(now: number): void {
     this.state = 'failing';

@@ -147,5 +147,5 @@ function timeOf(base: number, own: number, now: number): number | undefined {
   const sum = base + own; // the sum decides, 4.5.3
   if (Math.abs(sum) >= LATEST) throw new Refused('a time beyond the year 9999');
   if (sum === 0) return undefined;
-  return sum < ABSOLUTE_FROM ? now + sum * 1_000 : sum * 1_000;
+  return Math.round(sum < ABSOLUTE_FROM ? now + sum * 1_000 : sum * 1_000);
 }

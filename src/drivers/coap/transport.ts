@@ -36,7 +36,15 @@ export async function openClient(host: string, port: number, events: DatagramEve
     const { address, family } = await lookup(host);
     const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
     await ready(socket, 'connect', () => socket.connect(port, address));
-    listen(socket, events);
+    const peer = socket.remoteAddress();
+    // what arrived between bind and connect was not filtered by the kernel
+    const isPeer = (from: Peer): boolean => from.port === peer.port && from.address === peer.address;
+    listen(socket, {
+      ...events,
+      received: (datagram, from) => {
+        if (isPeer(from)) events.received(datagram, from);
+      },
+    });
     return datagrams(socket, events);
   } catch (error) {
     throw new SluiceError('CONNECTION_LOST', `no UDP socket toward ${target}: ${errorText(error)}`, {

@@ -74,7 +74,7 @@ export class Watcher {
     this.#register(this.#clock.elapsed());
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     this.#signal = undefined;
-    this.#alarm.set(Number.POSITIVE_INFINITY);
+    this.#alarm.stop();
     for (const { token, options, observation } of this.#followed) {
       this.#client.exchange.unlisten(token);
       // not awaited: a notification that still comes gets a reset, which ends the relation too (RFC 7641, 3.6)
@@ -116,7 +116,8 @@ export class Watcher {
       );
       this.#heard(one, answer, this.#clock.elapsed(), true);
     } catch (error) {
-      this.#failed(one, error, signal);
+      // a relation that brings news works, whatever became of the answer
+      if (!one.observation.hasNews) this.#failed(one, error, signal);
     }
   }
 

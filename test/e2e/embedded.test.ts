@@ -1,0 +1,120 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import t from 'tap';
+import { missingPeer } from '../support/peer.ts';
+import { Running, SLUICE } from '../support/process.ts';
+import { contradictions, holes, received } from '../support/received.ts';
+import { makeSite, type Site } from '../support/site.ts';
+import { until } from '../support/wait.ts';
+
+const skip = missingPeer('mosquitto_sub', 'mosquitto-clients');
+
+function issue(site: Site, name: string, ...more: string[]): string[] {
+  const keys = join(site.folder, 'keys');
+  execFileSync(SLUICE, ['credentials', 'issue', name, '--out', keys, ...more, site.file]);
+  return [
+    ...['-h', '127.0.0.1', '-p', String(site.brokerPort), '--cafile', join(keys, 'ca.pem')],
+    ...['--cert', join(keys, `${name}.pem`), '--key', join(keys, `${name}.key`), '-i', name, '-q', '1'],
+  ];
+}
+
+t.test(
+  'a persistent subscriber of the embedded broker sees no hole over kill -9 of the gateway',
+  { skip },
+  async (t) => {
+    const site = await makeSite();
+    t.teardown(() => site.remove());
+    const plant = new Running(SLUICE, ['simulate', site.file]);
+    t.teardown(async () => plant.stop());
+    const who = issue(site, 'historian');
+    let gateway = new Running(SLUICE, ['run', site.file]);
+    t.teardown(async () => gateway.stop('SIGKILL'));
+    await gateway.says(/broker listens/);
+
+    const subscriber = new Running('mosquitto_sub', [...who, '-c', '-v', '-t', `sluice/${site.id}/#`]);
+    t.teardown(async () => subscriber.stop());
+    const messages = () => received(subscriber.out);
+    await until('the first messages', () => messages().length >= 10);
+
+    for (let kill = 1; kill <= 3; kill++) {
+      const before = messages().length;
+      await gateway.stop('SIGKILL');
+      gateway = new Running(SLUICE, ['run', site.file]);
+      await gateway.says(/broker listens/);
+      await until(`messages after kill ${kill}`, () => messages().length > before + 15);
+    }
+    t.equal(await gateway.stop('SIGTERM'), 0, 'a stop on request ends with 0');
+
+    const all = messages();
+    t.same(holes(all), [], 'every seq arrived');
+    t.same(contradictions(all), [], 'the same seq is the same message');
+    t.ok(all.some(({ topic }) => topic.includes('/telemetry/')));
+    const devices = new Set(all.map(({ topic }) => topic.split('/')[3]));
+    t.same([...devices].sort(), ['meter-1', 'meter-2', 'press-1', 'tank-1'], 'every device is heard');
+  },
+);
+
+t.test(
+  'the embedded broker lets nobody in without a certificate, and a reader write nothing',
+  { skip },
+  async (t) => {
+    const site = await makeSite();
+    t.teardown(() => site.remove());
+    const plant = new Running(SLUICE, ['simulate', site.file]);
+    t.teardown(async () => plant.stop());
+    const reader = issue(site, 'reader');
+    const operator = issue(site, 'operator', '--may-command');
+    const gateway = new Running(SLUICE, ['run', site.file]);
+    t.teardown(async () => gateway.stop('SIGKILL'));
+    await gateway.says(/broker listens/);
+
+    const stranger = new Running('mosquitto_sub', [
+      ...['-h', '127.0.0.1', '-p', String(site.brokerPort), '--cafile', join(site.folder, 'keys/ca.pem')],
+      ...['-i', 'reader', '-C', '1', '-W', '10', '-t', `sluice/${site.id}/#`],
+    ]);
+    t.not(await stranger.ended, 0, 'without a certificate nothing is read');
+    t.same(stranger.out, []);
+
+    const results = new Running('mosquitto_sub', [...reader, '-v', '-t', `sluice/${site.id}/#`]);
+    t.teardown(async () => results.stop());
+    await until('the subscription', () => received(results.out).length > 0);
+    const answer = async (id: string) =>
+      JSON.parse(
+        (
+          await until(`the result of ${id}`, () =>
+            results.out.find((line) => line.includes('/result/') && line.includes(`"id":"${id}"`)),
+          )
+        )
+          .split(' ')
+          .slice(1)
+          .join(' '),
+      );
+    const command = async (point: string, payload: object, who = operator) => {
+      const topic = `sluice/${site.id}/command/press-1/${point}`;
+      return await new Running('mosquitto_pub', [...who, '-t', topic, '-m', JSON.stringify(payload)]).ended;
+    };
+
+    await command('breaker', { id: 'a1', value: true });
+    t.match(await answer('a1'), { ok: true, value: true }, 'a writable coil is switched and read back');
+    await command('setpoint', { id: 'a2', value: 7.5 });
+    t.match(await answer('a2'), { ok: true, value: 7.5 });
+    await command('setpoint', { id: 'a3', value: 99 });
+    t.match(await answer('a3'), { ok: false, error: /16/ }, 'a value above max is refused, with the limit');
+    await command('pressure', { id: 'a4', value: 1 });
+    t.match(await answer('a4'), { ok: false, error: /writable/ }, 'a point that is not writable is refused');
+
+    // The reader's own command must not arrive: afterwards the operator reads back what he had set himself.
+    await command('breaker', { id: 'a5', value: false }, issue(site, 'reader-2'));
+    await command('breaker', { id: 'a6', value: true });
+    await answer('a6');
+    t.notOk(
+      results.out.some((line) => line.includes('"id":"a5"')),
+      'a reader commands nothing',
+    );
+    await until('the new value as telemetry', () =>
+      received(results.out).some(({ samples }) =>
+        samples.some((s) => s.point === 'setpoint' && s.value === 7.5),
+      ),
+    );
+  },
+);

@@ -3,7 +3,7 @@ import type { BatchBuilder } from '../../core/batch.ts';
 import { reasonCode } from '../../core/quality.ts';
 import { shortestFloat32 } from './float32.ts';
 import { isBitTable, viewOf } from './pdu.ts';
-import { type Scaling, scalingOf, UNSCALED } from './scaling.ts';
+import { scaled, type Scaling, scalingOf, UNSCALED } from './scaling.ts';
 
 const NOT_A_NUMBER = reasonCode('not a number');
 const BAD_ENCODING = reasonCode('bad encoding');
@@ -41,7 +41,7 @@ const OPERATIONS = {
 } as const;
 
 /** How one point is taken from the data of a reply; made once per point and place. */
-export interface Step extends Scaling {
+export interface Step {
   readonly point: number;
   readonly operation: number;
   /** Bytes from the first data byte of the reply. */
@@ -52,6 +52,7 @@ export interface Step extends Scaling {
   /** Byte order inside each register; with `reversed` (order of registers) the two swaps of DESIGN 5.1. */
   readonly little: boolean;
   readonly reversed: boolean;
+  readonly scaling: Scaling;
 }
 
 /** ABCD is big-endian throughout, DCBA little-endian throughout; the other two are big and little by turns. */
@@ -83,9 +84,9 @@ function makeStep(
   detail: number,
   words: number,
   { little, reversed }: { readonly little: boolean; readonly reversed: boolean },
-  { factor, shift, divisor }: Scaling,
+  scaling: Scaling,
 ): Step {
-  return { point: point.index, operation, at, detail, words, little, reversed, factor, shift, divisor };
+  return { point: point.index, operation, at, detail, words, little, reversed, scaling };
 }
 
 /**
@@ -181,11 +182,11 @@ function addWide(
  * it keeps the 53 bits that a double has.
  */
 function holds(step: Step, raw: number): boolean {
-  return Number.isSafeInteger(raw) || step.factor !== 1 || step.shift !== 0 || step.divisor !== 1;
+  return Number.isSafeInteger(raw) || step.scaling !== UNSCALED;
 }
 
 function addScaled(into: BatchBuilder, step: Step, time: number, raw: number): void {
-  const value = (raw * step.factor + step.shift) / step.divisor;
+  const value = scaled(raw, step.scaling);
   if (Number.isFinite(value)) into.addNumber(step.point, time, value);
   else into.addBad(step.point, time, OUT_OF_RANGE);
 }

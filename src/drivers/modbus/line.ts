@@ -5,7 +5,7 @@ import { SluiceError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { REASONS } from '../../core/quality.ts';
 import type { Line, Poll } from '../driver.ts';
-import { modbusPoints, type ModbusPoll, planPolls } from './plan.ts';
+import { type ModbusPoint, modbusPoints, type ModbusPoll, planPolls } from './plan.ts';
 import { PartedReading } from './parted.ts';
 import { type ReadDependencies, type Reading, ReadExchange, readingOf } from './reading.ts';
 import { type Connection, type Counters, openConnection, zeroCounters } from './transport.ts';
@@ -49,7 +49,8 @@ class TcpLine implements ModbusLine {
   readonly #address: TcpEndpoint;
   readonly #deps: Dependencies;
   readonly #jobs: ReadonlyMap<Poll, Job>;
-  readonly #targets: ReadonlyMap<number, Target>;
+  readonly #devices: readonly DeviceConfig[];
+  readonly #points: readonly PointConfig[];
   readonly #units: number;
   #connection: Connection | undefined;
   #lastWrite: Promise<void> = Promise.resolve();
@@ -60,21 +61,13 @@ class TcpLine implements ModbusLine {
     const address = endpoints[0];
     if (address === undefined) throw new Error('a Modbus line without devices');
     this.#address = address;
+    this.#devices = devices;
+    this.#points = points;
     this.#deps = deps;
     this.endpoint = `${address.protocol}://${hostText(address.host)}:${address.port}`;
     this.inFlight = Math.min(...endpoints.map(({ inFlight }) => inFlight));
     this.polls = planPolls(devices, points);
     this.#units = new Set(this.polls.map(({ unitId }) => unitId)).size;
-    this.#targets = new Map(
-      devices.flatMap((device) => {
-        const of = {
-          endpoint: this.endpoint,
-          unit: tcpEndpoint(device.endpoint).unit,
-          timeout: device.timeout,
-        };
-        return modbusPoints(device, points).map((point) => [point.config.index, { ...point, of }] as const);
-      }),
-    );
     this.#jobs = new Map(this.polls.map((poll) => [poll, this.#jobOf(poll)]));
   }
 
@@ -146,20 +139,24 @@ class TcpLine implements ModbusLine {
 
   #jobOf(poll: ModbusPoll): Job {
     const of = { endpoint: this.endpoint, unit: poll.unitId, timeout: poll.timeout };
-    const wanted = poll.points.flatMap((index) => this.#targets.get(index) ?? []);
     const { counters } = this;
+    const wanted = (): readonly ModbusPoint[] => modbusPoints(poll.points, this.#points);
     const findHoles = (): void => {
-      if (wanted.length > 1) job.parted = new PartedReading(of, wanted, { ...this.#deps, counters });
+      if (poll.points.length > 1) job.parted = new PartedReading(of, wanted(), { ...this.#deps, counters });
     };
     const reads = { clock: this.#deps.clock, counters, onHole: findHoles };
-    const job: Job = { reading: readingOf(of, wanted), reads, parted: undefined };
+    const job: Job = { reading: readingOf(of, wanted()), reads, parted: undefined };
     return job;
   }
 
   #target(index: number): Target {
-    const target = this.#targets.get(index);
-    if (target === undefined) throw new Error(`point ${index} is not behind ${this.endpoint}`);
-    return target;
+    const device = this.#devices.find(({ points }) => points.includes(index));
+    const [point] = modbusPoints([index], this.#points);
+    if (device === undefined || point === undefined) {
+      throw new Error(`point ${index} is not behind ${this.endpoint}`);
+    }
+    const { unit } = tcpEndpoint(device.endpoint);
+    return { ...point, of: { endpoint: this.endpoint, unit, timeout: device.timeout } };
   }
 
   #open(): Connection {

@@ -36,19 +36,24 @@ export function planPolls(
 ): readonly ModbusPoll[] {
   return devices.flatMap((device) => {
     const lanes = Map.groupBy(
-      modbusPoints(device, points),
+      modbusPoints(device.points, points),
       ({ config, source }) => `${source.table} ${config.every}`,
     );
     return [...lanes.values()].flatMap((lane) => requestsOf(lane).map((request) => pollOf(device, request)));
   });
 }
 
-/** The Modbus points of a device. */
-export function modbusPoints(device: DeviceConfig, points: readonly PointConfig[]): readonly ModbusPoint[] {
-  return device.points.flatMap((index) => {
+/** Those of the points with these indices that are Modbus points. */
+export function modbusPoints(
+  indices: readonly number[],
+  points: readonly PointConfig[],
+): readonly ModbusPoint[] {
+  const found: ModbusPoint[] = [];
+  for (const index of indices) {
     const config = points[index];
-    return config?.source.kind === 'modbus' ? [{ config, source: config.source }] : [];
-  });
+    if (config?.source.kind === 'modbus') found.push({ config, source: config.source });
+  }
+  return found;
 }
 
 function requestsOf(lane: readonly ModbusPoint[]): readonly (readonly ModbusPoint[])[] {

@@ -5,6 +5,7 @@ export interface Scaling {
   readonly divisor: number;
 }
 
+/** What `scalingOf` gives for scale 1 and offset 0: the raw value as it is. */
 export const UNSCALED: Scaling = { factor: 1, shift: 0, divisor: 1 };
 
 const MOST_DECIMALS = 12; // 10^12 × a 16 bit raw value is still a whole number in a double
@@ -14,6 +15,7 @@ const MOST_DECIMALS = 12; // 10^12 × a 16 bit raw value is still a whole number
  * divisor: a power of ten, or 1/scale where that is whole. A scale that is neither is multiplied as it is.
  */
 export function scalingOf(scale: number, offset: number): Scaling {
+  if (scale === 1 && offset === 0) return UNSCALED;
   for (let decimals = 0, divisor = 1; decimals <= MOST_DECIMALS; decimals++, divisor *= 10) {
     const exact = over(scale, offset, divisor);
     if (exact !== undefined) return exact;

@@ -72,7 +72,9 @@ export class Schedule {
     const period = this.#periods[poll] ?? 0;
     const next = this.#ticks[poll] ?? 0;
     const current = Math.floor((now - origin) / period);
-    const tick = Math.max(next, current + 1);
+    const isOnGrid = this.dueOf(poll) >= origin + next * period;
+    // Always forward, also where rounding puts `now` just below the tick that was due.
+    const tick = Math.max(isOnGrid ? next + 1 : next, current + 1);
     this.#ticks[poll] = tick;
     this.#due[poll] = origin + tick * period;
     this.#sink(0);

@@ -127,11 +127,11 @@ export class Store {
       const dropped = this.#makeRoom(rows);
       const told = dropped.gaps.reduce(withGap, [...gaps]);
       const stored: StoredRow[] = [];
+      for (const row of rows) stored.push(this.journal.insert(row, now));
       if (told.length > 0) {
         stored.push(this.journal.insertGaps(told, seq, now));
         seq += told.length;
       }
-      for (const row of rows) stored.push(this.journal.insert(row, now));
       for (const [name, entry] of this.consumers) {
         const place = entry.cursor.place();
         const text = JSON.stringify(place);

@@ -24,11 +24,11 @@ export function batchOf(first: number, count: number): Batch {
   return batch;
 }
 
-/** Samples that do not compress: about `count` × 70 bytes on disk. */
+/** Samples that do not compress: about `count` × 300 bytes on disk. */
 export function noiseOf(first: number, count: number): Batch {
   const builder = new BatchBuilder();
   for (let k = first; k < first + count; k++) {
-    const noise = Array.from({ length: 6 }, () => Math.random().toString(36).slice(2)).join('');
+    const noise = Array.from({ length: 40 }, () => Math.random().toString(36).slice(2)).join('');
     builder.addText(k % 100, START + k, `${k} ${noise}`);
   }
   const batch = builder.take();

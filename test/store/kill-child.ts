@@ -1,0 +1,58 @@
+// Appends samples first, first + 1, … and delivers some of them, until it is killed. Prints `ready` and writes into a
+// file what it knows to be true: `ack FIRST COUNT` after the append resolved, `got SEQ TOPIC k,k,…` before it acknowledges the row.
+import { openSync, writeSync } from 'node:fs';
+import { bytes, mebibytes, milliseconds } from '../../src/core/units.ts';
+import { silentLog } from '../../src/core/log.ts';
+import { openOutbox } from '../../src/store/outbox.ts';
+import type { Consumer, Lane } from '../../src/core/outbox.ts';
+import { batchOf, noiseOf, points, understood } from './fixture.ts';
+
+const [file = '', said = '', first = '0', limit = '64', kind = 'plain'] = process.argv.slice(2);
+const make = kind === 'noise' ? noiseOf : batchOf;
+const record = openSync(said, 'a');
+const say = (line: string): void => {
+  writeSync(record, `${line}\n`);
+};
+
+const outbox = await openOutbox({
+  file,
+  points,
+  limit: mebibytes(Number(limit)),
+  log: silentLog,
+  commitEvery: milliseconds(4),
+});
+if (kind === 'warm') {
+  // Fills the compile cache, which a killed process never writes.
+  await outbox.close();
+  process.exit();
+}
+const upstream = await outbox.consumer('upstream');
+await upstream.rewind();
+await outbox.consumer('absent');
+writeSync(1, 'ready\n');
+
+async function produce(): Promise<void> {
+  for (let k = Number(first); ; ) {
+    const count = 1 + Math.floor(Math.random() * 300);
+    const start = k;
+    k += count;
+    await outbox.append(make(start, count));
+    say(`ack ${start} ${count}`);
+  }
+}
+
+async function deliver(consumer: Consumer, lane: Lane): Promise<void> {
+  for (;;) {
+    await consumer.more(new AbortController().signal);
+    const rows = await consumer.read(lane, bytes(20_000));
+    if (rows.length === 0) await outbox.state();
+    for (const row of rows.toReversed()) {
+      for (const { topic, seq, samples, gap } of row.messages.map(understood))
+        say(`got ${seq} ${topic} ${gap === undefined ? samples.join(',') : `gap:${gap.from}-${gap.to}`}`);
+      // Every third row stays without acknowledgement for a while: acknowledgements come in any order.
+      if (row.id % 3 !== 0 || Math.random() < 0.5) consumer.acknowledge(lane, row.id);
+    }
+  }
+}
+
+await Promise.all([produce(), deliver(upstream, 'live'), deliver(upstream, 'history')]);

@@ -9,6 +9,7 @@ import { faultsIn, Upstream } from './upstream.ts';
 const PLANT: Plant = { endpoints: 10, units: 1, points: 1_000, every: 1_000 };
 const FULL_BACKLOG_SECONDS = 600;
 const QUIET_SECONDS = 3; // no history for this long: the backlog is gone
+const SETTLE_SECONDS = 2;
 const WINDOW = 20; // mosquitto.conf(5): max_inflight_messages
 const BASELINE_SECONDS = 5;
 
@@ -77,6 +78,8 @@ async function gatewayRun(bench: Bench, upstream: Upstream, backlog: number): Pr
   });
   const before = await bench.measure(gateway, () => bench.pause(Math.min(10, bench.seconds)));
 
+  // What was sampled in that window has arrived before the cut.
+  await bench.pause(SETTLE_SECONDS);
   await upstream.broker.stop();
   historySince();
   await bench.pause(backlog);

@@ -48,7 +48,7 @@ export class Mosquitto implements AsyncDisposable {
     this.#child = new Child({ name: 'mosquitto', command: 'mosquitto', args: ['-c', file] });
     await until('mosquitto listens', () => {
       this.#child?.mustRun();
-      return reachable(this.#port);
+      return reachable(this.plainPort); // the last of its listeners
     });
   }
 

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { Histogram, type Spread } from './histogram.ts';
-import { heldFor, indexIn } from './plant.ts';
+import { heldFor, indexIn, LIMITS } from './plant.ts';
 
 // The slave's value may be a tick (100 ms) older than it looks, and the gateway may stamp a whole scan with the moment
 // at which it was due; beyond that a value belongs to another time or, with 16 s between devices, to another device.
@@ -15,11 +15,12 @@ export interface Window {
   readonly to: number;
 }
 
+/** Messages of one kind, over the whole recording. */
 export interface Lane {
   readonly messages: number;
   readonly values: number;
   readonly bytes: number;
-  /** Milliseconds from the sample's time to its arrival at the subscriber, over all values. */
+  /** Milliseconds from the sample's time to its arrival at the subscriber, over the values of the window. */
   readonly age: Spread;
   /** Arrival of the first and last message, milliseconds since 1970. */
   readonly first: number;
@@ -71,8 +72,9 @@ class LaneCount {
   first = Number.POSITIVE_INFINITY;
   last = 0;
 
-  message(arrival: number, bytes: number): void {
+  message({ arrival, bytes, samples }: Arrived): void {
     this.messages++;
+    this.values += samples.length;
     this.bytes += bytes;
     this.first = Math.min(this.first, arrival);
     this.last = Math.max(this.last, arrival);
@@ -84,33 +86,44 @@ class LaneCount {
   }
 }
 
+/** Which values were there before. A bit for each point of a device that was read at one moment: millions fit. */
+class SeenOnce {
+  readonly #moments = new Map<number, Uint32Array>();
+
+  /** True the first time. */
+  add(time: number, device: number, point: number): boolean {
+    const moment = time * LIMITS.devices + device;
+    const bits = this.#moments.get(moment) ?? new Uint32Array(Math.ceil(LIMITS.points / 32));
+    const word = bits[point >> 5] ?? 0;
+    const bit = 1 << (point & 31);
+    if ((word & bit) !== 0) return false;
+    bits[point >> 5] = word | bit;
+    this.#moments.set(moment, bits);
+    return true;
+  }
+}
+
 /** Reads a recording of `recorder.ts` from beginning to end, and judges every value in it. */
 export async function readRecording(file: string, window: Window): Promise<Findings> {
   const lanes = { live: new LaneCount(), history: new LaneCount() };
   const seqs = new Map<number, number>();
-  const seen = new Map<number, Set<number>>();
+  const seen = new SeenOnce();
   let [distinct, bad, wrong] = [0, 0, 0];
 
   const judge = (sample: Sample, arrival: number, lane: LaneCount): void => {
     const { device, point, time, value } = sample;
     if (time < window.from || time >= window.to) return;
-    lane.values++;
     lane.age.add(arrival - time);
     if (sample.quality !== 'good') bad++;
     else if (typeof value !== 'number' || !plausible(heldFor(value, device, point, time))) wrong++;
-    // Sets by time stay small enough: one for every moment at which a device was read.
-    const moment = time * 1_000 + device;
-    const points = seen.get(moment) ?? new Set<number>();
-    if (points.size === 0) seen.set(moment, points);
-    if (!points.has(point)) distinct++;
-    points.add(point);
+    if (seen.add(time, device, point)) distinct++;
   };
 
   for await (const line of createInterface({ input: createReadStream(file) })) {
     const message = parse(line);
     if (message === undefined) continue;
     const lane = lanes[message.lane];
-    lane.message(message.arrival, message.bytes);
+    lane.message(message);
     if (message.seq !== undefined) seqs.set(message.seq, (seqs.get(message.seq) ?? 0) + 1);
     for (const sample of message.samples) judge(sample, message.arrival, lane);
   }

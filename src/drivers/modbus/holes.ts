@@ -7,23 +7,23 @@ export interface Part {
   readonly end: number;
   /** untried: nobody knows; fine: was read; illegal: one point that the device does not have. */
   readonly state: 'untried' | 'fine' | 'illegal';
-  /** Exception code of an illegal point. */
+  /** Exception code that an illegal point was answered with; of an untried part, the read that it is a part of. */
   readonly exception: number;
   /** When an illegal point is asked for again; in milliseconds of `Clock.elapsed`. */
   readonly retryAt: number;
 }
 
-/** Everything in one part again. */
+/** Everything in one part. */
 export function wholePart(points: readonly ModbusPoint[]): Part {
   return { first: 0, end: points.length, state: 'untried', exception: 0, retryAt: 0 };
 }
 
-/** Two halves of a part that met a hole; the points of a half stay in the order of their addresses. */
-export function halves(part: Part): readonly [Part, Part] {
+/** Two halves of a part that was answered with `exception`; their points stay in the order of their addresses. */
+export function halves(part: Part, exception: number): readonly [Part, Part] {
   const middle = (part.first + part.end) >> 1;
   return [
-    { ...part, end: middle, state: 'untried' },
-    { ...part, first: middle, state: 'untried' },
+    { ...part, end: middle, state: 'untried', exception },
+    { ...part, first: middle, state: 'untried', exception },
   ];
 }
 

@@ -141,8 +141,9 @@ class TcpLine implements ModbusLine {
     const of = { endpoint: this.endpoint, unit: poll.unitId, timeout: poll.timeout };
     const { counters } = this;
     const wanted = (): readonly ModbusPoint[] => modbusPoints(poll.points, this.#points);
-    const findHoles = (): void => {
-      if (poll.points.length > 1) job.parted = new PartedReading(of, wanted(), { ...this.#deps, counters });
+    const findHoles = (exception: number): void => {
+      if (poll.points.length === 1) return;
+      job.parted = new PartedReading(of, wanted(), exception, { ...this.#deps, counters });
     };
     const reads = { clock: this.#deps.clock, counters, onHole: findHoles };
     const job: Job = { reading: readingOf(of, wanted()), reads, parted: undefined };

@@ -34,11 +34,12 @@ export class PartedReading {
   #settled = false;
   #told = false;
 
-  constructor(of: Unit, points: readonly ModbusPoint[], deps: PartedDependencies) {
+  /** `exception` is what the device answered when it was asked for everything. */
+  constructor(of: Unit, points: readonly ModbusPoint[], exception: number, deps: PartedDependencies) {
     this.#of = of;
     this.#points = points;
     this.#deps = deps;
-    this.#parts = halves(wholePart(points));
+    this.#parts = halves(wholePart(points), exception);
   }
 
   /** One sample for every point, or none at all and the error of the part that failed. */
@@ -77,7 +78,7 @@ export class PartedReading {
     });
     await connection.exchange(exchange);
     if (exchange.hole) {
-      if (part.end - part.first > 1) return halves(part);
+      if (part.end - part.first > 1) return halves(part, exchange.exception);
       const retryAt = clock.elapsed() + ASK_AGAIN_AFTER;
       return this.#leave({ ...part, state: 'illegal', exception: exchange.exception, retryAt }, into);
     }

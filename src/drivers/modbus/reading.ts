@@ -49,7 +49,7 @@ export interface ReadDependencies {
    * The device says that something of what was asked for is not there: `leave` appends nothing, so that the caller can
    * ask for less; otherwise it is called and a bad sample is appended for each point.
    */
-  readonly onHole: 'leave' | (() => void);
+  readonly onHole: 'leave' | ((exception: number) => void);
 }
 
 /** Carries out one `Reading`: the samples are appended while the reply is still in the receive buffer. */
@@ -94,7 +94,7 @@ export class ReadExchange implements Exchange {
     refuseGatewayCode(this.#reading.of, this.what, result);
     if (this.hole) {
       if (this.#deps.onHole === 'leave') return;
-      this.#deps.onHole();
+      this.#deps.onHole(result);
     }
     const reason = exceptionReason(result);
     const time = this.#deps.clock.now();

@@ -11,7 +11,7 @@ export function parseDeadband(given: number | string, span: Span): Deadband | st
   if (typeof given === 'number') return { kind: 'absolute', width: given };
   const [, amount = '', of] = PERCENT.exec(given) ?? [];
   const percent = amount === '' ? Number.NaN : Number(amount);
-  if (!(percent > 0 && percent <= 100)) return DEADBAND_EXAMPLES;
+  if (!(percent > 0 && percent <= 100)) return `write ${DEADBAND_EXAMPLES}`;
   if (of === 'span' && span === undefined) return 'give the span beside it, as in span: [0, 100]';
   if (of === 'value' || span === undefined) return { kind: 'value-percent', percent };
   return { kind: 'span-percent', width: ((span.high - span.low) * percent) / 100 };

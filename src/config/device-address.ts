@@ -39,7 +39,7 @@ export function parseDeviceAddress(text: string, inFlight: number): DeviceAddres
     const meant = nearest(name, Object.keys(SCHEMES));
     return complaint(
       `unknown scheme ${describe(name)}`,
-      meant === undefined ? EXAMPLES : `did you mean ${meant}? Otherwise ${EXAMPLES}`,
+      meant === undefined ? EXAMPLES : `did you mean ${meant}?`,
     );
   }
   const [place = '', ...query] = rest.split('?');
@@ -101,15 +101,19 @@ export function parseHostAndPort(
   text: string,
   defaultPort?: number,
 ): { readonly host: string; readonly port: number; readonly address: Address } | Complaint {
+  if (/^[^[\]]*:[^[\]]*:/.test(text)) {
+    return complaint(
+      `${describe(text)} without brackets`,
+      'write IPv6 addresses in brackets, as in [fd00::11]:502',
+    );
+  }
   const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(text) ?? [];
   const written = bracketed ?? plain;
   if (written === undefined) {
-    return parseAddress(text) === undefined
-      ? complaint(
-          `${describe(text)} is no host and port`,
-          'write an IP address and a port, such as 10.20.20.11:502 or [fd00::11]:502',
-        )
-      : complaint(`the IPv6 address ${text} without brackets`, `write [${text}]`);
+    return complaint(
+      `${describe(text)} is no host and port`,
+      'write an IP address and a port, such as 10.20.20.11:502',
+    );
   }
   if (written === '') return complaint('no host', 'write an IP address');
   const address = parseAddress(written);

@@ -7,6 +7,9 @@ import { formatPath, type Path } from './problem.ts';
 /** 25,000 points written out one by one take about 3 MB. */
 export const MAX_FILE_CHARACTERS = 8_000_000;
 
+/** Beyond these, syntax errors are consequences of the first ones. */
+const MAX_SYNTAX_PROBLEMS = 20;
+
 /** A YAML file as plain values, with the way back from a path to its line and column. */
 export interface Source {
   readonly value: unknown;
@@ -49,9 +52,9 @@ export function readDocument(text: string, file: string): Source {
     if (!(error instanceof RangeError)) throw error;
     return refused(file, 'nested too deeply to be read', 'write it flatter');
   }
-  const syntax = [...document.errors, ...document.warnings].map((error) =>
-    at(error.pos[0], [], firstLine(error.message), syntaxFix(error.code)),
-  );
+  const syntax = [...document.errors, ...document.warnings]
+    .slice(0, MAX_SYNTAX_PROBLEMS)
+    .map((error) => at(error.pos[0], [], firstLine(error.message), syntaxFix(error.code)));
   const unwanted = reader.complaints.map((complaint) => {
     const { offset, path, found } = complaint;
     const before =

@@ -15,7 +15,7 @@ export const DURATION = /^(\d{1,9})(ms|s|m|h|d|y)$/;
 export const DURATION_EXAMPLES = 'a whole number with a unit, such as 250ms, 5s, 10m, 12h, 7d or 5y';
 
 /** Longest duration that means anything here: a century. */
-const LONGEST = 100 * 365 * 86_400_000;
+export const LONGEST = milliseconds(100 * 365 * 86_400_000);
 
 /** `250ms 5s 10m 12h 7d 5y`; undefined where the text is something else. */
 export function parseDuration(text: string): Duration | undefined {

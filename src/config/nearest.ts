@@ -1,5 +1,5 @@
-/** The candidate that was probably meant: about a third of the letters may differ, one of a short word. */
-export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+/** The candidate that was probably meant: about a third of the letters may differ, one of a short word; or what it is the beginning of. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = (word.length <= 4 ? 1 : Math.max(2, Math.floor(word.length / 3))) + 1;
   for (const candidate of candidates) {
@@ -7,7 +7,7 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < least) [best, least] = [candidate, distance];
   }
-  return best;
+  return best ?? (word.length < 3 ? undefined : candidates.find((candidate) => candidate.startsWith(word)));
 }
 
 /** Letters to insert, delete, replace or swap with their neighbour (optimal string alignment). */

@@ -42,9 +42,12 @@ function checkShapeBefore(source: Source, problems: Problem[]): void {
   if (source.value === undefined) return;
   checked(schema.gatewayFile, source.value, [], (path, found, fix, at) => {
     const problem = source.problem(path, found, fix, at);
-    if (problem !== undefined && problem.line < broken && found !== 'missing') problems.push(problem);
+    if (problem !== undefined && problem.line < broken && !NOT_READ.has(found)) problems.push(problem);
   });
 }
+
+/** What a value looks like that the broken syntax kept away. */
+const NOT_READ: ReadonlySet<string> = new Set([describe(undefined), describe(null)]);
 
 /** Undefined only where something was reported; where anything was reported, the result is full of stand-ins. */
 function read(

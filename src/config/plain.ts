@@ -31,7 +31,7 @@ export class PlainReader {
     if (node.tag !== undefined) {
       return this.#refuse(
         node,
-        `the tag ${node.tag}`,
+        `the tag ${node.tag.replace('tag:yaml.org,2002:', '!!')}`,
         'leave it out; put text that looks like a number in quotes',
       );
     }

@@ -1,8 +1,9 @@
-import { milliseconds, seconds, type Duration } from '../core/units.ts';
+import { type Duration, seconds } from '../core/units.ts';
 import type { CoapSource, ModbusSource, PointConfig } from './config.ts';
 import { type Checked, checked } from './checked.ts';
 import { coapSource } from './coap-address.ts';
 import { parseDeadband } from './deadband.ts';
+import { LONGEST } from './duration.ts';
 import { MAX_CHARACTERS_WRITTEN, parseModbusAddress } from './modbus-address.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import { type CoapPointKeys, coapPoint, type ModbusPointKeys, modbusPoint } from './schema.ts';
@@ -13,8 +14,8 @@ export type Template = Omit<PointConfig, 'index' | 'device' | 'published'>;
 type Source = PointConfig['source'];
 type Shape = Checked<ModbusPointKeys>['shape'] | Checked<CoapPointKeys>['shape'];
 
-/** A report of every point more than once a second is no heartbeat; one a century is the longest duration. */
-const HEARTBEATS = [seconds(1), milliseconds(Number.MAX_SAFE_INTEGER)] as const;
+/** More than one report a second is no heartbeat. */
+const HEARTBEATS = [seconds(1), LONGEST] as const;
 
 export interface PointContext {
   readonly protocol: 'modbus' | 'coap';

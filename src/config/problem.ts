@@ -23,13 +23,19 @@ export function formatPath(path: Path): string {
 export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
   if (value === null) return 'no value';
-  if (typeof value === 'string') return JSON.stringify(shortened(value));
+  if (typeof value === 'string') return JSON.stringify(shortened(withoutSecret(value)));
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  return Array.isArray(value) ? 'a list' : 'a mapping';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  return 'a mapping';
 }
 
 function printable(key: string): string {
   return /^[\w./*-]+$/.test(key) ? key : JSON.stringify(shortened(key));
+}
+
+/** Somebody may have put a password into an address; it must not reach a terminal or a log. */
+function withoutSecret(text: string): string {
+  return text.replace(/\/\/[^/]*@/, '//***@');
 }
 
 function shortened(text: string): string {

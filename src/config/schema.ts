@@ -11,7 +11,7 @@ import { SIZE, SIZE_EXAMPLES } from './size.ts';
 
 /** Names become levels of topics, rule names and file names. */
 const NAME = /^[a-z][a-z0-9-]{0,30}$/;
-export const NAME_FIX = 'use up to 31 of a-z, 0-9 and "-", beginning with a letter';
+export const NAME_FIX = 'write up to 31 of a-z, 0-9 and "-", beginning with a letter';
 export const isName = (text: string): boolean => NAME.test(text);
 
 /** Topic levels, records and units go into every message. */
@@ -21,6 +21,8 @@ const MAX_TEXT_LENGTH = 1_000;
 const text = (pattern: RegExp, fix: string) =>
   z.string({ error: `write ${fix}` }).regex(pattern, { error: `write ${fix}` });
 const name = z.string({ error: NAME_FIX }).regex(NAME, { error: NAME_FIX });
+/** A name that stands for something declared elsewhere. */
+const nameOf = (what: string) => text(NAME, `the name of ${what}`);
 const duration = text(DURATION, DURATION_EXAMPLES);
 const size = text(SIZE, SIZE_EXAMPLES);
 const number = z.number({ error: 'write a number' });
@@ -51,7 +53,7 @@ function keys<T extends z.core.$ZodLooseShape>(shape: T, description: string) {
 }
 
 const named = <T extends z.core.SomeType>(value: T, description: string) =>
-  z.record(name, value).describe(description);
+  z.record(name, value, { error: 'write a mapping of names' }).describe(description);
 
 export const gateway = keys(
   {
@@ -100,6 +102,7 @@ export const published = keys(
   'One pattern: telemetry or event.',
 );
 
+const PUBLISH = 'write a list of patterns such as - { telemetry: "*/*" }';
 const mqttKeys = {
   embedded: z
     .union([z.literal('off'), listen], { error: 'write off, or { listen: "127.0.0.1:8883" }' })
@@ -109,7 +112,7 @@ const mqttKeys = {
     ),
   upstream: upstream.optional(),
   publish: z
-    .array(published.meta({ minProperties: 1, maxProperties: 1 }))
+    .array(published.meta({ minProperties: 1, maxProperties: 1 }), { error: PUBLISH })
     .optional()
     .describe('What goes up. Left out, everything; an empty list means nothing.'),
 };
@@ -117,9 +120,7 @@ export const mqttHead = keys(
   {
     ...mqttKeys,
     upstream: later,
-    publish: z
-      .array(z.unknown(), { error: 'write a list of patterns such as - { telemetry: "*/*" }' })
-      .optional(),
+    publish: z.array(z.unknown(), { error: PUBLISH }).optional(),
   },
   'Where telemetry and events go.',
 );
@@ -145,8 +146,8 @@ export const zone = keys(
 
 export const conduit = keys(
   {
-    from: name.describe('Zone that opens connections, or gateway.'),
-    to: name.describe('Zone that takes them, or gateway.'),
+    from: nameOf('a zone, or gateway').describe('Zone that opens connections, or gateway.'),
+    to: nameOf('a zone, or gateway').describe('Zone that takes them, or gateway.'),
     allow: z
       .array(
         z
@@ -166,6 +167,8 @@ export const conduit = keys(
   'Declared, justified flows from one zone to another. What no conduit allows is denied.',
 );
 
+const width = number.nonnegative({ error: `write ${DEADBAND_EXAMPLES}` });
+const percent = text(PERCENT, DEADBAND_EXAMPLES);
 const pointKeys = {
   unit: z
     .string({ error: 'write the unit as text' })
@@ -176,7 +179,7 @@ const pointKeys = {
   scale: number.optional().describe('value = raw * scale + offset. Default 1.'),
   offset: number.optional().describe('value = raw * scale + offset. Default 0.'),
   deadband: z
-    .union([z.number().nonnegative(), z.string().regex(PERCENT)], { error: `write ${DEADBAND_EXAMPLES}` })
+    .union([width, percent], { error: `write ${DEADBAND_EXAMPLES}` })
     .optional()
     .describe(
       'Changes smaller than this are not reported: a width in the unit, or a percentage of the span (of the value where there is no span).',
@@ -248,7 +251,7 @@ export type ModbusPointKeys = z.output<typeof modbusPoint>;
 export type CoapPointKeys = z.output<typeof coapPoint>;
 
 const modbusKeys = {
-  zone: name.describe('Zone of every device of the class.'),
+  zone: nameOf('a zone').describe('Zone of every device of the class.'),
   protocol: z.literal('modbus').describe('Protocol of the class.'),
   every: duration.default(DEFAULTS.everyModbus).describe('How often every point is read.'),
   timeout: duration.default(DEFAULTS.timeoutModbus).describe('Longest wait for one reply.'),
@@ -258,7 +261,7 @@ const modbusKeys = {
 };
 
 const coapKeys = {
-  zone: name.describe('Zone of every device of the class.'),
+  zone: nameOf('a zone').describe('Zone of every device of the class.'),
   protocol: z.literal('coap').describe('Protocol of the class.'),
   every: duration
     .default(DEFAULTS.everyCoap)
@@ -274,7 +277,7 @@ export const coapClass = keys({ ...coapKeys, points: anyPoints }, 'A class of Co
 
 export const device = keys(
   {
-    class: name.describe('What the device is.'),
+    class: nameOf('a class').describe('What the device is.'),
     at: z
       .string({ error: 'write the address of the device, such as modbus-tcp://10.20.20.11?unit=1' })
       .describe(
@@ -334,7 +337,7 @@ export const gatewayFile = keys(
     coap: listen.optional().describe('Where pushing CoAP devices reach the gateway.'),
     zones: named(zone, 'Zones by name; "gateway" is built in.').optional(),
     conduits: z
-      .array(conduit)
+      .array(conduit, { error: 'write a list of conduits' })
       .optional()
       .describe('What may flow between zones. What no conduit allows is denied.'),
     classes: named(

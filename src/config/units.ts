@@ -1,7 +1,7 @@
 import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
-import { DURATION_EXAMPLES, formatDuration, parseDuration } from './duration.ts';
+import { formatDuration, LONGEST, parseDuration } from './duration.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import { parseSize, SIZE_EXAMPLES } from './size.ts';
+import { parseSize } from './size.ts';
 
 /** Shortest and longest period or time-out that is not a slip of the pen. */
 const SHORTEST_PERIOD = milliseconds(10);
@@ -18,7 +18,7 @@ export function readDuration(
   if (text === undefined) return undefined;
   const duration = parseDuration(text);
   if (duration === undefined) {
-    report(path, `${describe(text)} is too long`, `write ${DURATION_EXAMPLES}`);
+    report(path, describe(text), `use at most ${formatDuration(LONGEST)}`);
   } else if (low !== undefined && high !== undefined && (duration < low || duration > high)) {
     report(path, describe(text), `use ${formatDuration(low)} to ${formatDuration(high)}`);
     return undefined;
@@ -36,7 +36,7 @@ const SMALLEST_SIZE = 1_000_000;
 export function readSize(text: string | undefined, path: Path, report: Report): Bytes | undefined {
   if (text === undefined) return undefined;
   const size = parseSize(text);
-  if (size === undefined) report(path, `${describe(text)} is too much`, `write ${SIZE_EXAMPLES}`);
+  if (size === undefined) report(path, describe(text), 'use at most 1000TB');
   else if (size < SMALLEST_SIZE) report(path, describe(text), 'use 1MB or more');
   return size;
 }

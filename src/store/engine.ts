@@ -232,7 +232,8 @@ export class Engine {
   }
 
   #commitOnce(): void {
-    const groups = this.#waiting.oldest();
+    if (this.#failing !== null) this.#store.checkpoint();
+    const groups = this.#waiting.oldest(this.#failing === null ? undefined : 0); // a little may fit where much does not
     const result = this.#store.commit(
       groups.flatMap(({ rows }) => rows),
       this.#gaps,

@@ -3,7 +3,7 @@ import { Cursor, type Place } from './cursor.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
 import { Journal, type NewRow, type StoredRow, pagesOf } from './journal.ts';
-import { type Database, assertDurable, isDamage, openForWriting, walBytes } from './open.ts';
+import { type Database, assertDurable, isDamage, isTrouble, openForWriting, walBytes } from './open.ts';
 import { type Range, complement, withRange } from './ranges.ts';
 import { Reservation } from './reservation.ts';
 import { prepareSchema } from './schema.ts';
@@ -170,12 +170,17 @@ export class Store {
     return false;
   }
 
-  close(): void {
+  /** Copies the log back, so that it can be used again from its start. A failure costs nothing: the log stays. */
+  checkpoint(): void {
     try {
       this.#db.pragma('wal_checkpoint(TRUNCATE)');
-    } catch {
-      // what is in the log stays in the log; the next start reads it from there
+    } catch (error) {
+      if (!isTrouble(error)) throw error;
     }
+  }
+
+  close(): void {
+    this.checkpoint();
     this.#db.close();
   }
 

@@ -75,13 +75,13 @@ export class Waiting {
     return next;
   }
 
-  /** The oldest groups, for one transaction. */
-  oldest(): readonly Group[] {
+  /** The oldest groups, for one transaction of about `most` bytes of text; one where there is any. */
+  oldest(most: number = MAX_TRANSACTION_BYTES): readonly Group[] {
     let bytes = 0;
     let count = 0;
     for (const group of this.#groups) {
       bytes += group.bytes;
-      if (count > 0 && bytes > MAX_TRANSACTION_BYTES) break;
+      if (count > 0 && bytes > most) break;
       count++;
     }
     return this.#groups.slice(0, count);

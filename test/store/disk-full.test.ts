@@ -1,0 +1,160 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { SluiceError } from '../../src/core/errors.ts';
+import { mebibytes } from '../../src/core/units.ts';
+import { openForWriting } from '../../src/store/open.ts';
+import { until } from '../support/wait.ts';
+import { batchOf, countTo, directory, drain, listeningLog, messagesIn, noiseOf, opened } from './fixture.ts';
+
+/** Mounting a small disk takes root; under CI it has to be possible. */
+function cannotMount(): string | false {
+  if (process.getuid?.() === 0 && spawnSync('sh', ['-c', 'command -v mount']).status === 0) return false;
+  const says = 'a small disk can only be mounted by root; run the tests as root to see the full disk';
+  if (process.env['CI'] === 'true') throw new Error(says);
+  return says;
+}
+
+function smallDisk(t: Test, megabytes: number): string {
+  const path = join(directory(t), 'disk');
+  mkdirSync(path);
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', path], {
+    encoding: 'utf8',
+  });
+  if (mounted.status !== 0) throw new Error(`mount: ${mounted.stderr}`);
+  t.teardown(() => spawnSync('umount', ['-l', path]));
+  return path;
+}
+
+/** Takes all space but `left` bytes. */
+function fill(path: string, left: number): string {
+  const { bavail, bsize } = statfsSync(path);
+  const stone = join(path, 'stone');
+  writeFileSync(stone, Buffer.alloc(Math.max(0, bavail * bsize - left)));
+  return stone;
+}
+
+t.test(
+  'on a full disk nothing hangs, the loss is told, and writing resumes by itself',
+  { skip: cannotMount() },
+  async (t) => {
+    const disk = smallDisk(t, 48);
+    const file = join(disk, 'telemetry.db');
+    const log = listeningLog();
+    const outbox = await opened(t, file, { limit: mebibytes(64), log });
+    const upstream = await outbox.consumer('upstream');
+    const kept = new Set<number>();
+    const refused: SluiceError[] = [];
+    let lost = 0;
+    const appends: Promise<void>[] = [];
+    const append = (first: number): void => {
+      const settle = async (): Promise<void> => {
+        try {
+          await outbox.append(noiseOf(first, 100));
+          for (const k of countTo(first + 99, first)) kept.add(k);
+        } catch (error) {
+          if (!(error instanceof SluiceError)) throw error;
+          refused.push(error);
+          lost += 100;
+        }
+      };
+      appends.push(settle());
+    };
+
+    append(0);
+    await Promise.all(appends);
+    const stone = fill(disk, 300_000);
+    for (let i = 1; i <= 500; i++) append(i * 100);
+    const failing = await until('the outbox says that it fails', async () => (await outbox.state()).failing);
+    for (let i = 501; i <= 1_000; i++) append(i * 100);
+    await until('the oldest is given up', () => refused.length > 0);
+    const delivered = messagesIn(await drain(upstream, 'live'));
+    rmSync(stone);
+    await until('it writes again', async () => (await outbox.state()).failing === null);
+    await outbox.append(batchOf(200_000, 100));
+    await Promise.all(appends);
+    delivered.push(...messagesIn(await drain(upstream, 'live')));
+
+    const { nextSeq, samplesLost } = await outbox.state();
+    const came = new Set(delivered.flatMap(({ samples }) => samples));
+    const gaps = delivered.flatMap(({ gap }) => gap ?? []);
+    const known = [
+      ...delivered.flatMap(({ seq }) => seq ?? []),
+      ...gaps.flatMap(({ from, to }) => countTo(to, from)),
+    ];
+    t.match(failing, /cannot write .*telemetry\.db.*free space/);
+    t.ok(
+      refused.every(({ code }) => code === 'OUTBOX_FULL'),
+      `${refused.length} appends were refused`,
+    );
+    t.equal(samplesLost, lost, 'the loss is counted');
+    t.ok(kept.size > 30_000, `${kept.size} samples were kept, most of them in memory`);
+    t.same(
+      [...kept].filter((k) => !came.has(k)),
+      [],
+      'what was acknowledged came',
+    );
+    t.ok(gaps.length > 0 && gaps.every(({ reason }) => reason === 'disk full'));
+    t.same(
+      known.sort((a, b) => a - b),
+      countTo(nextSeq - 1),
+      'every number came or was told, once',
+    );
+    t.same(
+      log.lines.map(({ what }) => what),
+      ['the outbox is failing and tries again', 'the outbox writes again'],
+      'and the log says it once',
+    );
+    await outbox.close();
+    const db = openForWriting(file, 8 * 1_048_576);
+    t.equal(db.pragma('integrity_check', { simple: true }), 'ok');
+    db.close();
+  },
+);
+
+t.test(
+  'a disk that fills again and again, at any moment, never costs what was acknowledged',
+  { skip: cannotMount() },
+  async (t) => {
+    const disk = smallDisk(t, 4);
+    const file = join(disk, 'telemetry.db');
+    const outbox = await opened(t, file, { limit: mebibytes(64) });
+    const upstream = await outbox.consumer('upstream');
+    const kept: number[] = [];
+
+    const delivered = [];
+    for (let round = 0; round < 12; round++) {
+      const stone = fill(disk, 20_000 + 30_000 * round);
+      const appends = countTo(9, 0).map(async (i) => {
+        const first = (round * 10 + i) * 100;
+        await outbox.append(noiseOf(first, 100));
+        kept.push(...countTo(first + 99, first));
+      });
+      if (round % 3 === 0)
+        await until('it fails or is done', async () => {
+          const { failing, samplesCommitted } = await outbox.state();
+          return failing !== null || samplesCommitted === (round + 1) * 1_000;
+        });
+      delivered.push(...messagesIn(await drain(upstream, 'live')));
+      rmSync(stone);
+      await Promise.all(appends);
+    }
+    await outbox.close();
+    const again = await opened(t, file);
+    const same = await again.consumer('upstream');
+    await same.rewind();
+    delivered.push(...messagesIn(await drain(same, 'history')));
+
+    const came = new Set(delivered.flatMap(({ samples }) => samples));
+    t.equal(kept.length, 12_000);
+    t.same(
+      kept.filter((k) => !came.has(k)),
+      [],
+    );
+    t.same(
+      [...new Set(delivered.flatMap(({ seq }) => seq ?? []))].sort((a, b) => a - b),
+      countTo((await again.state()).nextSeq - 1),
+    );
+  },
+);

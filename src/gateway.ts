@@ -16,9 +16,9 @@ import { createRunner } from './drivers/runner.ts';
 import { openIdentity } from './identity/identity.ts';
 import { broker } from './mqtt/broker.ts';
 import type { InboundCommand } from './mqtt/messages.ts';
-import { UPSTREAM_CONSUMER, upstream } from './mqtt/upstream.ts';
+import { UPSTREAM_CONSUMER, type UpstreamTask, upstream } from './mqtt/upstream.ts';
 import { certificateWatch, figures } from './housekeeping.ts';
-import { upstreamIdentity } from './upstream-identity.ts';
+import { type Pems, upstreamIdentity } from './upstream-identity.ts';
 import { openOutbox } from './store/outbox.ts';
 import { cloudEvent, eventTopic } from './telemetry/event.ts';
 import { createPipeline } from './telemetry/pipeline.ts';
@@ -37,6 +37,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     clock,
     log,
   });
+  const own = (): Pems => ({ ca: identity.ca, cert: identity.cert, key: identity.key });
   const outbox = await openOutbox({
     file: join(data, 'telemetry.db'),
     limit: config.telemetry.outbox,
@@ -78,11 +79,17 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     });
   }
 
-  type Answer = (device: string, point: string, result: CommandResult) => unknown;
-  const obey = (answer: () => Answer) => (command: InboundCommand) => {
-    void commander.handle(command).then((result) => answer()(command.device, command.point, result));
-  };
+  // The result goes back to where the command came from.
+  const obey =
+    (from: () => { publishResult(device: string, point: string, result: CommandResult): unknown }) =>
+    (command: InboundCommand): void => {
+      void commander.handle(command).then((result) => {
+        from().publishResult(command.device, command.point, result);
+      });
+    };
+
   const tasks: Task[] = [runner, pipeline];
+  const renewed: (() => void)[] = [];
   const shared = { gateway, version: version(), outbox, clock, log };
 
   if (config.coap !== undefined) {
@@ -90,39 +97,19 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     tasks.push(coapServer({ listen: config.coap.listen, devices, points, into: intake, clock, log }));
   }
   if (embedded !== undefined) {
-    const local = broker({
-      ...shared,
-      listen: embedded,
-      identity,
-      onCommand: obey(
-        () =>
-          (...result) =>
-            local.publishResult(...result),
-      ),
-    });
-    tasks.push(
-      local,
-      certificateWatch(identity, () => local.renewIdentity(identity), { clock, log }),
-    );
+    const local = broker({ ...shared, listen: embedded, identity: own(), onCommand: obey(() => local) });
+    tasks.push(local);
+    renewed.push(() => local.renewIdentity(own()));
   }
   if (platform !== undefined) {
+    const shows = (): Pems => upstreamIdentity(platform, own());
     const commandable = config.points.some(({ writable }) => writable);
-    const link = upstream({
-      ...shared,
-      config: platform,
-      identity: upstreamIdentity(platform, identity),
-      ...(commandable
-        ? {
-            onCommand: obey(
-              () =>
-                (...result) =>
-                  link.publishResult(...result),
-            ),
-          }
-        : {}),
-    });
+    const onCommand = commandable ? { onCommand: obey(() => link) } : {};
+    const link: UpstreamTask = upstream({ ...shared, config: platform, identity: shows(), ...onCommand });
     tasks.push(link);
+    renewed.push(() => link.renewIdentity(shows()));
   }
+  tasks.push(certificateWatch(identity, () => renewed.forEach((tell) => tell()), { clock, log }));
   const facts = (): Facts => ({
     ...pipeline.counters,
     polls: runner.counters.polls,

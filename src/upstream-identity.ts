@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Upstream } from './config/config.ts';
 import { errorText, SluiceError } from './core/errors.ts';
 
-interface Pems {
+export interface Pems {
   readonly ca: string;
   readonly cert: string;
   readonly key: string;

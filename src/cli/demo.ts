@@ -1,4 +1,4 @@
-import { fork } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once } from 'node:events';
@@ -50,9 +50,10 @@ export async function run(args: readonly string[]): Promise<number> {
   await using _held = await holdData(config.gateway.data);
   const log = streamLog();
   const credentials = await issue(config);
+  const plant = await startPlant(config);
   process.stdout.write(welcome(config, embedded, credentials));
   await runUntilStopped([
-    plant(config),
+    plant,
     { name: 'gateway', run: async (signal) => runGateway(config, log, signal) },
     viewer(config, embedded, credentials, log),
   ]);
@@ -95,24 +96,32 @@ ${command}What a subscriber receives (Ctrl-C stops everything):
 `;
 }
 
-/** The simulated devices in a process of their own, as they would be in a plant. */
-function plant(config: Config): Task {
+/** The simulated devices in a process of their own, as they would be in a plant; resolves when all of them listen. */
+async function startPlant(config: Config): Promise<Task> {
+  const main = new URL('../main.ts', import.meta.url).pathname;
+  const child = spawn(process.execPath, [main, 'simulate', '--json', config.file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit').then(([code]) => String(code));
+  const listening = once(child.stdout, 'data').then(() => undefined);
+  const early = await Promise.race([ended, listening]);
+  if (early !== undefined) throw plantEnded(early);
   return {
     name: 'plant',
     run: async (signal) => {
-      const main = new URL('../main.ts', import.meta.url).pathname;
-      const child = fork(main, ['simulate', '--quiet', config.file], {
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      });
       const stop = (): unknown => child.kill('SIGTERM');
       signal.addEventListener('abort', stop, { once: true });
       if (signal.aborted) stop();
-      const [code] = await once(child, 'exit');
-      signal.removeEventListener('abort', stop);
-      if (!signal.aborted)
-        throw new SluiceError('SETUP', `the simulated plant ended with status ${String(code)}`);
+      const code = await ended;
+      if (!signal.aborted) throw plantEnded(code);
     },
   };
+}
+
+function plantEnded(code: string): SluiceError {
+  return new SluiceError('SETUP', `the simulated plant ended with status ${code}`, {
+    remedy: 'it said why; ./sluice simulate runs it alone',
+  });
 }
 
 /** Subscribes like any other client and prints what arrives. */

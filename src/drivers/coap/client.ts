@@ -54,6 +54,8 @@ export class CoapClient {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #alarm: Alarm;
+  /** Called when the socket is of no use any more. */
+  onLost: (error: SluiceError) => void = () => {};
   #socket: Datagrams | undefined;
   #opening: Promise<void> | undefined;
   #closed = false;
@@ -74,21 +76,16 @@ export class CoapClient {
     });
   }
 
-  get isOpen(): boolean {
-    return this.#socket !== undefined;
-  }
-
-  /** Opens the socket where there is none. True where it is a new one: the device knows nothing of its port. */
-  async open(): Promise<boolean> {
+  /** Opens the socket where there is none. */
+  async open(): Promise<void> {
     if (this.#closed) throw this.#lost('the line is closed');
-    if (this.#socket !== undefined) return false;
+    if (this.#socket !== undefined) return;
     this.#opening ??= this.#open();
     try {
       await this.#opening;
     } finally {
       this.#opening = undefined;
     }
-    return true;
   }
 
   async #open(): Promise<void> {
@@ -113,6 +110,7 @@ export class CoapClient {
       void socket.close();
     }
     this.exchange.fail(this.#clock.elapsed());
+    if (fatal) this.onLost(this.#lost(`the socket failed: ${errorText(error)}`));
   }
 
   /**

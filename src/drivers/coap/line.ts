@@ -58,14 +58,15 @@ export function coapLine(
   devices: readonly DeviceConfig[],
   points: readonly PointConfig[],
   deps: CoapLineDeps,
-): Line {
+): Required<Line> {
   return new CoapLine(devices, points, deps);
 }
 
-class CoapLine implements Line {
+class CoapLine implements Required<Line> {
   readonly endpoint: string;
   readonly inFlight = 1; // NSTART, RFC 7252, 4.7
   readonly polls: readonly Poll[];
+  readonly watched: readonly number[];
   readonly #client: CoapClient;
   readonly #clock: Clock;
   readonly #secure: boolean;
@@ -93,6 +94,7 @@ class CoapLine implements Line {
     this.#polled = new Map(polled);
     this.polls = polled.map(([poll]) => poll);
     this.#observed = resourcesOf(devices, points, 'observe');
+    this.watched = this.#observed.flatMap(({ points: all }) => all.map(({ index }) => index));
     for (const resource of [...this.#polled.values(), ...this.#observed]) {
       for (const { index } of resource.points) this.#byPoint.set(index, resource);
     }
@@ -109,8 +111,7 @@ class CoapLine implements Line {
         remedy: 'use coap:// inside a protected zone',
       });
     }
-    const isNew = await this.#client.open();
-    if (isNew) this.#watcher.reconnected();
+    await this.#client.open();
   }
 
   async poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void> {
@@ -158,8 +159,11 @@ class CoapLine implements Line {
 
   async watch(into: BatchBuilder, signal: AbortSignal): Promise<void> {
     this.#into = into;
-    await this.#watcher.run(signal);
-    this.#into = undefined;
+    try {
+      await this.#watcher.run(signal);
+    } finally {
+      this.#into = undefined;
+    }
   }
 
   async close(): Promise<void> {

@@ -63,7 +63,10 @@ export class Watcher {
     this.#alarm = new Alarm(clock, (now) => this.#register(now));
   }
 
-  /** Follows until aborted; then tells the device, once, that nobody listens any more. */
+  /**
+   * Follows until aborted; then tells the device, once, that nobody listens any more. Throws CONNECTION_LOST when the
+   * socket fails: what was registered with its port is lost.
+   */
   async run(signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     this.#signal = signal;
@@ -72,7 +75,14 @@ export class Watcher {
       this.#client.exchange.listen(one.token, (message, now) => this.#heard(one, message, now, false));
     }
     this.#register(this.#clock.elapsed());
-    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    const ended = Promise.withResolvers<SluiceError | undefined>();
+    const aborted = (): void => ended.resolve(undefined);
+    signal.addEventListener('abort', aborted, { once: true });
+    this.#client.onLost = ended.resolve;
+
+    const lost = await ended.promise;
+
+    signal.removeEventListener('abort', aborted);
     this.#signal = undefined;
     this.#alarm.stop();
     for (const { token, options, observation } of this.#followed) {
@@ -82,13 +92,7 @@ export class Watcher {
         this.#client.tell(GET, [...options, uintOption(OBSERVE, DEREGISTER)], token);
       }
     }
-  }
-
-  /** The socket is a new one: what was registered with the old port is lost. */
-  reconnected(): void {
-    const now = this.#clock.elapsed();
-    for (const { observation } of this.#followed) observation.forgotten(now);
-    if (this.#signal !== undefined) this.#register(now);
+    if (lost !== undefined) throw lost;
   }
 
   #register(now: number): void {
@@ -122,7 +126,7 @@ export class Watcher {
   }
 
   #failed(one: Followed, error: unknown, signal: AbortSignal): void {
-    if (signal.aborted) return;
+    if (this.#signal !== signal) return; // stopped
     if (!(error instanceof SluiceError)) throw error;
     if (one.observation.state !== 'failing') {
       this.#log.warn('CoAP observation fails', { what: one.what, error: errorText(error) });
@@ -134,6 +138,7 @@ export class Watcher {
 
   /** Before it returns the news are taken, and only then acknowledged. */
   #heard(one: Followed, message: Message, now: number, isAnswer: boolean): void {
+    if (this.#signal === undefined) return; // stopped
     const before = one.observation.state;
     const heard = one.observation.heard(message, now, isAnswer);
     this.#wind();

@@ -1,7 +1,8 @@
 import t from 'tap';
 import type { PointValue } from '../../src/core/batch.ts';
 import { milliseconds, seconds } from '../../src/core/units.ts';
-import type { ModbusLine } from '../../src/drivers/modbus/line.ts';
+import { silentLog } from '../../src/core/log.ts';
+import { type ModbusLine, modbusLine } from '../../src/drivers/modbus/line.ts';
 import { HandClock } from '../support/clock.ts';
 import {
   adu,
@@ -11,7 +12,7 @@ import {
   type WireRequest,
 } from '../support/hostile-modbus.ts';
 import { lineTo, never, pollOutcome } from '../support/modbus-line.ts';
-import type { DeviceSketch, PointSketch } from '../support/modbus-points.ts';
+import { type DeviceSketch, modbusDevice, modbusPoint, type PointSketch } from '../support/modbus-points.ts';
 import { until } from '../support/wait.ts';
 
 const TIMEOUT = seconds(1);
@@ -303,6 +304,30 @@ t.test('a connection that answers nothing any more is given up after three reque
   t.equal(await pollIntoSilence(now), 'DEVICE_TIMEOUT');
   t.equal(await pollIntoSilence(now), 'CONNECTION_LOST');
   await until('the socket is gone', () => now.peer.sockets.size === 0);
+});
+
+t.test('one silent unit of two is no reason to reconnect, unless nothing was heard for long', async (t) => {
+  const peer = await HostileModbus.listen((request) => {
+    if (request.unit === 2) request.socket.write(registersReply(request, 2));
+  });
+  const clock = new HandClock();
+  const points = [modbusPoint(0), modbusPoint(1)];
+  const devices = [modbusDevice(peer.port, [0], { unit: 1 }), modbusDevice(peer.port, [1], { unit: 2 })];
+  const line = modbusLine(devices, points, { clock, log: silentLog });
+  t.teardown(async () => {
+    await line.close();
+    await peer.close();
+  });
+  await line.connect(never);
+  const now = { peer, line, clock };
+
+  for (let i = 0; i < 10; i++) t.equal(await pollIntoSilence(now, 0), 'DEVICE_TIMEOUT');
+  t.strictSame(await pollOutcome(line, 1), [undefined, 2]);
+  t.equal(await pollIntoSilence(now, 0), 'DEVICE_TIMEOUT');
+  t.equal(await pollIntoSilence(now, 0), 'DEVICE_TIMEOUT');
+  await clock.advance(seconds(30));
+
+  t.equal(await pollIntoSilence(now, 0), 'CONNECTION_LOST');
 });
 
 t.test('a request that nobody answers fails after its time-out, not before', async (t) => {

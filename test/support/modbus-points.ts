@@ -58,20 +58,21 @@ export interface DeviceSketch {
   /** Milliseconds. */
   readonly timeout?: number;
   readonly inFlight?: number;
+  readonly protocol?: 'modbus-tcp' | 'modbus-rtu-tcp';
 }
 
 /** A device at 127.0.0.1 with these points. */
 export function modbusDevice(
   port: number,
   points: readonly number[],
-  { unit = 1, timeout = 1000, inFlight = 1 }: DeviceSketch = {},
+  { unit = 1, timeout = 1000, inFlight = 1, protocol = 'modbus-tcp' }: DeviceSketch = {},
 ): DeviceConfig {
   return {
     name: `meter-${unit}`,
     class: 'meter',
     zone: 'metering',
     mac: undefined,
-    endpoint: { protocol: 'modbus-tcp', host: '127.0.0.1', port, unit, inFlight },
+    endpoint: { protocol, host: '127.0.0.1', port, unit, inFlight },
     timeout: milliseconds(timeout),
     points,
   };

@@ -6,9 +6,12 @@ import type { Log } from '../../core/log.ts';
 import { REASONS } from '../../core/quality.ts';
 import type { Line, Poll } from '../driver.ts';
 import { type ModbusPoint, modbusPoints, type ModbusPoll, planPolls } from './plan.ts';
+import { type Counters, zeroCounters } from './counters.ts';
 import { PartedReading } from './parted.ts';
 import { type ReadDependencies, type Reading, ReadExchange, readingOf } from './reading.ts';
-import { type Connection, type Counters, openConnection, zeroCounters } from './transport.ts';
+import { RtuWire } from './rtu.ts';
+import { type Connection, openConnection } from './transport.ts';
+import { MbapWire, type Wire } from './wire.ts';
 import { type Target, writeValue } from './writing.ts';
 
 export interface ModbusLine extends Line {
@@ -32,7 +35,10 @@ interface Dependencies {
 
 type TcpEndpoint = Extract<Endpoint, { readonly inFlight: number }>;
 
-/** The line of all devices behind one `modbus-tcp` endpoint; `points` is the whole table of the configuration. */
+/**
+ * The line of all devices behind one `modbus-tcp` or `modbus-rtu-tcp` endpoint; `points` is the whole table of the
+ * configuration.
+ */
 export function modbusLine(
   devices: readonly DeviceConfig[],
   points: readonly PointConfig[],
@@ -52,6 +58,8 @@ class TcpLine implements ModbusLine {
   readonly #devices: readonly DeviceConfig[];
   readonly #points: readonly PointConfig[];
   readonly #units: number;
+  /** Outlives the connection: see RtuWire. */
+  readonly #serialWire: Wire | undefined;
   #connection: Connection | undefined;
   #lastWrite: Promise<void> = Promise.resolve();
   #closed = false;
@@ -65,7 +73,9 @@ class TcpLine implements ModbusLine {
     this.#points = points;
     this.#deps = deps;
     this.endpoint = `${address.protocol}://${hostText(address.host)}:${address.port}`;
-    this.inFlight = Math.min(...endpoints.map(({ inFlight }) => inFlight));
+    const serial = address.protocol === 'modbus-rtu-tcp';
+    this.#serialWire = serial ? new RtuWire(deps.clock) : undefined;
+    this.inFlight = serial ? 1 : Math.min(...endpoints.map(({ inFlight }) => inFlight));
     this.polls = planPolls(devices, points);
     this.#units = new Set(this.polls.map(({ unitId }) => unitId)).size;
     this.#jobs = new Map(this.polls.map((poll) => [poll, this.#jobOf(poll)]));
@@ -77,7 +87,7 @@ class TcpLine implements ModbusLine {
     const { clock } = this.#deps;
     const { endpoint, counters } = this;
     const connection = await openConnection(
-      { endpoint, host, port, units: this.#units, clock, counters },
+      { endpoint, host, port, units: this.#units, wire: this.#serialWire ?? new MbapWire(), clock, counters },
       signal,
     );
     this.#connection = connection;

@@ -6,7 +6,8 @@ import { halves, joined, type Part, wholePart } from './holes.ts';
 import { exceptionName, exceptionReason } from './pdu.ts';
 import type { ModbusPoint } from './plan.ts';
 import { type Reading, ReadExchange, readingOf, type Unit } from './reading.ts';
-import type { Connection, Counters } from './transport.ts';
+import type { Counters } from './counters.ts';
+import type { Connection } from './transport.ts';
 
 /** Requests that one poll may spend on looking for holes; a search goes on with the next poll. */
 const SEARCH_REQUESTS = 16;

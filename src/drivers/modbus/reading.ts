@@ -5,7 +5,8 @@ import type { Duration } from '../../core/units.ts';
 import { decodeInto, type Step, stepFor } from './decode.ts';
 import { ACCEPTED, checkRead, exceptionName, exceptionReason, MISMATCH, readRequest } from './pdu.ts';
 import { extentOf, extentText, type ModbusPoint } from './plan.ts';
-import type { Counters, Exchange } from './transport.ts';
+import type { Counters } from './counters.ts';
+import type { Exchange } from './transport.ts';
 
 /** Codes that a serial gateway answers for a device behind it: the unit is silent (section 7, 0A and 0B). */
 const GATEWAY_CODES: readonly number[] = [0x0a, 0x0b];

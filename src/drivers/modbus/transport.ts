@@ -3,15 +3,21 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, SluiceError } from '../../core/errors.ts';
 import { type Duration, milliseconds, seconds } from '../../core/units.ts';
-import { type FrameSink, mbapFrame, MbapFramer } from './framing.ts';
+import type { Counters } from './counters.ts';
+import type { FrameSink } from './framing.ts';
 import { viewOf } from './pdu.ts';
+import type { Wire } from './wire.ts';
 
 /** Longest wait for a connection: a lost SYN is sent again after 1 s and 3 s (RFC 6298, 2.1 and 5.5). */
 const CONNECT_TIMEOUT = seconds(5);
 /** Half-open connections are found by the kernel too (Messaging Guide V1.0b, 4.2.2). */
 const KEEP_ALIVE_AFTER = seconds(30);
-/** Requests in a row that nothing answered, of every unit of the line, after which the connection is given up. */
+/**
+ * Requests in a row that nothing answered, after which the connection is given up: as soon as every unit was among
+ * them, or after this long where some are asked but rarely.
+ */
 const SILENT_REQUESTS = 3;
+const LONG_SILENCE = seconds(30);
 /** An id is not used again for this many time-outs after it timed out. */
 const BLOCKED_FOR_TIMEOUTS = 2;
 const IDS = 65_536;
@@ -19,35 +25,6 @@ const IDS = 65_536;
 const RECEIVE_BUFFER = 8_192;
 /** Timers may fire this much early. */
 const TIMER_SLACK_MS = 1;
-
-export interface Counters {
-  connects: number;
-  requests: number;
-  /** Replies that were accepted, exceptions among them. */
-  replies: number;
-  exceptions: number;
-  timeouts: number;
-  /** Replies to a request of ours that are no answer to it. */
-  mismatches: number;
-  /** Frames that answer nothing that is waiting: late, doubled or invented. */
-  discarded: number;
-  bytesSent: number;
-  bytesReceived: number;
-}
-
-export function zeroCounters(): Counters {
-  return {
-    connects: 0,
-    requests: 0,
-    replies: 0,
-    exceptions: 0,
-    timeouts: 0,
-    mismatches: 0,
-    discarded: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
-  };
-}
 
 /** One request and what becomes of its reply. */
 export interface Exchange {
@@ -70,6 +47,7 @@ export interface ConnectionOptions {
   readonly port: number;
   /** Units that are polled on this connection. */
   readonly units: number;
+  readonly wire: Wire;
   readonly clock: Clock;
   readonly counters: Counters;
 }
@@ -129,12 +107,12 @@ export class Connection implements FrameSink {
   readonly #socket: Socket;
   readonly #options: ConnectionOptions;
   readonly #receive: DataView;
-  readonly #framer = new MbapFramer();
   readonly #pending = new Map<number, Pending>();
   /** Ids of requests that timed out, and until when they stay out of use; the oldest first. */
   readonly #blocked = new Map<number, number>();
   readonly #silent = new Set<number>();
   #silentRequests = 0;
+  #silentSince = 0;
   #nextId = 0;
   #wakeAt = Infinity;
   #alarm = new AbortController();
@@ -167,12 +145,16 @@ export class Connection implements FrameSink {
         reject(this.#lost);
         return;
       }
-      const { clock, counters } = this.#options;
+      const { clock, counters, wire } = this.#options;
+      if (wire.blocks(exchange.unit)) {
+        reject(this.#timedOut(exchange, 'not asked while a late reply may still come'));
+        return;
+      }
       const now = clock.elapsed();
       const id = this.#freeId(now);
       const deadline = now + exchange.timeout;
       this.#pending.set(id, { exchange, deadline, resolve, reject });
-      const frame = mbapFrame(id, exchange.unit, exchange.pdu);
+      const frame = wire.frame(id, exchange.unit, exchange.pdu);
       counters.requests++;
       counters.bytesSent += frame.length;
       this.#socket.write(frame);
@@ -183,7 +165,7 @@ export class Connection implements FrameSink {
   /** Bytes that were read into the buffer of the socket. */
   received(length: number): void {
     this.#options.counters.bytesReceived += length;
-    if (!this.#framer.push(this.#receive, length, this)) {
+    if (!this.#options.wire.push(this.#receive, length, this)) {
       this.lose(`${this.#options.endpoint} sent something that is not Modbus TCP`);
     }
   }
@@ -209,8 +191,12 @@ export class Connection implements FrameSink {
       exchange.accept(view, start + 1, end);
       counters.replies++;
     } catch (error) {
-      if (error instanceof SluiceError && error.code === 'REPLY_MISMATCH') counters.mismatches++;
-      else counters.replies++;
+      if (error instanceof SluiceError && error.code === 'REPLY_MISMATCH') {
+        counters.mismatches++;
+        this.#options.wire.missed(exchange.unit, exchange.timeout);
+      } else {
+        counters.replies++;
+      }
       pending.reject(error);
       return;
     }
@@ -230,7 +216,10 @@ export class Connection implements FrameSink {
     const waiting = [...this.#pending.values()];
     this.#pending.clear();
     this.#blocked.clear();
-    for (const { reject } of waiting) reject(error);
+    for (const { exchange, reject } of waiting) {
+      this.#options.wire.missed(exchange.unit, exchange.timeout);
+      reject(error);
+    }
     this.#told?.(error);
   }
 
@@ -283,21 +272,27 @@ export class Connection implements FrameSink {
       this.#pending.delete(id);
       this.#blocked.set(id, now + BLOCKED_FOR_TIMEOUTS * exchange.timeout);
       this.#options.counters.timeouts++;
-      this.#silentRequests++;
+      this.#options.wire.missed(exchange.unit, exchange.timeout);
+      if (this.#silentRequests++ === 0) this.#silentSince = now;
       this.#silent.add(exchange.unit);
-      if (this.#silentRequests >= SILENT_REQUESTS && this.#silent.size >= this.#options.units) {
+      if (this.#isHalfDead(now)) {
         const error = `${this.#options.endpoint} is connected but answered none of ${this.#silentRequests} requests`;
         this.lose(error);
         pending.reject(this.#lost);
         return;
       }
-      pending.reject(
-        new SluiceError(
-          'DEVICE_TIMEOUT',
-          `${this.#options.endpoint} did not answer the ${exchange.what} within ${exchange.timeout} ms`,
-          { remedy: `check that unit ${exchange.unit} is on the line and its time-out is long enough` },
-        ),
-      );
+      pending.reject(this.#timedOut(exchange, `no answer within ${exchange.timeout} ms`));
     }
+  }
+
+  #isHalfDead(now: number): boolean {
+    if (this.#silentRequests < SILENT_REQUESTS) return false;
+    return this.#silent.size >= this.#options.units || now - this.#silentSince >= LONG_SILENCE;
+  }
+
+  #timedOut({ what, unit }: Exchange, how: string): SluiceError {
+    return new SluiceError('DEVICE_TIMEOUT', `${what} at ${this.#options.endpoint}: ${how}`, {
+      remedy: `check that unit ${unit} is on the line and its time-out is long enough`,
+    });
   }
 }

@@ -16,7 +16,8 @@ import {
 } from './pdu.ts';
 import { extentOf, extentText, type ModbusPoint } from './plan.ts';
 import { mismatch, ReadExchange, readingOf, refuseGatewayCode, type Unit } from './reading.ts';
-import type { Connection, Counters, Exchange } from './transport.ts';
+import type { Counters } from './counters.ts';
+import type { Connection, Exchange } from './transport.ts';
 
 const ILLEGAL_FUNCTION = 0x01; // nothing was done: another function may do the same (section 7)
 const ACKNOWLEDGE = 0x05; // accepted, takes long; the write must not be repeated (section 7)

@@ -10,8 +10,8 @@ const UNITS = new Map([
   ['y', 365 * 86_400_000],
 ]);
 
-/** A whole number and one unit. Nine digits are enough for whatever is below the limit, and exact in a double. */
-export const DURATION = /^(\d{1,9})(ms|s|m|h|d|y)$/;
+/** A whole number and one unit. Thirteen digits are a century in milliseconds, and exact in a double. */
+export const DURATION = /^(\d{1,13})(ms|s|m|h|d|y)$/;
 export const DURATION_EXAMPLES = 'a whole number with a unit, such as 250ms, 5s, 10m, 12h, 7d or 5y';
 
 /** Longest duration that means anything here: a century. */

@@ -36,18 +36,21 @@ t.test('what is no duration is refused', async (t) => {
     '5s\n',
     '1e3s',
     '101y',
-    '9999999999ms',
+    '99999999999999ms',
   ]) {
     t.equal(parseDuration(text), undefined, JSON.stringify(text));
   }
 });
 
-t.test('a formatted duration reads back as itself, in the shortest spelling', async () => {
+t.test('a formatted duration reads back as itself', async () => {
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: LONGEST }), (length) => {
-      const text = formatDuration(milliseconds(length));
-      return /^\d{1,9}[a-z]+$/.test(text) ? parseDuration(text) === length : text === `${length}ms`;
-    }),
+    fc.property(
+      fc.oneof(
+        fc.integer({ min: 0, max: LONGEST }),
+        fc.integer({ min: 0, max: 100 }).map((n) => n * 86_400_000),
+      ),
+      (length) => parseDuration(formatDuration(milliseconds(length))) === length,
+    ),
   );
   t.equal(formatDuration(milliseconds(90_000)), '90s');
   t.equal(formatDuration(milliseconds(120_000)), '2m');

@@ -84,7 +84,7 @@ function answer(
       break;
     case 'PUT':
     case 'POST': {
-      response.statusCode = device.write(path, uintOf(request, 'Content-Format'), request.payload);
+      response.statusCode = device.write(path, formatOption(request, 'Content-Format'), request.payload);
       response.end();
       tell(device, observers, faults, time);
       break;
@@ -107,7 +107,7 @@ function get(
     refuse(response, '4.04');
     return;
   }
-  const accepted = uintOf(request, 'Accept');
+  const accepted = formatOption(request, 'Accept');
   if (accepted !== undefined && accepted !== payload.format) {
     refuse(response, '4.06');
     return;
@@ -163,14 +163,22 @@ function isObserving(response: Response): response is ObserveWriteStream {
   return '_counter' in response;
 }
 
-/** An option of the request as a number; undefined where it is not there. */
-function uintOf(request: IncomingMessage, name: 'Accept' | 'Content-Format'): number | undefined {
-  const { _packet: packet } = request;
-  const option = packet.options?.find((one) => one.name === name);
-  if (option === undefined) return undefined;
-  const value: unknown = option.value;
-  if (typeof value === 'number') return value;
-  return Buffer.isBuffer(value) ? value.reduce((sum, byte) => sum * 256 + byte, 0) : undefined;
+/** The library turns numbers of Content-Formats that it knows into names, also where it only looked at them. */
+const FORMAT_NAMES: Readonly<Record<string, number>> = {
+  'text/plain': 0,
+  'application/link-format': 40,
+  'application/json': 50,
+  'application/cbor': 60,
+  'application/senml+json': 110,
+  'application/senml+cbor': 112,
+};
+const FOREIGN_FORMAT = -1;
+
+/** Undefined where the option is not there; `FOREIGN_FORMAT` for one that no simulated device speaks. */
+function formatOption({ headers }: IncomingMessage, name: 'Accept' | 'Content-Format'): number | undefined {
+  const value = headers[name];
+  if (value === undefined) return undefined;
+  return typeof value === 'string' ? (FORMAT_NAMES[value] ?? FOREIGN_FORMAT) : FOREIGN_FORMAT;
 }
 
 /** RFC 7252, 3.2: no leading zero bytes, none at all for 0. */

@@ -8,7 +8,7 @@ const UNIT_STEPS = [1.5, 3, 6, 12];
 const UNIT_BASE_LEAST = 500;
 
 /** Nobody stands beside a plant for longer than this to see whether the new fuse helped. */
-const UNIT_WAIT_MOST = 300_000;
+const UNIT_WAIT_MOST = 60_000;
 
 /** Devices that fell silent together, as after a power cut, must not be tried together for ever. */
 const JITTER = 0.2;

@@ -4,15 +4,19 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { reasonCode } from '../core/quality.ts';
 import { milliseconds } from '../core/units.ts';
+import { Alarm } from './alarm.ts';
 import { type AnnounceDeps, type OnDevice, tellBack, tellLost, tellSilent } from './announcements.ts';
 import { type Random, reconnectWait } from './backoff.ts';
-import { CommandLane, type LineCommand } from './command-lane.ts';
+import { BadSamples } from './bad-samples.ts';
+import { busy, CommandLane, type LineCommand, notConnected, silent } from './command-lane.ts';
 import type { Line } from './driver.ts';
+import { failureKind, isLoss, reasonOf } from './failures.ts';
 import type { Limiter } from './limiter.ts';
 import { type Connection, type Counters, type LineState, newCounters, sum } from './line-state.ts';
 import { pause } from './pause.ts';
+import { RoundTrips } from './round-trips.ts';
 import { placeInPeriod, Schedule } from './schedule.ts';
-import { type Unit, Units } from './units.ts';
+import { type Unit, Units, unitState } from './units.ts';
 import { keepWatching } from './watching.ts';
 
 export interface LineDeps {
@@ -28,14 +32,28 @@ export interface LineDeps {
   readonly lines: number;
 }
 
+/** One request on its way. */
+interface Attempt {
+  /** Undefined for a command. */
+  readonly poll: number | undefined;
+  readonly what: string;
+  /** `Clock.elapsed`. */
+  readonly started: number;
+  /** Of the breaker, when it went out. */
+  readonly epoch: number;
+}
+
 /** A poll that begins this share of its period after its tick is late. */
 const LATE_SHARE = 0.1;
 
 /** After this many commands in a row a due poll has its turn, so that a flow gone wild cannot stop acquisition. */
 const COMMANDS_IN_A_ROW = 8;
 
-/** A connection that stood this long was a good one: the back-off starts over. */
-const STABLE_AFTER = 60_000;
+/**
+ * A connection that answered and stood this long may be replaced at once, before anybody is told: many devices close
+ * what was idle for a minute. Short ones have to wait, or two masters that throw each other out would never rest.
+ */
+const GOOD_CONNECTION = 10_000;
 
 const TIMEOUT = reasonCode('timeout');
 const CONNECTION_LOST = reasonCode('connection lost');
@@ -55,13 +73,16 @@ export class LineRunner {
   readonly #commands: CommandLane;
   /** What concerns no unit. */
   readonly #counters: Counters = newCounters();
-  /** Per poll: its points were told to be bad since it was read last. */
-  readonly #told: Uint8Array;
+  readonly #bad: BadSamples;
+  readonly #alarm: Alarm;
 
   #signal = AbortSignal.abort();
   #connection: Connection = 'idle';
   #connectFailures = 0;
   #nextConnect = 0;
+  /** A unit answered on this connection. */
+  #isProven = false;
+  #mayReplace = false;
   /** Set from when people were told that the endpoint is lost until a unit answers. */
   #lostSince: number | undefined;
   /** Ends `#serve`. */
@@ -69,8 +90,8 @@ export class LineRunner {
   #active = 0;
   #whenIdle: () => void = () => {};
   #inARow = 0;
-  /** Moments of the wake-ups under way, the earliest last. */
-  readonly #armed: number[] = [];
+  readonly #roundTrips = new RoundTrips();
+  #bug: Error | undefined;
 
   constructor(line: Line, deps: LineDeps) {
     const { polls, endpoint, inFlight } = line;
@@ -86,8 +107,9 @@ export class LineRunner {
       polls.map(({ every }) => every),
       polls.map(({ unit }) => places.get(unit) ?? 0),
     );
-    this.#commands = new CommandLane(endpoint);
-    this.#told = new Uint8Array(polls.length);
+    this.#commands = new CommandLane();
+    this.#bad = new BadSamples(line, deps.into, deps.clock);
+    this.#alarm = new Alarm(deps.clock, () => this.#pump());
   }
 
   /** Rejects only for a bug of its own; broken connections and devices are what it is for. */
@@ -97,7 +119,9 @@ export class LineRunner {
     try {
       while (!signal.aborted) {
         const error = (await this.#connect()) ?? (await this.#serve());
+        if (this.#bug !== undefined) throw this.#bug;
         if (signal.aborted) break;
+        if (this.#mayReplace) continue;
         this.#connection = 'waiting';
         this.#tellLoss(error);
         this.#connectFailures += 1;
@@ -121,25 +145,11 @@ export class LineRunner {
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     signal.throwIfAborted();
-    const result = Promise.withResolvers<T>();
-    const command: LineCommand = {
-      unit: this.#units.all.findIndex(({ name }) => name === unitName),
-      signal,
-      start: async (both) => result.resolve(await work(both)),
-      refuse: (error) => result.reject(error),
-    };
-    this.#admit(command);
-    const leave = (): void => {
-      this.#commands.forget(command);
-      result.reject(signal.reason);
-    };
-    signal.addEventListener('abort', leave, { once: true });
-    try {
-      this.#pump();
-      return await result.promise;
-    } finally {
-      signal.removeEventListener('abort', leave);
-    }
+    const unit = this.#units.all.findIndex(({ name }) => name === unitName);
+    this.#admit(this.#units.all[unit]);
+    const result = this.#commands.ask(unit, signal, work);
+    this.#pump();
+    return result;
   }
 
   counters(): Counters {
@@ -154,17 +164,12 @@ export class LineRunner {
       connection: this.#connection,
       nextTryIn: this.#connection === 'waiting' ? until(this.#nextConnect) : undefined,
       waitingCommands: this.#commands.waiting,
+      lastRtt: this.#roundTrips.last,
+      p99Rtt: this.#roundTrips.percentile(0.99),
       counters: this.counters(),
-      units: this.#units.all.map((unit) => ({
-        unit: unit.name,
-        devices: unit.devices,
-        breaker: unit.breaker.state,
-        silent: unit.breaker.announced,
-        nextTryIn: unit.breaker.state === 'closed' ? undefined : until(this.#units.tryAt(unit)),
-        lastRtt: unit.roundTrips.last,
-        p99Rtt: unit.roundTrips.percentile(0.99),
-        counters: sum([unit.counters]),
-      })),
+      units: this.#units.all.map((unit) =>
+        unitState(unit, unit.breaker.state === 'closed' ? undefined : until(this.#units.tryAt(unit))),
+      ),
     };
   }
 
@@ -174,6 +179,7 @@ export class LineRunner {
   async #connect(): Promise<unknown> {
     const { connects } = this.#deps;
     this.#connection = 'connecting';
+    this.#mayReplace = false;
     try {
       await connects.acquire(this.#signal);
     } catch (error) {
@@ -198,35 +204,43 @@ export class LineRunner {
     const since = clock.elapsed();
     const ended = Promise.withResolvers<unknown>();
     const stop = new AbortController();
-    const aborted = (): void => ended.resolve(this.#signal.reason);
+    const lost = (error: unknown): void => {
+      // At once: nothing more may go out on this connection.
+      this.#connection = 'waiting';
+      ended.resolve(error);
+    };
+    const aborted = (): void => lost(this.#signal.reason);
     this.#signal.addEventListener('abort', aborted, { once: true });
-    this.#lost = ended.resolve;
+    this.#lost = lost;
     this.#schedule.begin(since);
     this.#connection = 'connected';
-    if (this.line.polls.length === 0) this.#tellConnected();
-    const watching = keepWatching(
+    this.#isProven = false;
+    // Nothing but a watch: nobody will tell that it really is.
+    if (this.line.polls.length === 0) this.#prove();
+    const watched = keepWatching(
       this.line,
       {
         into,
         clock,
         random,
-        lost: ended.resolve,
+        lost,
         ended: (error, first) => this.#watchEnded(error, first),
       },
       stop.signal,
     );
+    const watching = watched.catch((bug: unknown) => this.#crash(bug));
     this.#pump();
 
     const error = await ended.promise;
 
-    this.#connection = 'waiting';
     this.#signal.removeEventListener('abort', aborted);
-    this.#commands.refuseAll(() => this.#notConnected());
+    this.#commands.refuseAll(() => notConnected(this.line.endpoint));
     stop.abort();
     await watching;
     // What is under way may still append; only then are all points bad.
     if (this.#active > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
-    if (clock.elapsed() - since >= STABLE_AFTER) this.#connectFailures = 0;
+    this.#mayReplace = this.#isProven && clock.elapsed() - since >= GOOD_CONNECTION;
+    if (this.#mayReplace) this.#connectFailures = 0;
     return error;
   }
 
@@ -242,19 +256,19 @@ export class LineRunner {
   #tellLoss(error: unknown): void {
     if (this.#lostSince !== undefined) return;
     this.#lostSince = this.#deps.clock.elapsed();
-    const reason = reasonOf(error, 'CONNECTION_LOST', CONNECTION_LOST);
-    for (let poll = 0; poll < this.#told.length; poll++) this.#addBad(poll, reason);
-    this.#addBadPoints(this.line.watched ?? [], reason);
+    const reason = isLoss(error) ? error.reason : CONNECTION_LOST;
+    this.#bad.tellAll(reason);
     tellLost(this.#people, this.#units.all, this.#lostSince, error);
   }
 
   /** A unit answered, so the endpoint is really there: many accept a connection only to close it. */
-  #tellConnected(): void {
+  #prove(): void {
+    this.#isProven = true;
     if (this.#lostSince === undefined) return;
     const lostFor = Math.round(this.#deps.clock.elapsed() - this.#lostSince);
     this.#lostSince = undefined;
     // Who does not answer now has another reason to be bad than the connection.
-    this.#told.fill(0);
+    this.#bad.forget();
     this.#deps.log.info('connection back', { endpoint: this.line.endpoint, lostFor });
   }
 
@@ -262,7 +276,7 @@ export class LineRunner {
     this.#counters.watchRestarts += 1;
     if (!first) return;
     this.#deps.log.warn('watch ended', { endpoint: this.line.endpoint, error: errorText(error) });
-    this.#addBadPoints(this.line.watched ?? [], reasonOf(error, undefined, DRIVER_FAULT));
+    this.#bad.tellWatched(reasonOf(error, DRIVER_FAULT));
   }
 
   // Schedule
@@ -280,11 +294,14 @@ export class LineRunner {
         continue;
       }
       this.#inARow = 0;
-      const silent = units.nextProbe();
-      if (silent !== undefined && units.tryAt(silent) <= now)
-        void this.#read(units.probe(silent), silent, now);
-      else if (isDue) this.#tick(now);
-      else break;
+      const unit = units.nextProbe();
+      if (unit && units.tryAt(unit) <= now) {
+        void this.#read(units.probe(unit), unit, now);
+      } else if (isDue) {
+        this.#tick(now);
+      } else {
+        break;
+      }
     }
     this.#arm();
   }
@@ -304,7 +321,7 @@ export class LineRunner {
     if (!this.#units.mayRead(poll, now)) {
       counters.heldBack += passed + 1;
       // Not heard, like the read that failed.
-      if (this.#told[poll] === 0) this.#addBad(poll, TIMEOUT);
+      if (!this.#bad.isTold(poll)) this.#bad.tell(poll, TIMEOUT);
       return;
     }
     counters.missed += passed;
@@ -318,23 +335,9 @@ export class LineRunner {
 
   #arm(): void {
     if (!this.#mayStart()) return;
-    const silent = this.#units.nextProbe();
-    const at = Math.min(
-      this.#schedule.nextDue,
-      silent ? this.#units.tryAt(silent) : Number.POSITIVE_INFINITY,
-    );
-    const earliest = this.#armed.at(-1);
-    if (at === Number.POSITIVE_INFINITY || (earliest !== undefined && earliest <= at)) return;
-    this.#armed.push(at);
-    void this.#wakeAt(at);
-  }
-
-  /** A wake-up is never taken back: one that comes too early finds nothing to do. */
-  async #wakeAt(at: number): Promise<void> {
-    const { clock } = this.#deps;
-    await pause(clock, at - clock.elapsed(), this.#signal);
-    this.#armed.pop();
-    this.#pump();
+    const unit = this.#units.nextProbe();
+    const probeAt = unit ? this.#units.tryAt(unit) : Number.POSITIVE_INFINITY;
+    this.#alarm.at(Math.min(this.#schedule.nextDue, probeAt), this.#signal);
   }
 
   // Requests
@@ -342,20 +345,20 @@ export class LineRunner {
   async #read(poll: number, unit: Unit, started: number): Promise<void> {
     const request = this.line.polls[poll];
     if (request === undefined) return;
-    const { clock, into } = this.#deps;
     const { epoch } = unit.breaker;
     const isProbe = unit.breaker.state === 'probing';
+    let thrown: unknown;
     this.#active += 1;
     this.#units.began(poll, unit);
     try {
-      await this.line.poll(request, into, this.#signal);
-      this.#answered(unit, poll, started);
+      await this.line.poll(request, this.#deps.into, this.#signal);
     } catch (error) {
-      if (!this.#signal.aborted) {
-        const cost = clock.elapsed() - started;
-        if (isLoss(error)) this.#lose(unit, error);
-        else this.#failed(unit, poll, request.what, error, cost, epoch);
-      }
+      thrown = error ?? new Error('a poll threw nothing');
+    }
+    try {
+      this.#settle(unit, { poll, what: request.what, started, epoch }, thrown);
+    } catch (bug) {
+      this.#crash(bug);
     }
     this.#units.ended(poll, unit, isProbe);
     this.#ended();
@@ -364,18 +367,22 @@ export class LineRunner {
   async #execute(command: LineCommand, started: number): Promise<void> {
     const unit = this.#units.all[command.unit];
     const epoch = unit?.breaker.epoch ?? 0;
+    let thrown: unknown;
     this.#active += 1;
     this.#counters.commands += 1;
     try {
       await command.start(AbortSignal.any([command.signal, this.#signal]));
-      if (unit) this.#answered(unit, undefined, started);
     } catch (error) {
-      command.refuse(error);
-      if (unit && !this.#signal.aborted && !command.signal.aborted) {
-        const cost = this.#deps.clock.elapsed() - started;
-        if (isLoss(error)) this.#lose(unit, error);
-        else this.#failed(unit, undefined, 'command', error, cost, epoch);
-      }
+      thrown = error ?? new Error('a command threw nothing');
+      command.refuse(thrown);
+    }
+    try {
+      // Who asked may have left meanwhile; that says nothing about the device.
+      const isOver = command.signal.aborted && thrown !== undefined && !isLoss(thrown);
+      if (isLoss(thrown)) this.#lost(thrown);
+      if (unit && !isOver) this.#settle(unit, { poll: undefined, what: 'command', started, epoch }, thrown);
+    } catch (bug) {
+      this.#crash(bug);
     }
     this.#ended();
   }
@@ -386,115 +393,85 @@ export class LineRunner {
     this.#pump();
   }
 
-  #answered(unit: Unit, poll: number | undefined, started: number): void {
-    const now = this.#deps.clock.elapsed();
+  /** Whoever was told something threw. That is a bug of the house, not of a device: the runner stops with it. */
+  #crash(bug: unknown): void {
+    this.#bug ??= bug instanceof Error ? bug : new Error(String(bug));
+    this.#lost(bug);
+  }
+
+  #settle(unit: Unit, attempt: Attempt, thrown: unknown): void {
+    if (thrown === undefined) {
+      this.#answered(unit, attempt);
+    } else if (!this.#signal.aborted) {
+      // The points of a poll that lost the connection turn bad with all others.
+      if (isLoss(thrown)) unit.counters.errors.lost += 1;
+      if (isLoss(thrown)) this.#lost(thrown);
+      else this.#failed(unit, attempt, thrown);
+    }
+  }
+
+  #answered(unit: Unit, { poll, what, started }: Attempt): void {
+    const { clock, log } = this.#deps;
+    const units = this.#units;
+    const now = clock.elapsed();
     unit.roundTrips.add(now - started);
-    this.#connectFailures = 0;
-    if (this.#lostSince !== undefined) this.#tellConnected();
-    if (poll !== undefined) this.#told[poll] = 0;
-    if (this.#units.answered(unit, poll, now)) {
+    this.#roundTrips.add(now - started);
+    if (!this.#isProven) this.#prove();
+    if (poll !== undefined) this.#bad.read(poll);
+    if (poll !== undefined && units.isSwallowed(poll)) {
+      log.info('request answered again', { endpoint: this.line.endpoint, unit: unit.name, what });
+    }
+    if (units.answered(unit, poll, now)) {
       // What was held back meanwhile is read at once, not at its next tick, which may be an hour away.
-      const heldBack = unit.polls.filter((other) => this.#told[other] === 1);
+      const heldBack = unit.polls.filter((other) => this.#bad.isTold(other));
       this.#schedule.soon(heldBack, now);
     }
     if (unit.breaker.silentSince !== undefined) tellBack(this.#people, unit, now);
   }
 
-  #lose(unit: Unit, error: SluiceError): void {
-    unit.counters.errors.lost += 1;
-    this.#lost(error);
-  }
-
-  #failed(
-    unit: Unit,
-    poll: number | undefined,
-    what: string,
-    error: unknown,
-    cost: number,
-    epoch: number,
-  ): void {
+  #failed(unit: Unit, attempt: Attempt, error: unknown): void {
     const { clock, log } = this.#deps;
-    const { errors } = unit.counters;
+    const { poll, what, started, epoch } = attempt;
+    const { breaker } = unit;
+    const { endpoint } = this.line;
     const now = clock.elapsed();
-    if (poll !== undefined) this.#addBad(poll, reasonOf(error, undefined, DRIVER_FAULT));
-    switch (error instanceof SluiceError ? error.code : undefined) {
-      case 'DEVICE_REFUSED':
-        // Said by the device, or by its driver on behalf of it: it says nothing about silence.
-        errors.refused += 1;
-        if (poll !== undefined) this.#units.answered(unit, poll, now);
-        return;
-      case 'DEVICE_TIMEOUT':
-        errors.timeout += 1;
-        break;
-      case 'REPLY_MISMATCH':
-        errors.mismatch += 1;
-        break;
-      default:
-        errors.other += 1;
-        // A bug; the first of a row is told with its stack, and the unit treated as one that does not answer.
-        if (unit.breaker.inARow === 0) {
-          const stack = error instanceof Error ? error.stack : undefined;
-          log.error('driver failed', {
-            endpoint: this.line.endpoint,
-            unit: unit.name,
-            what,
-            stack,
-            error: errorText(error),
-          });
-        }
+    const kind = failureKind(error);
+    unit.counters.errors[kind] += 1;
+    if (poll !== undefined) this.#bad.tell(poll, reasonOf(error, DRIVER_FAULT));
+    if (kind === 'refused') {
+      // A driver may refuse a command by itself; a poll is refused by the device, which is an answer.
+      if (poll !== undefined) this.#answered(unit, { ...attempt, poll: undefined });
+      return;
     }
-    this.#units.inVain(unit, poll, now, cost, epoch);
+    if (kind === 'other' && breaker.inARow === 0) {
+      const stack = error instanceof Error ? error.stack : undefined;
+      log.error('driver failed', { endpoint, unit: unit.name, what, error: errorText(error), stack });
+    }
+    this.#units.inVain(unit, poll, now, now - started, epoch);
+    if (poll !== undefined && this.#units.isNewlySwallowed(poll)) {
+      log.warn('request not answered', {
+        endpoint,
+        unit: unit.name,
+        what,
+        error: errorText(error),
+        remedy: 'the device answers other requests; are these addresses right?',
+      });
+    }
     tellSilent(this.#people, unit, now, what, error);
   }
 
-  #admit(command: LineCommand): void {
-    const unit = this.#units.all[command.unit];
+  #admit(unit: Unit | undefined): void {
+    const { endpoint } = this.line;
     try {
-      if (this.#connection !== 'connected') throw this.#notConnected();
+      if (this.#connection !== 'connected') throw notConnected(endpoint);
+      if (this.#commands.isFull) throw busy(endpoint);
       // Every command to a unit that is known to be silent would cost its neighbours a time-out.
-      if (unit?.breaker.announced && unit.breaker.state !== 'closed') throw this.#silent(unit);
-      this.#commands.add(command);
+      if (unit?.breaker.announced && unit.breaker.state !== 'closed') {
+        throw silent(endpoint, unit.devices, this.#units.tryAt(unit) - this.#deps.clock.elapsed());
+      }
     } catch (error) {
       this.#counters.commandsRefused += 1;
       throw error;
     }
   }
-
-  #notConnected(): SluiceError {
-    return new SluiceError(
-      'CONNECTION_LOST',
-      `${this.line.endpoint} is not connected; the command was not sent`,
-      { remedy: 'try again when the device is back' },
-    );
-  }
-
-  #silent(unit: Unit): SluiceError {
-    const wait = Math.ceil(Math.max(0, this.#units.tryAt(unit) - this.#deps.clock.elapsed()) / 1_000);
-    return new SluiceError(
-      'DEVICE_TIMEOUT',
-      `${unit.devices.join(', ')} at ${this.line.endpoint} does not answer; the command was not sent`,
-      { remedy: `the device is tried again in ${wait} s` },
-    );
-  }
-
-  #addBad(poll: number, reason: number): void {
-    this.#told[poll] = 1;
-    this.#addBadPoints(this.line.polls[poll]?.points ?? [], reason);
-  }
-
-  #addBadPoints(points: readonly number[], reason: number): void {
-    const { into, clock } = this.#deps;
-    const now = clock.now();
-    for (const point of points) into.addBad(point, now, reason);
-  }
-}
-
-function isLoss(error: unknown): error is SluiceError {
-  return error instanceof SluiceError && error.code === 'CONNECTION_LOST';
-}
-
-/** The reason an error carries, where it is a SluiceError (of `code`, if given). */
-function reasonOf(error: unknown, code: SluiceError['code'] | undefined, otherwise: number): number {
-  if (!(error instanceof SluiceError)) return otherwise;
-  return code === undefined || error.code === code ? error.reason : otherwise;
 }

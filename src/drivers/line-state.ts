@@ -52,6 +52,9 @@ export interface LineState {
   /** Until the next connect; undefined unless `connection` is `waiting`. */
   readonly nextTryIn: Duration | undefined;
   readonly waitingCommands: number;
+  /** Milliseconds; NaN before the first answer. */
+  readonly lastRtt: number;
+  readonly p99Rtt: number;
   readonly counters: Counters;
   readonly units: readonly UnitState[];
 }

@@ -1,7 +1,8 @@
 import { type Random, unitWait } from './backoff.ts';
 import { type Breaker, closed, newBreaker, opened } from './breaker.ts';
 import type { Poll } from './driver.ts';
-import { type Counters, newCounters } from './line-state.ts';
+import { type Counters, newCounters, sum, type UnitState } from './line-state.ts';
+import type { Duration } from '../core/units.ts';
 import { RoundTrips } from './round-trips.ts';
 
 /** What fails together on a line: a Modbus unit, a CoAP device. */
@@ -71,6 +72,16 @@ export class Units {
   /** A read of this poll did not fail when its unit answered last. */
   isSound(poll: number): boolean {
     return (this.#failures[poll] ?? 0) === 0;
+  }
+
+  /** The unit answers others but not this one: it failed at least twice, the unit answering in between. */
+  isSwallowed(poll: number): boolean {
+    return (this.#failures[poll] ?? 0) >= 2;
+  }
+
+  /** As `isSwallowed`, since the last attempt. */
+  isNewlySwallowed(poll: number): boolean {
+    return this.#failures[poll] === 2 && this.#unitOf[poll]?.breaker.state === 'closed';
   }
 
   /** May the poll go out at its tick? Its unit answers; a poll that failed alone has waited its time. */
@@ -163,6 +174,20 @@ export class Units {
   #size(poll: number): number {
     return this.#sizes[poll] ?? 0;
   }
+}
+
+/** A unit as people and metrics see it; `nextTryIn` is undefined while it answers. */
+export function unitState(unit: Unit, nextTryIn: Duration | undefined): UnitState {
+  return {
+    unit: unit.name,
+    devices: unit.devices,
+    breaker: unit.breaker.state,
+    silent: unit.breaker.announced,
+    nextTryIn,
+    lastRtt: unit.roundTrips.last,
+    p99Rtt: unit.roundTrips.percentile(0.99),
+    counters: sum([unit.counters]),
+  };
 }
 
 function unitsOf(polls: readonly Poll[]): Unit[] {

@@ -1,7 +1,10 @@
 import t from 'tap';
+import { BatchBuilder } from '../../src/core/batch.ts';
 import { SluiceError } from '../../src/core/errors.ts';
+import { silentLog } from '../../src/core/log.ts';
 import { milliseconds, minutes, seconds } from '../../src/core/units.ts';
-import { settle } from '../support/clock.ts';
+import { createRunner } from '../../src/drivers/runner.ts';
+import { HandClock, settle } from '../support/clock.ts';
 import { FakeLine, fakePolls } from '../support/fake-line.ts';
 import { Plant } from './plant.ts';
 
@@ -90,6 +93,64 @@ t.test('an endpoint that accepts only to close is not hammered, and said to be l
   t.equal(plant.told.length, 1);
   t.equal(plant.take().length, 1);
   await plant.end();
+});
+
+t.test('a good connection that is closed is replaced at once, and nothing turns bad', async (t) => {
+  const plant = new Plant();
+  let last: number = plant.start;
+  const line = new FakeLine(plant.clock, fakePolls(2, [minutes(1)]), {
+    // Closed when nothing came for half a minute.
+    behave: (_, __, at) => {
+      const idle = at - last > 25_000;
+      last = at;
+      return idle ? 'lost' : 'answers';
+    },
+  });
+
+  plant.run([line]);
+  await plant.clock.advance(minutes(30));
+
+  t.ok(line.connects.length >= 30);
+  t.same(plant.told, []);
+  t.same(plant.logged, []);
+  const rows = plant.take();
+  t.ok(rows.length >= 60 && rows.every(({ quality }) => quality === 0));
+  t.same(line.breaches, []);
+  await plant.end();
+});
+
+t.test('two masters that throw each other out come to rest', async (t) => {
+  const plant = new Plant();
+  const line = new FakeLine(plant.clock, fakePolls(1, [seconds(1)]), {
+    behave: (_, __, at) => (at - (line.connects.at(-1) ?? 0) > 1_500 ? 'lost' : 'answers'),
+  });
+
+  plant.run([line]);
+  await plant.clock.advance(minutes(10));
+
+  t.ok(line.connects.length < 20, `${line.connects.length} connects in ten minutes`);
+  await plant.end();
+});
+
+t.test('whoever is told of a device and throws stops the runner, which closes its lines', async (t) => {
+  const clock = new HandClock();
+  const line = new FakeLine(clock, fakePolls(1, [seconds(1)]), { behave: () => 'timeout' });
+  const runner = createRunner({
+    lines: [line],
+    points: [],
+    into: new BatchBuilder(),
+    clock,
+    log: silentLog,
+    onDevice: () => {
+      throw new TypeError('a bug of the house');
+    },
+  });
+
+  const running = t.rejects(runner.run(new AbortController().signal), { message: 'a bug of the house' });
+  await clock.advance(seconds(10));
+
+  await running;
+  t.equal(line.closed, 1);
 });
 
 t.test('a time-out or an exception never costs the connection', async (t) => {

@@ -182,6 +182,7 @@ t.test('a block that a device swallows does not take its other blocks away', asy
   t.ok(swallowed >= 20 && swallowed <= 61, `the block is tried ${swallowed} times`);
   t.ok(whole >= 600 - swallowed - 5, `the other one is read ${whole} times`);
   t.same(plant.told, []);
+  t.equal(plant.says('request not answered'), 1, 'people hear of it once');
   const bad = plant.take().filter(({ quality, point }) => quality === 2 && point !== 3);
   t.ok(bad.length <= 1, 'the points of the other block stay good');
   await plant.end();

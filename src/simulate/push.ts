@@ -1,9 +1,9 @@
 import { type Socket, createSocket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
-import { generate, parse } from 'coap-packet';
 import type { Listen } from '../config/config.ts';
 import type { EpochMs } from '../core/units.ts';
 import type { CoapDevice } from './coap-device.ts';
+import type { Payload } from './coap-payload.ts';
 import type { Faults } from './fault.ts';
 import { cannotListen } from './listen.ts';
 import { TICK } from './signal.ts';
@@ -46,17 +46,7 @@ export async function startPusher(
         const payload = device.read(path, time);
         if (payload === undefined) continue;
         messageId = (messageId + 1) & 0xffff;
-        const datagram = generate({
-          code: '0.02',
-          confirmable: true,
-          messageId,
-          token: Buffer.of(messageId >> 8, messageId & 0xff),
-          options: [
-            ...pathOptions(path),
-            { name: 'Content-Format', value: Buffer.from(payload.format === 0 ? [] : [payload.format]) },
-          ],
-          payload: payload.bytes,
-        });
+        const datagram = confirmablePost(messageId, path, payload);
         socket.send(datagram, gateway.port, gateway.host);
       }
     },
@@ -64,19 +54,38 @@ export async function startPusher(
   };
 }
 
-function pathOptions(path: string): { name: 'Uri-Path'; value: Buffer }[] {
-  return path
+// RFC 7252, sections 3 and 5.10.
+const CONFIRMABLE_WITH_TOKEN_OF_2 = 0x42;
+const POST = 0x02;
+const URI_PATH = 11;
+const CONTENT_FORMAT = 12;
+const PAYLOAD_MARKER = 0xff;
+
+function confirmablePost(messageId: number, path: string, { format, bytes }: Payload): Buffer {
+  const id = [messageId >> 8, messageId & 0xff];
+  const segments = path
     .slice(1)
     .split('/')
-    .map((segment) => ({ name: 'Uri-Path', value: Buffer.from(segment) }));
+    .map((segment) => Buffer.from(segment));
+  return Buffer.concat([
+    Buffer.of(CONFIRMABLE_WITH_TOKEN_OF_2, POST, ...id, ...id),
+    ...segments.flatMap((segment, i) => [optionHead(i === 0 ? URI_PATH : 0, segment.length), segment]),
+    optionHead(CONTENT_FORMAT - URI_PATH, format === 0 ? 0 : 1), // 0 is the empty option
+    Buffer.from(format === 0 ? [] : [format]),
+    Buffer.of(PAYLOAD_MARKER),
+    bytes,
+  ]);
 }
 
+/** RFC 7252, 3.1: lengths from 13 on take one more byte, which counts from there; no name is longer than 268 bytes. */
+function optionHead(delta: number, length: number): Buffer {
+  return length < 13 ? Buffer.of((delta << 4) | length) : Buffer.of((delta << 4) | 13, length - 13);
+}
+
+/** As in `2.04`; undefined for what is too short to have one. */
 function codeOf(datagram: Buffer): string | undefined {
-  try {
-    return parse(datagram).code;
-  } catch {
-    return undefined;
-  }
+  const code = datagram[1];
+  return code === undefined ? undefined : `${code >> 5}.${String(code & 0x1f).padStart(2, '0')}`;
 }
 
 async function pushSocket(device: string, host: string): Promise<Socket> {

@@ -126,7 +126,7 @@ export class Watcher {
   }
 
   #failed(one: Followed, error: unknown, signal: AbortSignal): void {
-    if (this.#signal !== signal) return; // stopped
+    if (signal.aborted || this.#signal !== signal) return; // stopped
     if (!(error instanceof SluiceError)) throw error;
     if (one.observation.state !== 'failing') {
       this.#log.warn('CoAP observation fails', { what: one.what, error: errorText(error) });

@@ -43,7 +43,7 @@ classes:
 devices:
   tank-1: { class: tank, at: "coap://127.30.0.1:${port}" }
   tank-2: { class: tank, at: "coap://127.30.0.2:${port}" }
-  shaker-1: { class: shaker, at: "coap://127.30.0.3:${port}" }
+  shaker-in-hall-b: { class: shaker, at: "coap://127.30.0.3:${port}" }
 `;
 
 async function start(t: Test) {
@@ -227,14 +227,14 @@ t.test('a device pushes to the gateway from its own address, and counts the answ
   const stop = new AbortController();
 
   const plant = await startPlant(config, { signal: stop.signal, clock });
-  const signal = (name: string) => plant.signal(pointNamed(config, 'shaker-1', name));
+  const signal = (name: string) => plant.signal(pointNamed(config, 'shaker-in-hall-b', name));
   await until('both points were pushed', () => heard.length === 2);
   const [velocity, alarm] = heard;
 
-  t.match(velocity, { from: '127.30.0.3', path: '0.02 /shaker-1/velocity', format: 112 });
+  t.match(velocity, { from: '127.30.0.3', path: '0.02 /shaker-in-hall-b/velocity', format: 112 });
   const pack: unknown = decode(velocity?.payload ?? Buffer.of(), { preferMap: true });
   t.equal(Array.isArray(pack) && pack[0] instanceof Map && pack[0].get(2), signal('velocity'));
-  t.match(alarm, { from: '127.30.0.3', path: '0.02 /shaker-1/alarm', format: 0 });
+  t.match(alarm, { from: '127.30.0.3', path: '0.02 /shaker-in-hall-b/alarm', format: 0 });
   t.equal(alarm?.payload.toString(), String(signal('alarm')));
 
   await clock.advance(seconds(1));

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
 import { missingPeer } from '../support/peer.ts';
+import { accepts } from '../support/ports.ts';
 import { Running, SLUICE } from '../support/process.ts';
 import { contradictions, holes, received } from '../support/received.ts';
 import { makeSite, type Site } from '../support/site.ts';
@@ -31,9 +32,25 @@ t.test(
     t.teardown(async () => gateway.stop('SIGKILL'));
     await gateway.says(/broker listens/);
 
-    const subscriber = new Running('mosquitto_sub', [...who, '-c', '-v', '-t', `sluice/${site.id}/#`]);
-    t.teardown(async () => subscriber.stop());
-    const messages = () => received(subscriber.out);
+    // mosquitto_sub ends when a TLS connection breaks; its session is the broker's, so the next one goes on.
+    const lines: string[] = [];
+    let subscriber: Running | undefined;
+    let finished = false;
+    const subscribing = (async () => {
+      while (!finished) {
+        subscriber = new Running('mosquitto_sub', [...who, '-c', '-v', '-t', `sluice/${site.id}/#`]);
+        await subscriber.ended;
+        lines.push(...subscriber.out);
+      }
+    })();
+    const finish = async () => {
+      finished = true;
+      await subscriber?.stop();
+      await subscribing;
+    };
+    t.teardown(finish);
+    const messages = () =>
+      received([...lines, ...(subscriber?.over === undefined ? (subscriber?.out ?? []) : [])]);
     await until('the first messages', () => messages().length >= 10);
 
     for (let kill = 1; kill <= 3; kill++) {

@@ -37,7 +37,9 @@ t.test(
     let subscriber: Running | undefined;
     let finished = false;
     const subscribing = (async () => {
-      while (!finished) {
+      for (;;) {
+        await until('the broker', async () => finished || (await accepts(site.brokerPort)));
+        if (finished) return;
         subscriber = new Running('mosquitto_sub', [...who, '-c', '-v', '-t', `sluice/${site.id}/#`]);
         await subscriber.ended;
         lines.push(...subscriber.out);

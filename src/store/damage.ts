@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 
 const KEPT_FILES = 2; // a disk that damages files again and again must not fill itself with them
 
-/** Renames the database and its log, for a person to look at, and returns the new name. */
+/** Renames the database and its log, for a person to look at, and returns the new name. May be called again. */
 export function setAside(file: string, now: Date): string {
   const mark = `${file}.damaged-`;
   const aside = `${mark}${now.toISOString().replaceAll(/[-:.]/g, '')}`;
@@ -14,7 +14,7 @@ export function setAside(file: string, now: Date): string {
     rmSync(join(dirname(file), name), { force: true });
     rmSync(join(dirname(file), `${name}-wal`), { force: true });
   }
-  renameSync(file, aside);
+  if (existsSync(file)) renameSync(file, aside);
   if (existsSync(`${file}-wal`)) renameSync(`${file}-wal`, `${aside}-wal`);
   rmSync(`${file}-shm`, { force: true });
   return aside;

@@ -31,6 +31,8 @@ export class Engine {
   #timer: NodeJS.Timeout | undefined;
   #due = Number.POSITIVE_INFINITY;
   #failing: string | null = null;
+  /** What was found in the file that is closed and not yet replaced. */
+  #damage: string | undefined;
   #retry = FIRST_RETRY_MILLISECONDS;
   /** Rows that nobody needs were left for another commit. */
   #trimDue = false;
@@ -77,9 +79,13 @@ export class Engine {
 
   consumer(name: string, note: string | undefined): Unread {
     const known = this.#store.consumers.get(name);
-    if (known !== undefined && note !== undefined && note !== known.note)
-      this.#store.replaceNote(name, known, note);
-    if (known === undefined) this.#settleWithout(() => this.#store.addConsumer(name, note ?? '', Date.now()));
+    if (known === undefined) {
+      if (this.#store.consumers.size === 0)
+        this.#discard(); // what came before a consumer is not promised to it
+      else this.#commitAll();
+      this.#store.addConsumer(name, note ?? '', Date.now());
+    } else if (note !== undefined) known.note = note;
+    this.#commitAll();
     return this.#unread(this.#entry(name));
   }
 
@@ -89,6 +95,7 @@ export class Engine {
 
   forget(name: string): void {
     this.#store.forget(name);
+    this.#commitAll();
     this.#trimLater();
   }
 
@@ -110,7 +117,7 @@ export class Engine {
     const entry = this.#entry(name);
     const rows: StoredRow[] = [];
     try {
-      this.#collect(entry, lane, limit, rows);
+      if (this.#damage === undefined) this.#collect(entry, lane, limit, rows);
     } catch (error) {
       this.#trouble(error, 'read');
     }
@@ -152,12 +159,6 @@ export class Engine {
       live: cursor.unread('live', head).length > 0,
       history: cursor.unread('history', head).length > 0,
     };
-  }
-
-  /** What came before a consumer is not promised to it. */
-  #settleWithout(add: () => void): void {
-    if (this.#store.consumers.size === 0) this.#discard();
-    add();
   }
 
   #collect({ cursor }: Entry, lane: Lane, limit: number, rows: StoredRow[]): void {
@@ -218,6 +219,7 @@ export class Engine {
     if (this.#store.consumers.size === 0) this.#discard();
     else this.#seal();
     try {
+      if (this.#damage !== undefined) this.#reopen(this.#damage);
       if (!this.#workLeft()) return;
       do this.#commitOnce();
       while (!this.#waiting.empty);
@@ -305,24 +307,21 @@ export class Engine {
 
   /** The file is broken: set it aside, go on in a new one with the same consumers and the same numbers. */
   #replaceStore(error: unknown): void {
+    this.#store.close();
+    this.#damage = errorText(error);
+    this.#commitAll();
+  }
+
+  #reopen(found: string): void {
     const { file } = this.#options;
-    const old = this.#store;
-    try {
-      old.close();
-      this.#log.error('the outbox database is damaged; set aside, a new one is opened', {
-        file,
-        aside: setAside(file, new Date()),
-        found: errorText(error),
-      });
-      const firstWaiting = this.#waiting.firstSeq() ?? old.nextSeq;
-      const { nextSeq, consumers } = old;
-      this.#recent.clear();
-      this.#store = openStore({ ...this.#options, log: this.#log }, { nextSeq, firstWaiting, consumers });
-      this.#schedule(0);
-      this.#tell({ type: 'grown' });
-    } catch (next) {
-      if (isDamage(next) || !isTrouble(next)) throw next;
-      this.#trouble(next, 'write');
-    }
+    const { nextSeq, consumers, journal } = this.#store;
+    const firstWaiting = this.#waiting.firstSeq() ?? nextSeq;
+    const aside = setAside(file, new Date());
+    this.#log.error('the outbox database is damaged; set aside, a new one is opened', { file, aside, found });
+    this.#recent.clear();
+    const survivors = { nextSeq, firstWaiting, head: journal.head, consumers };
+    this.#store = openStore({ ...this.#options, log: this.#log }, survivors);
+    this.#damage = undefined;
+    this.#tell({ type: 'grown' });
   }
 }

@@ -108,6 +108,12 @@ export class Journal {
       0;
   }
 
+  /** For an empty journal: the first row comes after `head`. */
+  continueAfter(head: number): void {
+    this.#db.prepare<[number]>("INSERT INTO sqlite_sequence(name, seq) VALUES('journal', ?)").run(head);
+    this.#head = head;
+  }
+
   /** Remembers the counters; `restore` goes back to them after a rollback. */
   save(): void {
     this.#saved = { rows: this.#rows, bytes: this.#bytes, head: this.#head };

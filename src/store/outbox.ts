@@ -42,7 +42,11 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
     points: points.map(({ device, point, unit }) => ({ device, point, unit })),
     commitEvery,
   };
-  const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData, name: 'outbox' });
+  const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+    workerData,
+    name: 'outbox',
+    execArgv: [],
+  });
   const link = new Link(worker, log);
   await link.ready();
   return new StoredOutbox(link);

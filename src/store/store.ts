@@ -1,5 +1,5 @@
 import type { Log } from '../core/log.ts';
-import { Cursor, type Place } from './cursor.ts';
+import { Cursor } from './cursor.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
 import { Journal, type NewRow, type StoredRow, pagesOf } from './journal.ts';
@@ -19,7 +19,7 @@ export interface Entry {
   note: string;
   readonly since: number;
   readonly cursor: Cursor;
-  /** `Place` as it is on disk. */
+  /** Place and note as they are on disk, as one text. */
   saved: string;
 }
 
@@ -34,6 +34,8 @@ export interface Committed {
 export interface Survivors {
   readonly nextSeq: number;
   readonly firstWaiting: number;
+  /** Rows of the new file count on from here: an acknowledgement of an old row must not meet a new one. */
+  readonly head: number;
   readonly consumers: ReadonlyMap<string, Entry>;
 }
 
@@ -45,13 +47,18 @@ export class Store {
   readonly consumers = new Map<string, Entry>();
   readonly journal: Journal;
   nextSeq = 1;
-  #committedSeq = 0;
+  /** For the reservation: see `Reserved`. */
+  #onDisk = { from: 1, kept: 1 };
   readonly #db: Database;
   readonly #limit: number;
   readonly #reservation: Reservation;
   /** Tells every consumer of this run that an older file was lost; kept until the next start. */
   #lossRow: number | undefined;
+  /** Was `synchronous` looked at after the first write? */
+  #durable = false;
+  readonly #forgotten = new Set<string>();
   readonly #saveConsumer;
+  readonly #deleteConsumer;
   readonly #saveSeq;
   readonly #lowestSeq;
 
@@ -63,6 +70,7 @@ export class Store {
     this.#saveConsumer = db.prepare<[string, string, number, string, number]>(
       'INSERT OR REPLACE INTO consumer(name, ranges, live, note, since) VALUES(?,?,?,?,?)',
     );
+    this.#deleteConsumer = db.prepare<[string]>('DELETE FROM consumer WHERE name = ?');
     this.#saveSeq = db.prepare<[number]>("INSERT OR REPLACE INTO meta(key, value) VALUES('next_seq', ?)");
     this.#lowestSeq = db.prepare<[], number>('SELECT first_seq FROM journal ORDER BY id LIMIT 1').pluck();
   }
@@ -76,38 +84,36 @@ export class Store {
       )
       .all();
     for (const { name, ranges, live, note, since } of rows) {
-      const place = { ranges: rangesFrom(ranges, live), live };
-      this.consumers.set(name, { note, since, cursor: new Cursor(place), saved: JSON.stringify(place) });
+      const cursor = new Cursor({ ranges: rangesFrom(ranges, live), live });
+      const entry = { note, since, cursor, saved: '' };
+      entry.saved = placeText(entry);
+      this.consumers.set(name, entry);
     }
-    for (const [name, { note, since }] of survivors?.consumers ?? [])
-      this.consumers.set(name, { note, since, cursor: new Cursor({ ranges: [], live: 0 }), saved: '' });
+    if (survivors !== undefined) this.#take(survivors);
     const gap = this.#settleSequence(lost, survivors, now);
-    this.commit([], gap === undefined ? [] : [gap], now);
+    try {
+      this.commit([], gap === undefined ? [] : [gap], now);
+    } catch (error) {
+      // What is on disk can be delivered, and what comes is bounded, although the disk takes nothing at the moment.
+      if (gap !== undefined || !isTrouble(error) || isDamage(error)) throw error;
+    }
     if (gap !== undefined) this.#lossRow = this.journal.head;
-    assertDurable(this.#db);
   }
 
+  /** On disk with the next commit. */
   addConsumer(name: string, note: string, now: number): Entry {
     const loss = this.#lossRow;
     const ranges: Range[] = loss === undefined ? [] : [[loss - 1, loss]];
     const cursor = new Cursor({ ranges, live: this.journal.head });
-    const place = cursor.place();
-    const entry = { note, since: now, cursor, saved: JSON.stringify(place) };
-    this.#store(name, entry, place);
+    const entry = { note, since: now, cursor, saved: '' };
     this.consumers.set(name, entry);
+    this.#forgotten.delete(name);
     return entry;
   }
 
-  replaceNote(name: string, entry: Entry, note: string): void {
-    const place = entry.cursor.place();
-    this.#store(name, { note, since: entry.since }, place);
-    entry.saved = JSON.stringify(place);
-    entry.note = note;
-  }
-
+  /** On disk with the next commit. */
   forget(name: string): void {
-    this.#db.prepare<[string]>('DELETE FROM consumer WHERE name = ?').run(name);
-    this.consumers.delete(name);
+    if (this.consumers.delete(name)) this.#forgotten.add(name);
   }
 
   /**
@@ -115,8 +121,9 @@ export class Store {
    * what SQLite or the file system says, with nothing changed.
    */
   commit(rows: readonly NewRow[], gaps: readonly Gap[], now: number): Committed {
-    const kept = Math.min(this.#lowestSeq.get() ?? this.nextSeq, this.nextSeq);
-    this.#reservation.cover(this.nextSeq + SEQ_MARGIN, { from: this.#committedSeq, kept });
+    const { from, kept } = this.#onDisk;
+    const lowest = Math.min(this.#lowestSeq.get() ?? kept, kept);
+    this.#reservation.cover(this.nextSeq + SEQ_MARGIN, { from, kept: lowest });
     const places: [Entry, string][] = [];
     let result: Committed;
     let seq = this.nextSeq;
@@ -133,12 +140,13 @@ export class Store {
         seq += told.length;
       }
       for (const [name, entry] of this.consumers) {
-        const place = entry.cursor.place();
-        const text = JSON.stringify(place);
+        const text = placeText(entry);
         if (text === entry.saved) continue;
-        this.#store(name, entry, place);
+        const { ranges, live } = entry.cursor.place();
+        this.#saveConsumer.run(name, JSON.stringify(ranges), live, entry.note, entry.since);
         places.push([entry, text]);
       }
+      for (const name of this.#forgotten) this.#deleteConsumer.run(name);
       this.#saveSeq.run(seq);
       this.#db.exec('COMMIT');
       result = { rows: stored, droppedMessages: dropped.messages, more: trimmed.more };
@@ -147,8 +155,11 @@ export class Store {
       throw error;
     }
     for (const [entry, place] of places) entry.saved = place;
+    this.#forgotten.clear();
     this.nextSeq = seq;
-    this.#committedSeq = seq;
+    this.#onDisk = { from: seq, kept: seq };
+    if (!this.#durable) assertDurable(this.#db);
+    this.#durable = true;
     return result;
   }
 
@@ -163,10 +174,10 @@ export class Store {
     }
   }
 
-  /** Is anything acknowledged that is not on disk, or a row there that nobody needs? */
+  /** Is anything of the consumers not on disk yet? */
   get dirty(): boolean {
-    for (const { cursor, saved } of this.consumers.values())
-      if (JSON.stringify(cursor.place()) !== saved) return true;
+    if (this.#forgotten.size > 0) return true;
+    for (const entry of this.consumers.values()) if (placeText(entry) !== entry.saved) return true;
     return false;
   }
 
@@ -182,6 +193,12 @@ export class Store {
   close(): void {
     this.checkpoint();
     this.#db.close();
+  }
+
+  #take({ consumers, head }: Survivors): void {
+    this.journal.continueAfter(head);
+    for (const [name, { note, since }] of consumers)
+      this.consumers.set(name, { note, since, cursor: new Cursor({ ranges: [], live: head }), saved: '' });
   }
 
   #needed(): Range[] {
@@ -208,26 +225,25 @@ export class Store {
     const reserved = this.#reservation.load();
     if (survivors !== undefined) {
       this.nextSeq = survivors.nextSeq;
-      return { from: reserved?.kept ?? 1, to: survivors.firstWaiting - 1, reason: 'store damaged' };
+      this.#onDisk = reserved ?? this.#onDisk;
+      const gap = { from: this.#onDisk.kept, to: survivors.firstWaiting - 1, reason: 'store damaged' };
+      return gap.to < gap.from ? undefined : gap;
     }
-    this.#committedSeq = stored ?? 0;
     if (stored !== undefined && (reserved === undefined || stored >= reserved.from)) {
       this.nextSeq = stored;
+      this.#onDisk = { from: stored, kept: stored };
       return undefined;
     }
     if (reserved !== undefined) {
       this.nextSeq = reserved.upto;
+      this.#onDisk = { from: reserved.from, kept: stored ?? reserved.kept };
       const reason = stored === undefined ? (lost ? 'store damaged' : 'store missing') : 'store restored';
-      return { from: stored ?? reserved.kept, to: this.nextSeq - 1, reason };
+      return { from: this.#onDisk.kept, to: this.nextSeq - 1, reason };
     }
     if (!lost) return undefined;
     // Nothing is left to go by. No gateway has sent a message per millisecond since 1970.
     this.nextSeq = now;
     return { from: 1, to: now - 1, reason: 'store damaged' };
-  }
-
-  #store(name: string, { note, since }: { note: string; since: number }, { ranges, live }: Place): void {
-    this.#saveConsumer.run(name, JSON.stringify(ranges), live, note, since);
   }
 
   #rollback(): void {
@@ -265,6 +281,10 @@ export function openStore(options: StoreOptions, survivors?: Survivors): Store {
       });
     }
   }
+}
+
+function placeText({ cursor, note }: Entry): string {
+  return JSON.stringify([cursor.place(), note]);
 }
 
 /** What cannot be understood counts as not delivered: duplicates are allowed, loss is not. */

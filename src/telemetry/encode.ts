@@ -41,6 +41,7 @@ interface Fragments {
 
 interface Part {
   readonly text: string;
+  readonly bytes: number;
   readonly samples: number;
 }
 
@@ -136,7 +137,7 @@ export class MessageEncoder {
   take(seq: number): EncodedRow[] {
     const rows: EncodedRow[] = [];
     let next = seq;
-    let row = { text: '', first: seq, samples: 0 };
+    let row = { text: '', bytes: 0, first: seq, samples: 0 };
     const finish = (): void => {
       rows.push({
         body: Buffer.from(row.text),
@@ -145,15 +146,16 @@ export class MessageEncoder {
         firstSeq: row.first,
         lastSeq: next - 1,
       });
-      row = { text: '', first: next, samples: 0 };
+      row = { text: '', bytes: 0, first: next, samples: 0 };
     };
     for (const buffer of this.#dirty) {
       closePart(buffer);
       for (const part of buffer.parts) {
         row.text += `${buffer.topic} {"seq":${next},"samples":[${part.text}]}\n`;
+        row.bytes += part.bytes;
         row.samples += part.samples;
         next++;
-        if (row.text.length >= MAX_ROW_BYTES) finish();
+        if (row.bytes >= MAX_ROW_BYTES) finish();
       }
       buffer.parts.length = 0;
     }
@@ -224,16 +226,19 @@ function split(buffer: DeviceBuffer, at: number): void {
     return;
   }
   const overflow = buffer.text.slice(at + 1); // behind the comma
+  const extraBytes = Buffer.byteLength(overflow) - overflow.length;
   buffer.text = buffer.text.slice(0, at);
   buffer.samples--;
+  buffer.extraBytes -= extraBytes;
   closePart(buffer);
   buffer.text = overflow;
   buffer.samples = 1;
-  buffer.extraBytes = Buffer.byteLength(overflow) - overflow.length;
+  buffer.extraBytes = extraBytes;
 }
 
 function closePart(buffer: DeviceBuffer): void {
-  if (buffer.samples > 0) buffer.parts.push({ text: buffer.text, samples: buffer.samples });
+  const { text, samples, extraBytes } = buffer;
+  if (samples > 0) buffer.parts.push({ text, samples, bytes: text.length + extraBytes });
   buffer.text = '';
   buffer.samples = 0;
   buffer.extraBytes = 0;

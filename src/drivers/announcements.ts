@@ -13,8 +13,17 @@ export interface AnnounceDeps {
 /** One lost reply is not a silent device; two attempts in vain in a row, seconds apart, are. */
 const ATTEMPTS_UNTIL_SILENT = 2;
 
+/** What a unit did not answer, at `now` of `Clock.elapsed`. */
+export interface InVain {
+  readonly what: string;
+  readonly error: unknown;
+  readonly now: number;
+  /** When it is tried again. */
+  readonly nextTry: number;
+}
+
 /** Tells people that a unit is silent, once per silence. */
-export function tellSilent(deps: AnnounceDeps, unit: Unit, now: number, what: string, error: unknown): void {
+export function tellSilent(deps: AnnounceDeps, unit: Unit, { what, error, now, nextTry }: InVain): void {
   const { breaker, name, devices } = unit;
   if (breaker.announced || breaker.inARow < ATTEMPTS_UNTIL_SILENT) return;
   breaker.announced = true;
@@ -24,7 +33,7 @@ export function tellSilent(deps: AnnounceDeps, unit: Unit, now: number, what: st
     error: errorText(error),
     what,
     silentFor: Math.round(now - (breaker.silentSince ?? now)),
-    nextTry: Math.round(breaker.lastWait),
+    nextTry: Math.round(nextTry - now),
     remedy: breaker.everHeard ? remedyOf(error) : `it never answered since the start; is unit ${name} right?`,
   };
   for (const device of devices) {

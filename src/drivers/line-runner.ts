@@ -457,7 +457,7 @@ export class LineRunner {
         remedy: 'the device answers other requests; are these addresses right?',
       });
     }
-    tellSilent(this.#people, unit, now, what, error);
+    tellSilent(this.#people, unit, { what, error, now, nextTry: this.#units.tryAt(unit) });
   }
 
   #admit(unit: Unit | undefined): void {

@@ -9,14 +9,24 @@ const SILENT_PERIODS = 3;
 /** Batches arrive a few times a second; below this, fast points would turn stale between two of them. */
 const SHORTEST_SILENCE = 1_000;
 
+/**
+ * Where longer than this passed between two calls of `stale`, it was us who did not listen (a stopped process, a
+ * busy disk): the rest is no silence of a device, or every point would turn stale at once.
+ */
+const LONGEST_ABSENCE = 1_000;
+
 const STALE = reasonCode('stale');
 const NOT_HEARD_YET = reasonCode('not heard yet');
 
 /** Who was heard when, as columns over the index of the point. */
 export interface Staleness {
+  /** `Clock.elapsed` of the last call. */
+  calledAt: number;
+  /** Sum of the times in which nobody listened, ms. */
+  absent: number;
   /** Longest normal silence, ms. */
   readonly limits: Float64Array;
-  /** `Clock.elapsed` of the first `stale` after the last sample. */
+  /** First `stale` after the last sample, in ms of time in which somebody listened. */
   readonly heardAt: Float64Array;
   readonly heardSince: Uint8Array;
   readonly everHeard: Uint8Array;
@@ -28,6 +38,8 @@ export interface Staleness {
 export function createStaleness(points: readonly PointConfig[], elapsed: Duration): Staleness {
   const { length } = points;
   return {
+    calledAt: elapsed,
+    absent: 0,
     limits: Float64Array.from(points, ({ every }) => Math.max(SILENT_PERIODS * every, SHORTEST_SILENCE)),
     heardAt: new Float64Array(length).fill(elapsed),
     heardSince: new Uint8Array(length),
@@ -49,15 +61,18 @@ export function heard(staleness: Staleness, batch: Batch): void {
 
 /**
  * Turns points bad, once, that were not heard for three of their periods: `stale`, or `not heard yet` where there was
- * nothing since the start. They recover with their next sample. Call it about as often as batches are taken.
+ * nothing since the start. They recover with their next sample. Call it as often as batches are taken, at least once a second.
  */
 export function stale(staleness: Staleness, elapsed: Duration, now: EpochMs, into: BatchBuilder): void {
   const { limits, heardAt, heardSince, everHeard, bad } = staleness;
+  staleness.absent += Math.max(0, elapsed - staleness.calledAt - LONGEST_ABSENCE);
+  staleness.calledAt = elapsed;
+  const listened = elapsed - staleness.absent;
   for (let point = 0; point < limits.length; point++) {
     if (heardSince[point] === 1) {
       heardSince[point] = 0;
-      heardAt[point] = elapsed;
-    } else if (bad[point] === 0 && elapsed - (heardAt[point] ?? 0) > (limits[point] ?? 0)) {
+      heardAt[point] = listened;
+    } else if (bad[point] === 0 && listened - (heardAt[point] ?? 0) > (limits[point] ?? 0)) {
       bad[point] = 1;
       into.addBad(point, now, everHeard[point] === 1 ? STALE : NOT_HEARD_YET);
     }

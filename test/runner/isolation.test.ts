@@ -114,6 +114,7 @@ t.test(
       plant.told.map(({ device, state }) => `${device} ${state}`),
       ['device-2 silent'],
     );
+    t.same(plant.told[0]?.facts['nextTry'], 9_000, 'nine tenths of the time are for the others');
     t.match(plant.told[0]?.facts['remedy'], /never answered since the start; is unit 2 right/);
     t.match(runner.lineStates()[0]?.units, [{ breaker: 'closed' }, { breaker: 'open', silent: true }]);
 

@@ -96,8 +96,25 @@ t.test('what turns stale is a bad sample at the time of the wall', (t) => {
   const staleness = createStaleness([fakePoint(0)], milliseconds(0));
   const into = new BatchBuilder();
 
+  for (const elapsed of [1_000, 2_000, 3_000]) stale(staleness, milliseconds(elapsed), epochMs(WALL), into);
+  t.equal(into.count, 0);
   stale(staleness, milliseconds(3_001), epochMs(WALL), into);
 
   t.same(rowsOf(into.take()), [bad(0, WALL, 'not heard yet')]);
+  t.end();
+});
+
+t.test('time in which nobody listened is no silence of a device', (t) => {
+  const staleness = createStaleness([fakePoint(0)], milliseconds(0));
+  const into = new BatchBuilder();
+  heard(staleness, batchOf([good(0, WALL, 1)]));
+  stale(staleness, milliseconds(100), epochMs(WALL), into);
+
+  stale(staleness, milliseconds(600_000), epochMs(WALL), into);
+  t.equal(into.count, 0, 'the process was stopped for ten minutes');
+  for (let ms = 600_100; ms <= 602_000; ms += 100) stale(staleness, milliseconds(ms), epochMs(WALL), into);
+  t.equal(into.count, 0);
+  stale(staleness, milliseconds(602_100), epochMs(WALL), into);
+  t.equal(into.count, 1, 'but the device is silent indeed');
   t.end();
 });

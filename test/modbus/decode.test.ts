@@ -111,6 +111,7 @@ t.test('scale and offset give the decimals that a person expects', async (t) => 
   t.equal(u16(5, 1000), 5000);
   t.equal(u16(5, 1.8, 32), 41);
   t.equal(decoded({ type: 'float64', scale: 10 }, hex('7fefffffffffffff')), '<out of range>');
+  t.equal(decoded({ type: 'float32', scale: 1e300 }, hex('7f7fffff')), '<out of range>');
 });
 
 t.test('whole registers scaled by a power of ten are the nearest double to the decimal', async () => {
@@ -127,6 +128,19 @@ t.test('whole registers scaled by a power of ten are the nearest double to the d
         );
       },
     ),
+  );
+});
+
+t.test('a scaled float32 has the digits that a person expects', async () => {
+  const typed = fc.tuple(fc.integer({ min: -999_999, max: 999_999 }), fc.integer({ min: 0, max: 4 }));
+  fc.assert(
+    fc.property(typed, fc.integer({ min: 1, max: 4 }), ([n, decimals], shift) => {
+      const bytes = Buffer.alloc(4);
+      bytes.writeFloatBE(Number(`${n}e-${decimals}`));
+      const value = decoded({ type: 'float32', scale: Number(`1e-${shift}`) }, bytes);
+      return value === Number(`${n}e-${decimals + shift}`) + 0;
+    }),
+    { numRuns: 5000 },
   );
 });
 

@@ -343,6 +343,22 @@ t.test('a request that nobody answers fails after its time-out, not before', asy
   t.equal(await outcome, 'DEVICE_TIMEOUT');
 });
 
+t.test('a reply that came in time is taken, however late the event loop gets to it', async (t) => {
+  const timeout = 50;
+  const peer = await HostileModbus.listen((request) => {
+    request.socket.write(registersReply(request, 7));
+    const end = performance.now() + 2 * timeout;
+    while (performance.now() < end); // the reply lies in the socket while the deadline passes
+  });
+  const line = await lineTo(peer.port, ONE, { timeout });
+  t.teardown(async () => {
+    await line.close();
+    await peer.close();
+  });
+
+  t.strictSame(await pollOutcome(line), [7]);
+});
+
 t.test('closing the line settles whoever waits', async (t) => {
   const { peer, line } = await scene(t, () => {});
   const outcome = pollOutcome(line);

@@ -1,7 +1,7 @@
 import type { ByteOrder, ModbusSource, PointConfig } from '../../config/config.ts';
 import type { BatchBuilder } from '../../core/batch.ts';
 import { reasonCode } from '../../core/quality.ts';
-import { shortestFloat32 } from './float32.ts';
+import { shortestFloat32, withoutNoise } from './float32.ts';
 import { isBitTable, viewOf } from './pdu.ts';
 import { scaled, type Scaling, scalingOf, UNSCALED } from './scaling.ts';
 
@@ -142,8 +142,9 @@ function addWide(
   switch (step.operation) {
     case FLOAT32: {
       const value = view.getFloat32(at, little);
-      if (Number.isFinite(value)) addScaled(into, step, time, shortestFloat32(value));
-      else into.addBad(step.point, time, NOT_A_NUMBER);
+      if (!Number.isFinite(value)) into.addBad(step.point, time, NOT_A_NUMBER);
+      else if (step.scaling === UNSCALED) into.addNumber(step.point, time, shortestFloat32(value));
+      else addFinite(into, step, time, withoutNoise(scaled(shortestFloat32(value), step.scaling)));
       break;
     }
     case INT32:
@@ -186,7 +187,10 @@ function holds(step: Step, raw: number): boolean {
 }
 
 function addScaled(into: BatchBuilder, step: Step, time: number, raw: number): void {
-  const value = scaled(raw, step.scaling);
+  addFinite(into, step, time, scaled(raw, step.scaling));
+}
+
+function addFinite(into: BatchBuilder, step: Step, time: number, value: number): void {
   if (Number.isFinite(value)) into.addNumber(step.point, time, value);
   else into.addBad(step.point, time, OUT_OF_RANGE);
 }

@@ -69,7 +69,7 @@ function registersOf(point: PointConfig, source: ModbusSource, value: PointValue
       view.setFloat32(0, float32Of(point, value));
       break;
     case 'float64':
-      view.setFloat64(0, unscaled(numberOf(point, value), scalingOf(point.scale, point.offset)));
+      view.setFloat64(0, float64Of(point, value));
       break;
     case 'int64':
     case 'uint64':
@@ -113,6 +113,12 @@ function float32Of(point: PointConfig, value: PointValue): number {
   const raw = Math.fround(exact);
   if (!Number.isFinite(raw)) throw refusal(point, value, 'its registers hold a float32, at most 3.4e38');
   if (raw === 0 && exact !== 0) throw refusal(point, value, 'it is too small for a float32');
+  return raw;
+}
+
+function float64Of(point: PointConfig, value: PointValue): number {
+  const raw = unscaled(numberOf(point, value), scalingOf(point.scale, point.offset));
+  if (!Number.isFinite(raw)) throw refusal(point, value, 'its registers hold a float64');
   return raw;
 }
 

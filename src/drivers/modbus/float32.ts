@@ -8,6 +8,8 @@ const EXACT_INTEGERS = 2 ** 24;
 // Within these magnitudes every power that is needed is exact.
 const SMALLEST = 1e-13;
 const LARGEST = 1e22;
+const DIGITS_KEPT = 12;
+const SMALLEST_TIDIED = 1e-11; // 10^22 × 10^-11 has its 12 digits before the point
 
 /**
  * The shortest decimal that becomes this float32 again: a device that holds 230.1 is not read as 230.10000610351562.
@@ -28,6 +30,17 @@ function shortest(magnitude: number): number {
     if (Math.fround(decimal) === magnitude) return decimal;
   }
   return rounded(magnitude, places);
+}
+
+/**
+ * A scaled float32 without the noise of the multiplication: 1234.6 × 0.001 is 1.2346, not 1.2345999999999999. A float32
+ * tells 9 digits apart; 12 are kept.
+ */
+export function withoutNoise(value: number): number {
+  const magnitude = value < 0 ? -value : value;
+  if (magnitude < SMALLEST_TIDIED || magnitude >= LARGEST) return value;
+  const decimal = rounded(magnitude, DIGITS_KEPT - 1 - decimalExponent(magnitude));
+  return value < 0 ? -decimal : decimal;
 }
 
 /** To `places` digits behind the point; before it where negative. */

@@ -246,6 +246,7 @@ export class Engine {
     this.#commits++;
     this.#messagesDropped += result.droppedMessages;
     for (const { samples } of groups) this.#samplesCommitted += samples;
+    if (result.droppedMessages > 0) this.#recent.clear(); // what was told as dropped does not come after all
     this.#recent.add(result.rows);
     this.#tell({ type: 'settled', ids: groups.flatMap(({ appends }) => appends) });
     if (result.rows.length > 0) this.#tell({ type: 'grown' });

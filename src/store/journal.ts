@@ -41,7 +41,9 @@ export interface Dropped {
 const PAGE_BYTES = 4096;
 const ROW_OVERHEAD_BYTES = 64; // header of the row and its share of the tree
 const DROP_SHARE = 0.05; // of the limit: rarely and much rather than a little with every commit
-const TRIM_ROWS = 2_000; // a commit deletes at most these, so that none waits for the trim of a long outage
+// A commit deletes at most these, so that none waits for the trim of a long outage.
+const TRIM_ROWS = 2_000;
+const TRIM_BYTES = 8_388_608;
 const HEADERS = 'SELECT id, kind, first_seq AS firstSeq, last_seq AS lastSeq, messages, length(body) AS size';
 
 /** The statements on table `journal`. Everything that writes is called inside the caller's transaction. */
@@ -51,7 +53,7 @@ export class Journal {
   readonly #between;
   readonly #oldest;
   readonly #header;
-  readonly #lowest;
+  readonly #next;
   readonly #delete;
   readonly #text;
   #rows = 0;
@@ -69,11 +71,9 @@ export class Journal {
     );
     this.#oldest = db.prepare<[number], Header>(`${HEADERS} FROM journal WHERE id > ? ORDER BY id LIMIT 500`);
     this.#header = db.prepare<[number], Header>(`${HEADERS} FROM journal WHERE id = ?`);
-    this.#lowest = db
-      .prepare<[number, number], number>(
-        'SELECT id FROM journal WHERE id > ? AND id <= ? ORDER BY id LIMIT 1',
-      )
-      .pluck();
+    this.#next = db.prepare<[number, number], Header>(
+      `${HEADERS} FROM journal WHERE id > ? AND id <= ? ORDER BY id LIMIT 1`,
+    );
     this.#delete = db.prepare<[number]>('DELETE FROM journal WHERE id = ?');
     this.#text = db.prepare<[number], { len: number; body: Buffer }>(
       'SELECT len, body FROM journal WHERE id = ?',
@@ -176,20 +176,21 @@ export class Journal {
     return { rows, broken: undefined };
   }
 
-  /** Deletes what lies in `ranges`, some rows at a time. */
+  /** Deletes what lies in `ranges`, some rows at a time; `more` where it stopped before the end. */
   trim(ranges: readonly Range[]): { readonly more: boolean } {
-    let deleted = 0;
+    let [rows, bytes] = [0, 0];
     for (const [after, upto] of ranges) {
-      for (let position = after; deleted < TRIM_ROWS; ) {
-        const id = this.#lowest.get(position, Math.min(upto, this.#head));
-        if (id === undefined) break;
-        const header = this.#header.get(id);
-        if (header !== undefined) this.#remove(header);
-        position = id;
-        deleted++;
+      for (let position = after; ; ) {
+        if (rows >= TRIM_ROWS || bytes >= TRIM_BYTES) return { more: true };
+        const header = this.#next.get(position, Math.min(upto, this.#head));
+        if (header === undefined) break;
+        this.#remove(header);
+        position = header.id;
+        rows++;
+        bytes += header.size;
       }
     }
-    return { more: deleted >= TRIM_ROWS };
+    return { more: false };
   }
 
   /** Drops one row that cannot be read. */

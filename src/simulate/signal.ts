@@ -16,6 +16,11 @@ interface Band {
   readonly swing: number;
 }
 
+const TEMPERATURE = /^(Cel|°C|degC)$/;
+/** What runs is warmer than the hall around it. */
+const WARM = /oil|flow|return|motor|bearing|feed/;
+const WARM_BAND: Band = { middle: 58, swing: 9 };
+
 // The first one that the unit, or else the name, fits. Magnitudes are those of a small plant.
 const BANDS: readonly (readonly [unit: RegExp, name: RegExp, band: Band])[] = [
   [/^k?V$/, /voltage/, { middle: 230, swing: 4 }],
@@ -23,7 +28,7 @@ const BANDS: readonly (readonly [unit: RegExp, name: RegExp, band: Band])[] = [
   [/^(W|VA|var)$/, /power$/, { middle: 11_000, swing: 8_500 }],
   [/^k(W|VA|var)$/, /(?!)/, { middle: 11, swing: 8.5 }],
   [/^Hz$/, /frequency/, { middle: 50, swing: 0.08 }],
-  [/^(Cel|°C|degC|K)$/, /temp/, { middle: 42, swing: 9 }],
+  [TEMPERATURE, /temp/, { middle: 21, swing: 4 }],
   [/^(%RH|%|\/)$/, /humid|percent/, { middle: 48, swing: 22 }],
   [/^(bar|Pa|kPa|MPa)$/, /pressure/, { middle: 5.2, swing: 0.7 }],
   [/^m$/, /level|height/, { middle: 2.4, swing: 1.1 }],
@@ -64,6 +69,8 @@ export function signalAt(point: PointConfig, time: EpochMs, seed: number): Point
   }
 }
 
+const MEDIA = ['water', 'oil', 'glycol', 'brine'];
+
 /** On for some minutes, off for some, by a rhythm of its own. */
 function isOn(hash: number, seconds: number): boolean {
   const period = 40 + Math.floor(fraction(hash, 0) * 200);
@@ -73,7 +80,7 @@ function isOn(hash: number, seconds: number): boolean {
 
 function textOf({ name, source }: PointConfig, hash: number): string {
   const digits = hash.toString(16).padStart(8, '0').toUpperCase();
-  const text = /serial|ident|number/.test(name) ? `SN-${digits}` : `${name} ${digits.slice(0, 2)}`;
+  const text = /medium|material/.test(name) ? (MEDIA[hash % MEDIA.length] ?? '') : `SN-${digits}`;
   return source.kind === 'modbus' ? text.slice(0, source.characters).trimEnd() : text;
 }
 
@@ -114,6 +121,7 @@ function bandOf(point: PointConfig): Band {
   const { span, min, max, unit = '', name } = point;
   if (span !== undefined) return between(span.low, span.high);
   if (min !== undefined && max !== undefined) return between(min, max);
+  if (TEMPERATURE.test(unit) && WARM.test(name)) return WARM_BAND;
   const known = BANDS.find(([ofUnit]) => ofUnit.test(unit)) ?? BANDS.find(([, ofName]) => ofName.test(name));
   return known?.[2] ?? ANYTHING;
 }

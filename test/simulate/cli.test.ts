@@ -1,8 +1,11 @@
 import { connect } from 'node:net';
 import t from 'tap';
+import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY, Running } from '../support/process.ts';
 import { freeTcpPort, freeUdpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
+
+const skip = missingPeer('coap-client-notls', 'libcoap3-bin');
 
 const yaml = (tcp: number, udp: number) => `
 gateway: { id: g, data: ./data }
@@ -38,6 +41,32 @@ t.test('simulate says what listens where, serves it and stops cleanly with SIGTE
     await until('the connection is closed', () => socket.closed || socket.readableEnded);
     socket.destroy();
   }
+});
+
+t.test('an observer that vanished without a word does not hold up the stop', { skip }, async (t) => {
+  const udp = await freeUdpPort();
+  const plant = sluice(t.testdir({ 'gateway.yaml': yaml(await freeTcpPort(), udp) }));
+  t.teardown(async () => plant.stop('SIGKILL'));
+  await plant.says(/Ctrl-C stops it/);
+  const observer = new Running('stdbuf', [
+    '-oL',
+    'coap-client-notls',
+    '-m',
+    'get',
+    '-s',
+    '60',
+    '-B',
+    '60',
+    `coap://127.0.0.3:${udp}/level`,
+  ]);
+  t.teardown(async () => observer.stop('SIGKILL'));
+  let told = ''; // libcoap prints no line ends
+  observer.child.stdout?.on('data', (chunk: Buffer) => (told += chunk.toString()));
+  await until('it was told twice', () => told.split('.').length > 2);
+  await observer.stop('SIGKILL');
+
+  // A timer of a retransmission would keep the process alive for minutes.
+  t.equal(await plant.stop(), 0);
 });
 
 t.test('a program can read what listens where', async (t) => {

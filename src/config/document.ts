@@ -81,6 +81,7 @@ function refused(file: string, found: string, fix: string): Source {
 }
 
 function firstLine(message: string): string {
+  if (message.startsWith('Maximum call stack')) return 'nested too deeply to be read';
   return (message.split('\n')[0] ?? message).replace(/[.:;]+$/, '');
 }
 

@@ -3,6 +3,7 @@ import type { Config, Listen, Upstream } from './config.ts';
 import { checked } from './checked.ts';
 import { DEFAULTS } from './defaults.ts';
 import { parseHostAndPort } from './device-address.ts';
+import { notADevice } from './network.ts';
 import { matches } from './pattern.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import * as schema from './schema.ts';
@@ -28,6 +29,11 @@ export function readListen(text: string, path: Path, report: Report): Listen | u
   const where = parseHostAndPort(text);
   if ('found' in where) {
     report(path, where.found, where.fix);
+    return undefined;
+  }
+  const never = where.address.value === 0n ? undefined : notADevice(where.address);
+  if (never !== undefined) {
+    report(path, `${where.host} ${never}`, 'use an address of this machine');
     return undefined;
   }
   return { host: where.host, port: where.port };

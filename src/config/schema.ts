@@ -206,6 +206,10 @@ export const modbusPoint = keys(
       .string({
         error: 'write table:address[.bit]:type[:order] in quotes, such as "input:0:float32" or "coil:3"',
       })
+      .meta({
+        pattern:
+          '^(?:(?:coil|discrete|input|holding):\\d+|\\d{6})(?:\\.\\d+)?(?::[a-z]+\\d*(?:\\(\\d+\\))?(?::[ABCD]{4})?)?$',
+      })
       .describe(
         'table:address[.bit]:type[:order]. Tables coil, discrete, input, holding; zero-based address, or a six-digit Modicon number in place of both; types bool int16 uint16 int32 uint32 int64 uint64 float32 float64 string(n) bcd16 bcd32; order ABCD CDAB BADC DCBA.',
       ),
@@ -280,8 +284,9 @@ export const device = keys(
     class: nameOf('a class').describe('What the device is.'),
     at: z
       .string({ error: 'write the address of the device, such as modbus-tcp://10.20.20.11?unit=1' })
+      .meta({ pattern: '^(?:modbus-tcp|coap)://[0-9a-fA-F.:[\\]]+/?(?:\\?unit=\\d+)?$' })
       .describe(
-        'modbus-tcp://host[:502]?unit=1, modbus-rtu-tcp://host:port?unit=1 or coap://host[:5683]; the host is an IP address, IPv6 in brackets.',
+        'modbus-tcp://host[:502]?unit=1 or coap://host[:5683]; the host is an IP address, IPv6 in brackets.',
       ),
     mac: text(
       /^[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}$/,

@@ -91,6 +91,8 @@ t.test(
       ['observe: true', 'observ: true'],
       ['format: json', 'format: xml'],
       ['class: boiler,', 'klass: boiler,'],
+      ['input:0:int16', 'inputs:0:int16'],
+      ['coap://127.20.30.31', 'http://127.20.30.31'],
       ['mac: "02:00:00:00:20:11"', 'mac: "02:00"'],
       ['disk: 2GB', 'disk: 2 GB'],
       ['mode: observe', 'mode: watch'],

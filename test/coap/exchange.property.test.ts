@@ -1,7 +1,8 @@
 import { generate, type ParsedPacket, parse } from 'coap-packet';
 import * as fc from 'fast-check';
 import t from 'tap';
-import { Exchange, type Outcome } from '../../src/drivers/coap/exchange.ts';
+import { Exchange } from '../../src/drivers/coap/exchange.ts';
+import type { Outcome } from '../../src/drivers/coap/requests.ts';
 import { GET } from '../../src/drivers/coap/message.ts';
 import { pathOptions } from '../../src/drivers/coap/options.ts';
 

@@ -1,6 +1,7 @@
 import { generate, parse } from 'coap-packet';
 import t from 'tap';
-import { Exchange, type Outcome } from '../../src/drivers/coap/exchange.ts';
+import { Exchange } from '../../src/drivers/coap/exchange.ts';
+import type { Outcome } from '../../src/drivers/coap/requests.ts';
 import { GET, type Message } from '../../src/drivers/coap/message.ts';
 
 /** An exchange with its datagrams in hand; random 0, so that the first time-out is 2 s and the first ID 0. */
@@ -158,6 +159,16 @@ t.test('a ping is answered with a reset, and so is a request to us', async (t) =
   t.match(take(), { reset: true, messageId: 3 });
 });
 
+t.test('a malformed confirmable message is reset, any other is ignored, and both are counted', async (t) => {
+  const { exchange, sent, take } = made();
+  exchange.receive(Buffer.from('49450007', 'hex'), 0);
+  t.match(take(), { reset: true, messageId: 7 });
+  exchange.receive(Buffer.from('59450007', 'hex'), 0);
+  exchange.receive(Buffer.from('ff', 'hex'), 0);
+  t.same(sent, []);
+  t.equal(exchange.counters.malformed, 3);
+});
+
 t.test('a critical option that is not understood makes the response a mismatch', async (t) => {
   const { exchange, outcomes, ask, take } = made();
   ask(0);
@@ -271,7 +282,7 @@ t.test('a registration that a notification overtook still hears its own ACK', as
 t.test('a thousand requests at once are bounded, and each has one outcome', async (t) => {
   const { exchange, outcomes, ask } = made();
   for (let i = 0; i < 1_000; i++) ask(0);
-  exchange.fail(1);
+  exchange.fail();
   t.equal(outcomes.length, 1_000);
   t.equal(outcomes.filter(({ kind }) => kind === 'full').length, 744);
   t.equal(exchange.remembered, 0);

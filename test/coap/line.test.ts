@@ -5,6 +5,7 @@ import { BatchBuilder } from '../../src/core/batch.ts';
 import { silentLog } from '../../src/core/log.ts';
 import { milliseconds } from '../../src/core/units.ts';
 import { coapLine } from '../../src/drivers/coap/line.ts';
+import { coapServer } from '../../src/drivers/coap/server.ts';
 import { HandClock } from '../support/clock.ts';
 import { freeUdpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
@@ -280,4 +281,43 @@ t.test('a write is a PUT in the format of the point, and the value is read back'
   await t.rejects(line.write(0, 1, never), { code: 'DEVICE_REFUSED', message: /4\.03 forbidden/ });
   peer.answer = (asked) => peer.reply(asked, { payload: Buffer.from('{}') });
   await t.rejects(line.readBack(0, never), { code: 'REPLY_MISMATCH' });
+});
+
+t.test('a line and the server speak IPv6', async (t) => {
+  const port = await freeUdpPort('127.0.0.1');
+  const config = plant({
+    name: 'six',
+    host: '::1',
+    port,
+    points: [{ name: 'p', mode: 'push' }, { name: 'q' }],
+  });
+  const into = new BatchBuilder();
+  const stop = new AbortController();
+  const clock = new HandClock();
+  const server = coapServer({ listen: { host: '::1', port }, ...config, into, clock, log: silentLog });
+  const running = server.run(stop.signal);
+  const line = coapLine(config.devices, config.points, { clock, log: silentLog });
+  t.teardown(async () => {
+    stop.abort();
+    await running;
+    await line.close();
+  });
+  t.equal(line.endpoint, `coap://[::1]:${port}`);
+  await line.connect(never);
+  const [poll] = line.polls;
+  if (poll === undefined) throw new Error('no poll');
+  const asked = async (): Promise<string> => {
+    try {
+      await line.poll(poll, into, never);
+      return rowsOf(into.take())[0]?.reason ?? 'nothing';
+    } catch {
+      return 'not yet';
+    }
+  };
+  // our own server has nothing to read: 4.04 says that both directions and the source check work
+  t.equal(
+    await until('an answer', async () => ((await asked()) === 'not found' ? 'not found' : false)),
+    'not found',
+  );
+  t.equal(server.counters.refused.get('4.04'), 1);
 });

@@ -1,7 +1,9 @@
 import * as fc from 'fast-check';
 import t from 'tap';
 import { REASONS } from '../../src/core/quality.ts';
-import { at, open, payloadOf, type Place, type Reading, readings } from '../../src/drivers/coap/payload.ts';
+import { at, open, type Reading, readings } from '../../src/drivers/coap/payload.ts';
+import type { Place } from '../../src/drivers/coap/typed-value.ts';
+import { payloadOf } from '../../src/drivers/coap/write-payload.ts';
 
 const NOW = 1_795_516_800_000;
 const place = (wish: Partial<Place> = {}): Place => ({

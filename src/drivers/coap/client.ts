@@ -4,8 +4,9 @@ import type { Log } from '../../core/log.ts';
 import type { Reason } from '../../core/quality.ts';
 import { Alarm } from './alarm.ts';
 import { type Body, BodyReader } from './block.ts';
-import { Exchange, type ExchangeRequest, MAX_TRANSMIT_WAIT, type Outcome } from './exchange.ts';
+import { Exchange } from './exchange.ts';
 import { code, type CoapOption, codeText, GET, type Message } from './message.ts';
+import { type ExchangeRequest, MAX_TRANSMIT_WAIT, type Outcome } from './requests.ts';
 import { type Datagrams, openClient } from './transport.ts';
 
 export interface ClientDeps {
@@ -109,7 +110,7 @@ export class CoapClient {
       this.#socket = undefined;
       void socket.close();
     }
-    this.exchange.fail(this.#clock.elapsed());
+    this.exchange.fail();
     if (fatal) this.onLost(this.#lost(`the socket failed: ${errorText(error)}`));
   }
 
@@ -199,7 +200,7 @@ export class CoapClient {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.exchange.fail(this.#clock.elapsed());
+    this.exchange.fail();
     this.#alarm.stop();
     const socket = this.#socket;
     this.#socket = undefined;

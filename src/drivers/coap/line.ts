@@ -3,47 +3,22 @@ import type { Clock } from '../../core/clock.ts';
 import { SluiceError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { reasonCode } from '../../core/quality.ts';
-import { type Duration, milliseconds } from '../../core/units.ts';
-import type { CoapSource, DeviceConfig, PointConfig } from '../../config/config.ts';
+import type { DeviceConfig, PointConfig } from '../../config/config.ts';
 import type { Line, Poll } from '../driver.ts';
 import type { Body } from './block.ts';
 import { CoapClient, refusal } from './client.ts';
-import { type CoapOption, MAX_PAYLOAD, PUT } from './message.ts';
-import { ACCEPT, CONTENT_FORMAT, pathOptions, uintOption } from './options.ts';
-import {
-  contentFormat,
-  formatOf,
-  open,
-  payloadOf,
-  type Place,
-  type Reading,
-  readings,
-  TEXT_PLAIN,
-} from './payload.ts';
+import { MAX_PAYLOAD, PUT } from './message.ts';
+import { CONTENT_FORMAT, pathOptions, uintOption } from './options.ts';
+import { contentFormat, formatOf, open, type Reading, readings, TEXT_PLAIN } from './payload.ts';
+import { type CoapPoint, pollOf, type Resource, resourcesOf } from './resource.ts';
 import { Watcher, type Watched } from './watcher.ts';
+import { payloadOf } from './write-payload.ts';
 
 export interface CoapLineDeps {
   readonly clock: Clock;
   readonly log: Log;
   /** 0 to 1: jitter of retransmission and re-registration. */
   readonly random?: () => number;
-}
-
-/** One resource of a device with the points that live in its representation. */
-interface Resource {
-  readonly device: DeviceConfig;
-  readonly path: string;
-  readonly format: CoapSource['format'];
-  readonly every: Duration;
-  readonly points: readonly CoapPoint[];
-  readonly options: readonly CoapOption[];
-}
-
-interface CoapPoint {
-  readonly index: number;
-  readonly name: string;
-  readonly place: Place;
-  readonly source: CoapSource;
 }
 
 const UNKNOWN_FORMAT = reasonCode('unsupported content format');
@@ -74,7 +49,7 @@ class CoapLine implements Required<Line> {
   readonly #byPoint = new Map<number, Resource>();
   readonly #observed: readonly Resource[];
   readonly #watcher: Watcher;
-  /** Content-Format a path answered with last: how `auto` points are written. */
+  /** Content-Format that a path answered with last: how `auto` points are written. */
   readonly #lastFormat = new Map<string, number | undefined>();
   #into: BatchBuilder | undefined;
 
@@ -216,63 +191,11 @@ class CoapLine implements Required<Line> {
   }
 }
 
-const refused = (message: string): SluiceError => new SluiceError('DEVICE_REFUSED', message);
 const keyOf = ({ device, path }: Resource): string => `${device.name}\n${path}`;
+const refused = (message: string): SluiceError => new SluiceError('DEVICE_REFUSED', message);
 
 /** A reading as a sample; the arrival stands where the device gives no time. */
 export function add(into: BatchBuilder, point: number, reading: Reading, arrival: number): void {
   if (reading.ok) into.add(point, reading.time ?? arrival, reading.value);
   else into.addBad(point, reading.time ?? arrival, reading.reason);
-}
-
-export function placeOf(point: PointConfig, source: CoapSource): Place {
-  const { pointer, record, type } = source;
-  return { pointer, record, type, scale: point.scale, offset: point.offset };
-}
-
-/** Points that one request reads: same device, path and format, and for polls the same period. */
-function resourcesOf(
-  devices: readonly DeviceConfig[],
-  points: readonly PointConfig[],
-  mode: 'poll' | 'observe',
-): Resource[] {
-  const resources: Resource[] = [];
-  for (const device of devices) {
-    const groups = new Map<string, PointConfig[]>();
-    for (const index of device.points) {
-      const point = points[index];
-      if (point?.source.kind !== 'coap' || point.source.mode !== mode) continue;
-      const { path, format } = point.source;
-      const key = `${path}\n${format}\n${mode === 'poll' ? point.every : ''}`;
-      const group = groups.get(key);
-      if (group === undefined) groups.set(key, [point]);
-      else group.push(point);
-    }
-    for (const group of groups.values()) resources.push(resourceOf(device, group));
-  }
-  return resources;
-}
-
-function resourceOf(device: DeviceConfig, group: readonly PointConfig[]): Resource {
-  const points = group.flatMap((point) =>
-    point.source.kind === 'coap'
-      ? [{ index: point.index, name: point.name, place: placeOf(point, point.source), source: point.source }]
-      : [],
-  );
-  const { path = '/', format = 'auto' } = points[0]?.source ?? {};
-  const every = milliseconds(Math.min(...group.map((point) => point.every)));
-  const accept = format === 'text' ? undefined : contentFormat(format);
-  // nobody offers text beside something else, and small devices refuse options they do not know
-  const options = [...pathOptions(path), ...(accept === undefined ? [] : [uintOption(ACCEPT, accept)])];
-  return { device, path, format, every, points, options };
-}
-
-function pollOf({ device, path, every, points }: Resource): Poll {
-  return {
-    unit: device.name,
-    device: device.name,
-    every,
-    points: points.map(({ index }) => index),
-    what: `GET ${path}`,
-  };
 }

@@ -1,6 +1,6 @@
 import type { BatchBuilder } from '../../core/batch.ts';
-import { reasonCode } from '../../core/quality.ts';
-import type { CoapSource, DeviceConfig, PointConfig } from '../../config/config.ts';
+import type { DeviceConfig, PointConfig } from '../../config/config.ts';
+import { Bucket } from './bucket.ts';
 import {
   ACK,
   code,
@@ -32,15 +32,7 @@ import {
   understood,
   valueOf,
 } from './options.ts';
-import {
-  type Content,
-  contentFormat,
-  formatOf,
-  open,
-  type Place,
-  type Reading,
-  readings,
-} from './payload.ts';
+import { PushPoints } from './push-points.ts';
 import { EXCHANGE_LIFETIME, NON_LIFETIME, Recent } from './recent.ts';
 import type { Peer } from './transport.ts';
 import { Uploads } from './upload.ts';
@@ -49,20 +41,13 @@ const RECENT_LIMIT = 256 * 1024; // bytes per device address, ours: 1,600 messag
 const MAX_WAITING_ROWS = 100_000; // ours: samples that nobody has fetched yet; after that 5.03
 const DEVICE_RATE = 100; // messages a second and address, ours; 265 is the most that message IDs allow (RFC 7252, 4.4)
 const STRANGER_RATE = 20; // answers a second to all others together, ours
-const BURST = 2; // seconds of the rate that may come at once, ours
 const BUSY_FOR = 1; // s, Max-Age of 4.29 and 5.03 (RFC 8516, 3; RFC 7252, 5.9.3.4)
-
-interface Target {
-  readonly device: string;
-  readonly point: PointConfig;
-  readonly source: CoapSource;
-  readonly place: Place;
-}
 
 interface Sender {
   /** Of all its ports: the port is part of the key. */
   readonly recent: Recent;
   readonly rate: Bucket;
+  readonly ids: MessageIds;
   readonly devices: Set<string>;
 }
 
@@ -98,39 +83,30 @@ const say = (text: string, ...options: CoapOption[]): Answer => ({ code: code(te
 export class PushServer {
   readonly counters: PushCounters = { samples: 0, duplicates: 0, dropped: 0, refused: new Map() };
   readonly uploads = new Uploads();
-  readonly #into: BatchBuilder;
-  readonly #targets = new Map<string, ReadonlyMap<string, Target>>();
+  readonly #points: PushPoints;
   readonly #senders = new Map<string, Sender>();
   readonly #strangers = new Bucket(STRANGER_RATE);
-  readonly #ids: MessageIds;
+  readonly #random: () => number;
+  readonly #strangersIds: MessageIds;
 
   constructor({ devices, points, into, random }: PushDeps) {
-    this.#into = into;
-    this.#ids = new MessageIds(random() * 65_536);
-    for (const device of devices) {
-      const targets = new Map<string, Target>();
-      for (const index of device.points) {
-        const point = points[index];
-        if (point?.source.kind !== 'coap' || point.source.mode !== 'push') continue;
-        const { pointer, record, type } = point.source;
-        const place = { pointer, record, type, scale: point.scale, offset: point.offset };
-        targets.set(point.name, { device: device.name, point, source: point.source, place });
-      }
-      if (targets.size > 0) this.#targets.set(device.name, targets);
-    }
+    this.#points = new PushPoints(devices, points, into);
+    this.#random = random;
+    this.#strangersIds = this.#newIds();
   }
 
   /** From which address each device pushes. An address keeps what it is remembered for. */
   setAddresses(addresses: ReadonlyMap<string, string>): void {
     for (const sender of this.#senders.values()) sender.devices.clear();
     for (const [device, address] of addresses) {
-      if (!this.#targets.has(device)) continue;
+      if (this.#points.of(device) === undefined) continue;
       const sender = this.#senders.get(address);
       if (sender !== undefined) sender.devices.add(device);
       else {
         this.#senders.set(address, {
           recent: new Recent(RECENT_LIMIT),
           rate: new Bucket(DEVICE_RATE),
+          ids: this.#newIds(),
           devices: new Set([device]),
         });
       }
@@ -176,14 +152,14 @@ export class PushServer {
     }
     if (!withinRate) {
       return message.type === CON
-        ? this.#answer(message, say('4.29', uintOption(MAX_AGE, BUSY_FOR)), now)
+        ? this.#answer(message, say('4.29', uintOption(MAX_AGE, BUSY_FOR)), now, sender)
         : this.#drop();
     }
     const confirmable = message.type === CON;
     const checked = understood(message, KNOWN_IN_REQUEST);
     if (!checked.ok && !confirmable) return this.#drop(); // 5.4.1
     const handled = checked.ok ? this.#handle(checked.message, sender, from, now, wall) : say('4.02');
-    const answer = this.#answer(message, handled, now);
+    const answer = this.#answer(message, handled, now, sender);
     // a copy of a non-confirmable message is ignored (4.5)
     recent.remember(
       key,
@@ -193,18 +169,27 @@ export class PushServer {
     return answer;
   }
 
+  #newIds(): MessageIds {
+    return new MessageIds(this.#random() * 65_536);
+  }
+
   #drop(): undefined {
     this.counters.dropped += 1;
     return undefined;
   }
 
-  #answer(message: Message, { code: answered, options }: Answer, now: number): Uint8Array | undefined {
+  #answer(
+    message: Message,
+    { code: answered, options }: Answer,
+    now: number,
+    sender?: Sender,
+  ): Uint8Array | undefined {
     if (answered >> 5 !== 2) {
       const text = codeText(answered);
       this.counters.refused.set(text, (this.counters.refused.get(text) ?? 0) + 1);
     }
     const confirmable = message.type === CON;
-    const id = confirmable ? message.id : this.#ids.take(now);
+    const id = confirmable ? message.id : (sender?.ids ?? this.#strangersIds).take(now);
     if (id === undefined) return this.#drop();
     const { token } = message;
     return encode({ type: confirmable ? ACK : NON, code: answered, id, token, options, payload: NOTHING });
@@ -216,103 +201,27 @@ export class PushServer {
     const path = pathOf(message);
     if (path === undefined) return say('4.00');
     const [device = '', point, ...more] = path;
-    const targets = this.#targets.get(device);
+    const targets = this.#points.of(device);
     const target = point === undefined ? undefined : targets?.get(point);
     if (targets === undefined || more.length > 0 || (point !== undefined && target === undefined))
       return say('4.04');
     if (!sender.devices.has(device)) return say('4.03');
     if (message.code !== POST && message.code !== PUT) return say(message.code >= GET ? '4.05' : '4.00');
-    if (this.#into.count >= MAX_WAITING_ROWS) return say('5.03', uintOption(MAX_AGE, BUSY_FOR));
+    if (this.#points.waiting >= MAX_WAITING_ROWS) return say('5.03', uintOption(MAX_AGE, BUSY_FOR));
 
     const upload = this.uploads.accept(message, `${plainAddress(from.address)} ${from.port}`, now);
     if (upload.kind === 'answer') return upload;
     const format = uintOf(message, CONTENT_FORMAT);
     const answer =
       target === undefined
-        ? this.#takePack(targets, format, upload.payload, wall)
-        : this.#takePoint(target, format, upload.payload, wall);
-    return { code: answer.code, options: [...answer.options, ...upload.options] };
-  }
-
-  /** One point: a value, or its history in a SenML pack. */
-  #takePoint(target: Target, number: number | undefined, payload: Uint8Array, wall: number): Answer {
-    const declared = target.source.format;
-    const format = formatOf(declared, number);
-    if (
-      format === undefined ||
-      (declared !== 'auto' && number !== undefined && number !== contentFormat(declared))
-    ) {
-      return say('4.15');
-    }
-    return this.#take([[target, readings(open(format, payload, wall), target.place)]], wall);
-  }
-
-  /** Several points of a device in one SenML pack; the names of the records are the names of the points. */
-  #takePack(
-    targets: ReadonlyMap<string, Target>,
-    number: number | undefined,
-    payload: Uint8Array,
-    wall: number,
-  ): Answer {
-    const format = number === undefined ? undefined : formatOf('auto', number);
-    if (format !== 'senml-json' && format !== 'senml-cbor') return say('4.15');
-    const content = open(format, payload, wall);
-    if (content.kind !== 'pack') return say('4.00');
-    const byRecord = new Map(
-      [...targets.values()].map((target) => [target.source.record ?? target.point.name, target]),
-    );
-    const names = new Set(content.records.map(({ name }) => name));
-    const found: [Target, readonly Reading[]][] = [];
-    for (const name of names) {
-      const target = byRecord.get(name);
-      if (target === undefined) return say('4.04'); // whole or not at all
-      found.push([target, readings(content satisfies Content, { ...target.place, record: name })]);
-    }
-    return this.#take(found, wall);
-  }
-
-  /** 2.04 says that the samples are in the builder. What cannot be read becomes a bad sample, and the device is told. */
-  #take(found: readonly (readonly [Target, readonly Reading[]])[], wall: number): Answer {
-    let isGood = true;
-    for (const [{ point }, all] of found) {
-      for (const reading of all) {
-        this.counters.samples += 1;
-        const time = reading.time ?? wall;
-        if (reading.ok) this.#into.add(point.index, time, reading.value);
-        else {
-          this.#into.addBad(point.index, time, reading.reason);
-          // a sensor that says it has no number speaks well
-          isGood &&= reading.reason === NOT_A_NUMBER;
-        }
-      }
-    }
-    return say(isGood ? '2.04' : '4.00');
+        ? this.#points.takePack(targets, format, upload.payload, wall)
+        : this.#points.takePoint(target, format, upload.payload, wall);
+    this.counters.samples = this.#points.samples;
+    return say(answer, ...upload.options);
   }
 }
 
 const NOTHING = new Uint8Array(0);
-const NOT_A_NUMBER = reasonCode('not a number');
 
 /** A socket for both families shows IPv4 senders as `::ffff:10.0.0.1`. */
 export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/, '');
-
-/** So many a second, and some seconds of that at once. */
-class Bucket {
-  #level: number;
-  #at = Number.NEGATIVE_INFINITY;
-  readonly #rate: number;
-
-  constructor(rate: number) {
-    this.#rate = rate;
-    this.#level = rate * BURST;
-  }
-
-  take(now: number): boolean {
-    const passed = this.#at === Number.NEGATIVE_INFINITY ? 0 : now - this.#at;
-    this.#at = now;
-    this.#level = Math.min(this.#rate * BURST, this.#level + (passed * this.#rate) / 1_000);
-    if (this.#level < 1) return false;
-    this.#level -= 1;
-    return true;
-  }
-}

@@ -10,6 +10,7 @@ import type { DeviceConfig, Listen, PointConfig } from '../../config/config.ts';
 import { plainAddress, type PushCounters, PushServer } from './push.ts';
 import { openServer } from './transport.ts';
 
+const EVERY_ADDRESS = new Set(['0.0.0.0', '::']);
 const ROUND = seconds(60); // how often names are resolved again, memory is tidied and refusals are told
 
 export interface CoapServerDeps {
@@ -45,6 +46,11 @@ export function coapServer(deps: CoapServerDeps): CoapServer {
       failed: (error) => log.warn('an answer to a pushing device was not sent', { error: errorText(error) }),
     });
     log.info('CoAP devices may push', { to: `coap://${listen.host}:${listen.port}` });
+    if (EVERY_ADDRESS.has(listen.host)) {
+      log.warn('answers to pushing devices leave with the address that the route picks', {
+        remedy: 'name one address in coap.listen where a device sends to another one than that',
+      });
+    }
     try {
       let told = 0;
       while (!signal.aborted) {

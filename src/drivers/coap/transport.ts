@@ -23,8 +23,8 @@ export interface DatagramEvents {
 
 /** The kernel has no room at this moment; retransmission takes care. */
 const TRANSIENT = new Set(['ENOBUFS', 'EAGAIN']);
-/** The other side's kernel says that nobody listens there; the socket stays good. */
-const REFUSED = 'ECONNREFUSED';
+/** Nobody listens there, or nobody is there (ICMP, ARP); the socket stays good, and observations keep their port. */
+const ABSENT = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'EHOSTDOWN']);
 
 /**
  * A socket that speaks with `host:port` alone: the kernel drops what comes from anybody else (RFC 7252, 5.3.2), and
@@ -94,7 +94,7 @@ function listen(socket: Socket, events: DatagramEvents): void {
 
 function report(error: Error, events: DatagramEvents): void {
   const reason = 'code' in error ? String(error.code) : '';
-  if (!TRANSIENT.has(reason)) events.failed(error, reason !== REFUSED);
+  if (!TRANSIENT.has(reason)) events.failed(error, !ABSENT.has(reason));
 }
 
 function datagrams(socket: Socket, events: DatagramEvents): Datagrams {

@@ -223,6 +223,7 @@ export class Engine {
       if (!this.#workLeft()) return;
       do this.#commitOnce();
       while (!this.#waiting.empty);
+      this.#recovered();
     } catch (error) {
       this.#trouble(error, 'write');
     }
@@ -257,7 +258,6 @@ export class Engine {
         messages: result.droppedMessages,
         limit: this.#options.limit,
       });
-    this.#recovered();
   }
 
   /** No consumer: nobody was promised anything, so nothing is kept. */

@@ -16,11 +16,23 @@ export function walBytes(limit: number): number {
 
 /**
  * Opens the file for writing: WAL with an fsync for every commit. `limit` is what the file and its log may take
- * together. SQLite's own errors come through; `diskTrouble` and `damaged` sort them.
+ * together. SQLite's own errors come through; `isTrouble` and `isDamage` sort them.
  */
 export function openForWriting(file: string, limit: number): Database {
+  try {
+    return opened(file, limit, 'NORMAL');
+  } catch (error) {
+    // A full disk has no room for the index that is shared with other processes. Without it nobody else can read
+    // along, but what waits can be delivered.
+    if (sqliteCode(error)?.startsWith('SQLITE_IOERR_SHM') !== true) throw error;
+    return opened(file, limit, 'EXCLUSIVE');
+  }
+}
+
+function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE'): Database {
   const db = new Sqlite(file, { timeout: BUSY_MILLISECONDS });
   try {
+    db.pragma(`locking_mode = ${locking}`);
     db.pragma(`page_size = ${PAGE_BYTES}`);
     db.pragma('journal_mode = WAL');
     // The binding is compiled so that WAL databases run at NORMAL, which loses acknowledged rows on a power cut.

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import t from 'tap';
+import { run } from '../../src/cli/simulate.ts';
 import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY, Running } from '../support/process.ts';
 import { freeTcpPort, freeUdpPort } from '../support/ports.ts';
@@ -110,8 +111,8 @@ t.test('a port in use is status 1 and one line; wrong usage is 64', async (t) =>
     [/no such device/, '--fault', 'nobody=silence'],
   ];
   for (const [says, ...args] of wrong) {
-    const run = sluice(root, ...args);
-    t.equal(await run.ended, 64, args.join(' '));
-    t.match(run.err.join('\n'), says);
+    const named = args.length > 1 && args[0] !== 'a' ? [...args, `${root}/gateway.yaml`] : args;
+    await t.rejects(run(named), { code: 'USAGE', message: says }, args.join(' '));
   }
+  t.equal(await sluice(root, '--seed', 'x').ended, 64);
 });

@@ -95,6 +95,68 @@ t.test('an endpoint that accepts only to close is not hammered, and said to be l
   await plant.end();
 });
 
+t.test('what does not answer after the connection is back has another reason to be bad', async (t) => {
+  const plant = new Plant();
+  const line = new FakeLine(plant.clock, fakePolls(2, [seconds(1), seconds(1)]), {
+    behave: (unit, _, at) => {
+      if (at - plant.start === 5_000) return 'lost';
+      return unit === '2' && at - plant.start > 5_000 ? 'timeout' : 'answers';
+    },
+    reachable: (at) => at - plant.start < 5_000 || at - plant.start >= 12_000,
+  });
+
+  plant.run([line]);
+  await plant.clock.advance(seconds(30));
+
+  const last = new Map(plant.take().map((row) => [row.point, row.reason]));
+  t.same(
+    [0, 1, 2, 3].map((point) => last.get(point)),
+    ['', '', 'timeout', 'timeout'],
+  );
+  await plant.end();
+});
+
+t.test('commands that wait when the connection is lost are refused, not sent on the next one', async (t) => {
+  const plant = new Plant();
+  const line = new FakeLine(plant.clock, fakePolls(1, [seconds(1)]), {
+    rtt: milliseconds(100),
+    behave: (_, __, at) => (at === plant.start ? 'lost' : 'answers'),
+  });
+  const runner = plant.run([line]);
+  await settle();
+
+  const refused = t.rejects(runner.write(0, 1, new AbortController().signal), { code: 'CONNECTION_LOST' });
+  await plant.clock.advance(seconds(10));
+
+  await refused;
+  t.ok(line.connects.length > 1);
+  t.notOk(line.seen.some(({ kind }) => kind === 'write'));
+  await plant.end();
+});
+
+t.test(
+  'a command that finds the connection lost takes the line with it, also where nothing is polled',
+  async (t) => {
+    const plant = new Plant();
+    const line = new FakeLine(plant.clock, [], { watched: [0], behave: () => 'lost' });
+    const runner = plant.run([line]);
+    await settle();
+
+    const refused = t.rejects(runner.write(0, 1, new AbortController().signal), { code: 'CONNECTION_LOST' });
+    await plant.clock.advance(milliseconds(100));
+
+    await refused;
+    t.equal(runner.lineStates()[0]?.connection, 'waiting');
+    t.same(
+      plant.take().map(({ point, reason }) => `${point} ${reason}`),
+      ['0 connection lost'],
+    );
+    await plant.clock.advance(seconds(2));
+    t.equal(runner.lineStates()[0]?.connection, 'connected');
+    await plant.end();
+  },
+);
+
 t.test('a good connection that is closed is replaced at once, and nothing turns bad', async (t) => {
   const plant = new Plant();
   let last: number = plant.start;

@@ -137,6 +137,40 @@ t.test(
   },
 );
 
+t.test('a unit that falls silent: what is held back turns bad at its own tick, not before', async (t) => {
+  const plant = new Plant();
+  const line = new FakeLine(plant.clock, fakePolls(1, [seconds(1), seconds(1), seconds(60)]), {
+    behave: (_, __, at) => (at - plant.start >= 10_000 ? 'timeout' : 'answers'),
+  });
+
+  plant.run([line]);
+  await plant.clock.advance(minutes(2));
+
+  const bad = plant.take().filter(({ quality }) => quality === 2);
+  const first = (point: number) => (bad.find((row) => row.point === point)?.time ?? 0) - plant.start;
+  t.equal(first(0), 11_000, 'the read that was not answered');
+  t.equal(first(1), 11_000, 'the read that was due with it');
+  t.equal(first(2), 60_000, 'a value of a minute ago is good until it should be read again');
+  t.equal(bad.filter(({ point }) => point === 2).length, 1);
+  await plant.end();
+});
+
+t.test('four requests of one unit that are not answered are one failure', async (t) => {
+  const plant = new Plant();
+  const line = new FakeLine(plant.clock, fakePolls(1, [seconds(1), seconds(1), seconds(1), seconds(1)]), {
+    inFlight: 4,
+    behave: (_, __, at) => (at === plant.start ? 'timeout' : 'answers'),
+  });
+
+  plant.run([line]);
+  await plant.clock.advance(seconds(5));
+
+  const next = line.seen.find(({ at }) => at > plant.start);
+  t.equal((next?.at ?? 0) - plant.start, TIMEOUT + 1_500);
+  t.same(plant.told, []);
+  await plant.end();
+});
+
 t.test('one lost reply makes a point bad for a moment and alarms nobody', async (t) => {
   const plant = new Plant();
   const line = new FakeLine(plant.clock, fakePolls(1, [seconds(1)]), {

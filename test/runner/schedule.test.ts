@@ -42,6 +42,29 @@ t.test('every tick of every grid is used once or counted as missed, whenever the
   t.end();
 });
 
+t.test('rounding never holds a poll at a tick that was used', (t) => {
+  const duration = fc.double({ min: 0.1, max: 10_000, noNaN: true });
+  fc.assert(
+    fc.property(
+      duration,
+      duration,
+      fc.double({ min: 0, max: 0.999, noNaN: true }),
+      (start, period, place) => {
+        const schedule = new Schedule([period], [place]);
+        schedule.begin(start);
+        for (let i = 0; i < 100; i++) {
+          const now = schedule.nextDue;
+          schedule.advance(now);
+          if (schedule.nextDue <= now) return false;
+        }
+        return true;
+      },
+    ),
+  );
+  t.pass('used at the very moment it is due');
+  t.end();
+});
+
 t.test('a poll of an hour is read within a second of the start, and then on its grid', (t) => {
   const schedule = new Schedule([3_600_000], [0.5]);
   schedule.begin(0);

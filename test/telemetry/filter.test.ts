@@ -141,7 +141,9 @@ t.test('a held text is released as text', (t) => {
   later(filter, 100);
   t.same(later(filter, 1_000), [good(0, 100, 'b')]);
   t.same(pass(filter, [good(0, 3_000, 'b')]), []);
-  t.same(filter.candidateTexts.size, 0);
+  t.equal(filter.candidateTexts.size, 0);
+  pass(filter, [good(0, 3_100, 'c'), bad(0, 3_200)]);
+  t.equal(filter.candidateTexts.size, 0, 'what was overtaken is forgotten');
   t.end();
 });
 

@@ -82,3 +82,29 @@ t.test('services are built-in names, ports or ranges', async (t) => {
     t.type(serviceProblem(service)?.[0], 'string', service);
   }
 });
+
+t.test('a limit changes no distance within it', async () => {
+  fc.assert(
+    fc.property(word, word, fc.nat(6), (a, b, limit) => {
+      const [whole, limited] = [editDistance(a, b), editDistance(a, b, limit)];
+      return whole <= limit ? limited === whole : limited > limit;
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+t.test('the edit distance is the one of the textbook', async () => {
+  const textbook = (a: string, b: string): number => {
+    if (a === '' || b === '') return a.length + b.length;
+    const [x, y] = [a.slice(1), b.slice(1)];
+    const costs = [textbook(x, b) + 1, textbook(a, y) + 1, textbook(x, y) + (a[0] === b[0] ? 0 : 1)];
+    if (a.length > 1 && b.length > 1 && a[0] === b[1] && a[1] === b[0])
+      costs.push(textbook(a.slice(2), b.slice(2)) + 1);
+    return Math.min(...costs);
+  };
+  const short = fc.stringMatching(/^[a-c]{0,5}$/);
+  fc.assert(
+    fc.property(short, short, (a, b) => editDistance(a, b) === textbook(a, b)),
+    { numRuns: 300 },
+  );
+});

@@ -1,7 +1,9 @@
+import * as fc from 'fast-check';
 import t from 'tap';
 import { BodyReader, MAX_BODY } from '../../src/drivers/coap/block.ts';
 import { code, CON, type CoapOption, type Message, POST } from '../../src/drivers/coap/message.ts';
 import { MAX_UPLOAD, Uploads } from '../../src/drivers/coap/upload.ts';
+import { generator } from './network.ts';
 
 const option = (number: number, hex: string): CoapOption => ({ number, value: Buffer.from(hex, 'hex') });
 const message = (coded: string, options: readonly CoapOption[], payload = '', token = '01'): Message => ({
@@ -69,6 +71,49 @@ t.test('another ETag starts the body again, at most three times', async (t) => {
     kinds.push(restless.accept(part(1, true, A, `1${i}`)).kind);
   }
   t.same(kinds.slice(0, 4), ['ask', 'ask', 'ask', 'wrong']);
+});
+
+t.test('a block larger than it was asked for is wrong, also at a place that would fit', async (t) => {
+  const reader = new BodyReader();
+  reader.accept(part(0, true, A));
+  reader.accept(part(1, true, B));
+  t.equal(reader.accept(part(1, false, 'x'.repeat(20), 'aa', 1)).kind, 'wrong');
+});
+
+t.test('whatever a server does between blocks, no body is mixed', async (t) => {
+  let whole = 0;
+  fc.assert(
+    fc.property(fc.integer(), fc.integer({ min: 1, max: 400 }), (seed, length) => {
+      const random = generator(seed);
+      const reader = new BodyReader();
+      let version = 0;
+      let szx = Math.floor(random() * 3);
+      let offset = 0;
+      for (let steps = 0; steps < 500; steps++) {
+        if (random() < 0.05) version += 1;
+        if (random() < 0.1 && szx > 0) szx -= 1;
+        if (random() < 0.02) offset = Math.floor(random() * length);
+        const size = 16 << szx;
+        const num = Math.floor(offset / size);
+        const letter = String.fromCharCode(97 + (version % 26));
+        const text = letter.repeat(length).slice(num * size, num * size + size);
+        const etag = (version + 1).toString(16).padStart(4, '0');
+        const step = reader.accept(part(num, (num + 1) * size < length, text, etag, szx));
+        if (step.kind === 'done') {
+          whole += 1;
+          const body = Buffer.from(step.body.payload).toString();
+          if (body !== (body[0] ?? '').repeat(length)) throw new Error(`mixed: ${body}`);
+          return;
+        }
+        if (step.kind !== 'ask') return;
+        const asked = Buffer.from(step.options[0]?.value ?? []);
+        const value = asked.length === 0 ? 0 : asked.readUIntBE(0, asked.length);
+        offset = (value >> 4) * (16 << (value & 7));
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+  t.ok(whole > 500, `${whole} whole bodies`);
 });
 
 t.test('a server that sends the first block for ever is left', async (t) => {

@@ -266,3 +266,51 @@ t.test('two watched paths of one device wait for each other, not in vain', async
   watch();
   t.same(new Set(await samples(2)), new Set([1, 2]));
 });
+
+t.test('a state that changes while it is fetched is fetched once more', async (t) => {
+  const { peer, watch, samples, asked } = await made(t, [{ name: 'level', type: 'string' }]);
+  const whole = (one: Asked, letter: string): void => {
+    const num = (one.block2 ?? 0) >> 4;
+    peer.reply(one, { options: [etag(letter), block2(num, num < 1, 0)], payload: text(letter.repeat(16)) });
+  };
+  peer.answer = (one) => peer.reply(one, { options: [observeOption(1)], payload: text('a') });
+  watch();
+  const first = await asked(1);
+  t.same(await samples(1), ['a']);
+  const notify = (number: number, letter: string): number =>
+    peer.notify(first, {
+      options: [observeOption(number), etag(letter), block2(0, true, 0)],
+      payload: text(letter.repeat(16)),
+    });
+  peer.answer = (one) => {
+    // the next state is told before the rest of the last one
+    notify(3, 'c');
+    peer.answer = (later) => whole(later, 'c');
+    whole(one, 'b');
+  };
+  notify(2, 'b');
+  t.same(await samples(2), ['b'.repeat(32), 'c'.repeat(32)]);
+});
+
+t.test('news that come while a registration waits in vain are no failure', async (t) => {
+  const { peer, line, into, watch, samples, asked, acknowledged, pass } = await made(t, [
+    { name: 'level' },
+    { name: 'other', mode: 'poll' },
+  ]);
+  peer.answer = (one) => peer.reply(one, { options: [observeOption(1), maxAge(20)], payload: text(1) });
+  watch();
+  const first = await asked(1);
+  await samples(1);
+  peer.answer = () => {};
+  await pass(24_000);
+  const [poll] = line.polls;
+  if (poll === undefined) throw new Error('no poll');
+  const failed = line.poll(poll, new BatchBuilder(), never).catch((error: unknown) => error);
+  await asked(2);
+  await pass(1_000); // the new registration queues behind the poll
+  await acknowledged(peer.notify(first, { options: [observeOption(2), maxAge(20)], payload: text(2) }));
+  await pass(5_000);
+  t.match(await failed, { code: 'DEVICE_TIMEOUT' });
+  t.same(await samples(1), [2]);
+  t.equal(into.count, 0);
+});

@@ -30,7 +30,9 @@ for pair in mbpoll:mbpoll coap-client:libcoap3-bin mosquitto:mosquitto mosquitto
   sqlite3:sqlite3 openssl:openssl; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
-/usr/bin/python3 -c 'import pymodbus' 2>/dev/null || missing="$missing python3-pymodbus"
+for module in pymodbus jsonschema; do
+  /usr/bin/python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"
+done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

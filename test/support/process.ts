@@ -13,7 +13,11 @@ export class Running {
   readonly ended: Promise<number | string>;
   #over: number | string | undefined;
 
-  constructor(command: string, args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
+  constructor(
+    command: string,
+    args: readonly string[],
+    options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  ) {
     this.child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const [stream, lines] of [
       [this.child.stdout, this.out],

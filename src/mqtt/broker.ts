@@ -136,14 +136,15 @@ class EmbeddedBroker implements BrokerTask {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, listen, log } = this.#options;
     await this.#remembered.load();
+    await this.#remembered.expire();
     this.#aedes = await this.#openAedes();
     try {
       this.port = await this.#listener.listen(listen);
       this.#since = clock.now();
       log.info('broker listens', { host: listen.host, port: this.port });
       while (!signal.aborted) {
-        await this.#remembered.expire();
         await clock.sleep(EXPIRE_SESSIONS_EVERY, signal).catch(() => {});
+        await this.#remembered.expire();
       }
     } finally {
       await this.#stop();
@@ -321,7 +322,7 @@ class EmbeddedBroker implements BrokerTask {
   async #resume(client: Client): Promise<void> {
     const session = this.#session(client);
     if (!client.clean) this.#remembered.connected(client.id);
-    if (session.filterCount === 0) return;
+    if (!session.resumed) return;
     await session.start();
     // What changed while it was away; a retained message comes only with a new subscription (3.1.1, 3.1.2.4).
     session.urgent(this.#online());

@@ -2,7 +2,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
 import { SluiceError } from '../core/errors.ts';
 import { type Bytes, type Duration, kibibytes, seconds } from '../core/units.ts';
-import { refusal } from './reasons.ts';
+import { QUOTA_EXCEEDED, QuotaExceeded, refusal } from './reasons.ts';
 import { DEFAULT_WINDOW, MAX_WINDOW } from './sender.ts';
 import { connectProblem, serverName, TLS_OPTIONS, type TlsIdentity } from './tls.ts';
 
@@ -34,6 +34,16 @@ export interface InboundMessage {
 
 /** The broker wants MQTT 3.1.1. */
 export class OldProtocol extends Error {}
+
+/** No CONNACK came, and no reason: a broker of before MQTT 5, or one that checks the last will (Mosquitto). */
+export class Unanswered extends SluiceError {
+  constructor(broker: string) {
+    super('CONNECTION_LOST', `no connection to ${broker}: it closed the connection without an answer`, {
+      remedy:
+        "look into its log; the gateway's certificate name needs the right to publish sluice/<gateway>/status, the last will",
+    });
+  }
+}
 
 /** One connection to a broker, from CONNACK to its end; never used again afterwards. */
 export interface Connection {
@@ -229,6 +239,7 @@ class Link implements Connection {
     if (this.protocol === 5 && (code === 1 || code === 0x84 || isParserError(this.#problem))) {
       return new OldProtocol(ended.message);
     }
+    if (this.#problem === undefined) return new Unanswered(this.#broker);
     if (code !== undefined) return refusal(code, `${this.#broker} refused the connection`);
     return ended;
   }
@@ -287,6 +298,7 @@ function openTls(options: ConnectOptions, broker: string, signal: AbortSignal): 
 function publishProblem(error: Error, broker: string): SluiceError | undefined {
   const code = reasonOf(error);
   if (code === undefined || code < 0x80) return undefined;
+  if (code === QUOTA_EXCEEDED) return new QuotaExceeded(broker);
   return refusal(code, `${broker} refused a message`, 'MESSAGE_REFUSED');
 }
 

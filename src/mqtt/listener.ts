@@ -66,8 +66,8 @@ export class TlsListener {
       );
       onArrival({ socket, identity: client, limitPackets });
     });
-    this.#server.on('tlsClientError', (error) => {
-      const { why, remedy } = handshakeProblem(error);
+    this.#server.on('tlsClientError', (error, socket) => {
+      const { why, remedy } = handshakeProblem(error, socket.authorizationError);
       onRefusal(`handshake ${why}`, why, remedy);
     });
     this.#server.on('drop', () =>
@@ -130,13 +130,18 @@ function listenProblem(error: unknown, host: string, port: number): SluiceError 
   }
 }
 
-function handshakeProblem(error: unknown): { readonly why: string; readonly remedy: string } {
+/** `verification` is why a certificate was not accepted; the handshake itself then ends with a bare reset. */
+function handshakeProblem(
+  error: unknown,
+  verification: unknown,
+): { readonly why: string; readonly remedy: string } {
   const issue = 'use a certificate from ./sluice credentials issue NAME --out DIR';
+  const expired = { why: "a client's certificate has expired", remedy: issue };
+  if (verification === 'CERT_HAS_EXPIRED') return expired;
+  if (verification) return { why: "a client's certificate is not of this gateway's CA", remedy: issue };
   switch (errorCode(error)) {
     case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
       return { why: 'a client showed no certificate', remedy: issue };
-    case 'ERR_SSL_CERTIFICATE_VERIFY_FAILED':
-      return { why: "a client's certificate is expired or not of this gateway's CA", remedy: issue };
     case 'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA':
       return { why: "a client does not trust this gateway's CA", remedy: 'give it ca.pem of this gateway' };
     case 'ERR_SSL_HTTP_REQUEST':

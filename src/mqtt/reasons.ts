@@ -63,3 +63,15 @@ export function refusal(code: number, what: string, as: ErrorCode = 'SETUP'): Sl
     remedy: meaning?.remedy ?? 'look into the log of the broker',
   });
 }
+
+/** MQTT 5, 3.4.2.1: the broker would take the message at another time. */
+export const QUOTA_EXCEEDED = 0x97;
+
+/** Not a word about the message itself: the link is given up and the message sent again later. */
+export class QuotaExceeded extends SluiceError {
+  constructor(broker: string) {
+    super('CONNECTION_LOST', `${broker} refused a message: a quota is used up (0x97)`, {
+      remedy: 'raise the quota of this client at the broker',
+    });
+  }
+}

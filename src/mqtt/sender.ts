@@ -18,9 +18,8 @@ export const DEFAULT_WINDOW = 20;
 export const MAX_WINDOW = 64;
 /** A receiver that took messages and acknowledged none of them for so long is taken for dead. */
 export const ACKNOWLEDGE_WITHIN: Duration = seconds(30);
-const LOOK_AT_OLDEST_EVERY: Duration = seconds(1);
 /** While history drains, live rows are looked for this often; otherwise the outbox tells. */
-const LOOK_FOR_LIVE_EVERY: Duration = milliseconds(50);
+const LOOK_AGAIN_EVERY: Duration = milliseconds(50);
 /** At an orderly stop the messages on their way may still be acknowledged, so that they are not sent twice. */
 const STOP_WITHIN: Duration = seconds(2);
 /** Bounds what a slow receiver costs, and how much lies in front of a live message in the socket. */
@@ -49,6 +48,10 @@ export interface PumpOptions {
   readonly to: string;
   /** Read ahead per lane. */
   readonly prefetch?: Bytes;
+  /** The place in the outbox is new: what was committed since it was made is live, not history. */
+  readonly fresh?: boolean;
+  /** Topics whose refusal was logged; handed from connection to connection. */
+  readonly refusedTopics?: Set<string>;
 }
 
 interface Source {
@@ -88,7 +91,7 @@ interface Flight {
  * device and topic is kept. A row is acknowledged when each of its messages was acknowledged or set aside.
  */
 export class Pump {
-  /** Messages that the receiver has acknowledged. */
+  /** Messages of the outbox that the receiver has acknowledged. */
   acknowledged = 0;
   /** Messages that the receiver will never take. */
   setAside = 0;
@@ -101,17 +104,19 @@ export class Pump {
   readonly #history = source('history');
   readonly #flights = new Set<Flight>();
   readonly #urgent: { readonly message: Message; readonly retain: boolean }[] = [];
-  readonly #refusedTopics = new Set<string>();
+  readonly #refusedTopics: Set<string>;
   #bytesInFlight = 0;
   #running = false;
   #lookingForLive = false;
   #awaitingMore = false;
+  #foundNothing = false;
   #fail: (error: unknown) => void = () => {};
   #landed: () => void = () => {};
   #signal: AbortSignal = AbortSignal.abort();
 
   constructor(options: PumpOptions) {
     this.#options = options;
+    this.#refusedTopics = options.refusedTopics ?? new Set();
     this.#prefetch = options.prefetch ?? DEFAULT_PREFETCH;
     this.#historyWindow = Math.max(1, options.window - Math.max(1, Math.floor(options.window / 4)));
   }
@@ -142,7 +147,7 @@ export class Pump {
     this.#fail = broken.reject;
     this.#signal = together;
     try {
-      await this.#options.consumer?.rewind();
+      if (this.#options.fresh !== true) await this.#options.consumer?.rewind();
       this.#running = true;
       this.#fill();
       await Promise.race([broken.promise, this.#watchOldest(together)]);
@@ -159,15 +164,16 @@ export class Pump {
   async #watchOldest(signal: AbortSignal): Promise<never> {
     const { clock, to } = this.#options;
     for (;;) {
-      await clock.sleep(LOOK_AT_OLDEST_EVERY, signal);
       const oldest = this.#flights.values().next().value;
-      if (oldest !== undefined && clock.elapsed() - oldest.since > ACKNOWLEDGE_WITHIN) {
+      const left = ACKNOWLEDGE_WITHIN - (oldest === undefined ? 0 : clock.elapsed() - oldest.since);
+      if (oldest !== undefined && left <= 0) {
         throw new SluiceError(
           'CONNECTION_LOST',
           `${to} has not acknowledged a message on ${oldest.topic} within ${ACKNOWLEDGE_WITHIN / 1000} s`,
           { remedy: 'it is sent again on a new connection; look at the load and the log of the receiver' },
         );
       }
+      await clock.sleep(milliseconds(left), signal);
     }
   }
 
@@ -248,7 +254,7 @@ export class Pump {
       this.#failed(flight, error);
       return;
     }
-    this.acknowledged++;
+    if (flight.source !== undefined) this.acknowledged++;
     this.#leave(flight);
     this.#messageDone(flight.source, flight.row);
     this.#fill();
@@ -303,6 +309,7 @@ export class Pump {
     from.reading = false;
     if (!this.#running) return;
     if (rows.length > 0) {
+      this.#foundNothing = false;
       this.#take(from, rows);
       this.#fill();
       return;
@@ -323,6 +330,9 @@ export class Pump {
   async #awaitMore(consumer: Consumer): Promise<void> {
     if (this.#awaitingMore) return;
     this.#awaitingMore = true;
+    // An outbox in trouble may promise rows and have none to give.
+    if (this.#foundNothing) await this.#options.clock.sleep(LOOK_AGAIN_EVERY, this.#signal);
+    this.#foundNothing = true;
     await consumer.more(this.#signal);
     this.#awaitingMore = false;
     this.#history.dry = false;
@@ -334,7 +344,7 @@ export class Pump {
   async #lookForLive(): Promise<void> {
     if (this.#lookingForLive) return;
     this.#lookingForLive = true;
-    await this.#options.clock.sleep(LOOK_FOR_LIVE_EVERY, this.#signal);
+    await this.#options.clock.sleep(LOOK_AGAIN_EVERY, this.#signal);
     this.#lookingForLive = false;
     this.#live.dry = false;
     this.#fill();

@@ -46,6 +46,8 @@ export const cleanPlace = (client: string): string => `clean:${client}`;
  * broker library. A message that no filter matches counts as acknowledged.
  */
 export class Session {
+  /** It has subscriptions from an earlier connection. */
+  readonly resumed: boolean;
   readonly #options: SessionOptions;
   readonly #filters = new Map<string, Filter>();
   readonly #unacknowledged = new Map<
@@ -66,6 +68,7 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#place = options.clean ? cleanPlace(options.client) : persistentPlace(options.client);
+    this.resumed = options.filters.size > 0;
     for (const [filter, qos] of options.filters)
       this.#filters.set(filter, { qos, matches: topicMatcher(filter) });
   }
@@ -152,6 +155,7 @@ export class Session {
       clock,
       log,
       to: client,
+      fresh: !this.resumed,
     });
     this.#finished = this.#run(this.#pump);
   }

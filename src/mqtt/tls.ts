@@ -87,7 +87,7 @@ function explain(error: unknown): Explanation {
       };
     case 'ERR_TLS_CERT_ALTNAME_INVALID':
       return {
-        says: `its certificate is for another name (${errorText(error).replace(/^.*altnames: /, '')})`,
+        says: `its certificate is for another name (it carries ${namesInCertificate(error)})`,
         remedy: 'use a name in mqtt.upstream.url that the certificate carries, or issue one with this name',
       };
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
@@ -108,6 +108,13 @@ function explain(error: unknown): Explanation {
     default:
       return explainAlert(code) ?? explainEnd(error, code);
   }
+}
+
+function namesInCertificate(error: unknown): string {
+  if (!(error instanceof Error) || !('cert' in error)) return 'none';
+  const { cert } = error;
+  if (typeof cert !== 'object' || cert === null || !('subjectaltname' in cert)) return 'none';
+  return String(cert.subjectaltname).slice(0, 200);
 }
 
 /** Alerts with which the broker refuses our certificate (RFC 8446, 6.2). */

@@ -6,7 +6,7 @@ import type { Log } from '../core/log.ts';
 import type { Consumer, Message, Outbox } from '../core/outbox.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, type EpochMs, hours, milliseconds, seconds } from '../core/units.ts';
-import { type Connection, connect, type InboundMessage, OldProtocol } from './client.ts';
+import { type Connection, connect, type InboundMessage, OldProtocol, Unanswered } from './client.ts';
 import {
   type InboundCommand,
   MAX_COMMAND_BYTES,
@@ -14,6 +14,7 @@ import {
   onlineStatus,
   resultPayload,
 } from './messages.ts';
+import { QuotaExceeded } from './reasons.ts';
 import { Pump } from './sender.ts';
 import type { TlsIdentity } from './tls.ts';
 import { COMMANDS, parseCommandTopic, resultTopic, STATUS, topicRoot } from './topics.ts';
@@ -24,6 +25,8 @@ const FIRST_WAIT: Duration = milliseconds(250);
 const LONGEST_WAIT: Duration = seconds(60);
 /** A connection that lasted so long was a good one: the next attempt comes soon. */
 const STABLE_AFTER: Duration = seconds(10);
+/** Connections that end with a used-up quota before its messages are set aside: nothing is retried for ever. */
+const MAX_QUOTA_CONNECTIONS = 8;
 /** A broker that spoke 3.1.1 only may have been updated. */
 const TRY_MQTT5_AGAIN_AFTER: Duration = hours(1);
 
@@ -43,6 +46,7 @@ export interface UpstreamState {
   readonly connected: boolean;
   readonly protocol: 4 | 5 | undefined;
   readonly since: EpochMs | undefined;
+  readonly attempts: number;
   readonly connections: number;
   /** Messages acknowledged by the broker, since the start. */
   readonly acknowledged: number;
@@ -79,6 +83,7 @@ class UpstreamLink implements UpstreamTask {
   #connection: Connection | undefined;
   #renewed: (() => void) | undefined;
   #since: EpochMs | undefined;
+  #attempts = 0;
   #connections = 0;
   #acknowledged = 0;
   #setAside = 0;
@@ -86,8 +91,14 @@ class UpstreamLink implements UpstreamTask {
   #commandsRefused = 0;
   #resultsLost = 0;
   #problem: string | undefined;
+  readonly #refusedTopics = new Set<string>();
+  readonly #said = new Set<string>();
   #protocol: 4 | 5 = 5;
-  #mqtt5At = 0;
+  /** When MQTT 5 is tried again at a broker that took 3.1.1. */
+  #mqtt5At: number | undefined;
+  /** Connections in a row that ended with a used-up quota, and the number of the latest. */
+  #quotaConnections = 0;
+  #quotaConnection = 0;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
@@ -101,6 +112,7 @@ class UpstreamLink implements UpstreamTask {
       connected: this.#since !== undefined,
       protocol: this.#connection?.protocol,
       since: this.#since,
+      attempts: this.#attempts,
       connections: this.#connections,
       acknowledged: this.#acknowledged + (this.#pump?.acknowledged ?? 0),
       setAside: this.#setAside + (this.#pump?.setAside ?? 0),
@@ -130,21 +142,25 @@ class UpstreamLink implements UpstreamTask {
     let wait: number = FIRST_WAIT;
     while (!signal.aborted) {
       const started = clock.elapsed();
+      this.#attempts++;
       const before = this.#acknowledged;
       try {
         await this.#connectOnce(consumer, signal);
         wait = FIRST_WAIT;
       } catch (error) {
         if (signal.aborted) break;
+        if (this.#acknowledged > before || clock.elapsed() - started > STABLE_AFTER) {
+          wait = FIRST_WAIT;
+          this.#said.clear();
+        }
         if (error instanceof OldProtocol) {
           this.#protocol = 4;
-          this.#mqtt5At = clock.elapsed() + TRY_MQTT5_AGAIN_AFTER;
           continue;
         }
+        if (error instanceof Unanswered) this.#protocol = this.#protocol === 5 ? 4 : 5;
         if (!(error instanceof SluiceError)) throw error;
         this.#tell(error);
       }
-      if (this.#acknowledged > before || clock.elapsed() - started > STABLE_AFTER) wait = FIRST_WAIT;
       // Half to one and a half of the wait, so that a site full of gateways does not come back at once.
       await clock.sleep(milliseconds(wait * (0.5 + Math.random())), signal).catch(() => {});
       wait = Math.min(wait * 2, LONGEST_WAIT);
@@ -154,7 +170,10 @@ class UpstreamLink implements UpstreamTask {
   /** Returns at an orderly end; throws why the connection was not made or was lost. */
   async #connectOnce(consumer: Consumer, signal: AbortSignal): Promise<void> {
     const { clock, config, gateway, log } = this.#options;
-    if (this.#protocol === 4 && clock.elapsed() > this.#mqtt5At) this.#protocol = 5;
+    if (this.#mqtt5At !== undefined && clock.elapsed() > this.#mqtt5At) {
+      this.#protocol = 5;
+      this.#mqtt5At = undefined;
+    }
     const connection = await connect(
       {
         host: config.host,
@@ -171,10 +190,13 @@ class UpstreamLink implements UpstreamTask {
     this.#renewed = () => renewed.abort();
     this.#connection = connection;
     this.#connections++;
+    if (connection.protocol === 4) this.#mqtt5At ??= clock.elapsed() + TRY_MQTT5_AGAIN_AFTER;
     this.#since = clock.now();
     this.#problem = undefined;
     const { protocol, window } = connection;
-    log.info('upstream connected', { broker: this.#broker, mqtt: protocol === 5 ? '5' : '3.1.1', window });
+    if (this.#news('connected')) {
+      log.info('upstream connected', { broker: this.#broker, mqtt: protocol === 5 ? '5' : '3.1.1', window });
+    }
     try {
       await this.#serve(connection, consumer, AbortSignal.any([signal, renewed.signal]));
       await this.#sayGoodbye(connection);
@@ -191,10 +213,11 @@ class UpstreamLink implements UpstreamTask {
     const pump = new Pump({
       consumer,
       window: connection.window,
-      publish: (message, retain) => connection.publish(this.#root + message.topic, message.payload, retain),
+      publish: async (message, retain) => this.#publish(connection, message, retain),
       clock,
       log,
       to: this.#broker,
+      refusedTopics: this.#refusedTopics,
     });
     pump.urgent(text(STATUS, onlineStatus(clock.now(), version)), true);
     this.#pump = pump;
@@ -220,6 +243,22 @@ class UpstreamLink implements UpstreamTask {
     }
   }
 
+  async #publish(connection: Connection, { topic, payload }: Message, retain: boolean): Promise<void> {
+    try {
+      await connection.publish(this.#root + topic, payload, retain);
+      if (!retain) this.#quotaConnections = 0;
+    } catch (error) {
+      if (!(error instanceof QuotaExceeded)) throw error;
+      if (this.#quotaConnection !== this.#connections) this.#quotaConnections++;
+      this.#quotaConnection = this.#connections;
+      if (this.#quotaConnections <= MAX_QUOTA_CONNECTIONS) throw error;
+      throw new SluiceError('MESSAGE_REFUSED', error.message, {
+        cause: error,
+        ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
+      });
+    }
+  }
+
   async #sayGoodbye(connection: Connection): Promise<void> {
     const status = Buffer.from(offlineStatus(this.#options.clock.now()));
     try {
@@ -240,12 +279,16 @@ class UpstreamLink implements UpstreamTask {
     this.#options.onCommand?.({ by: 'upstream', ...command, payload, retained });
   }
 
-  /** On change only: the same problem every minute for a weekend is one line. */
   #tell(error: SluiceError): void {
-    const says = error.remedy === undefined ? error.message : `${error.message}; ${error.remedy}`;
-    if (says === this.#problem) return;
-    this.#problem = says;
-    this.#options.log.warn(error.message, { remedy: error.remedy });
+    this.#problem = error.remedy === undefined ? error.message : `${error.message}; ${error.remedy}`;
+    if (this.#news(this.#problem)) this.#options.log.warn(error.message, { remedy: error.remedy });
+  }
+
+  /** Each thing is told once until a connection lasts: the same trouble for a weekend is one line. */
+  #news(what: string): boolean {
+    if (this.#said.has(what)) return false;
+    this.#said.add(what);
+    return true;
   }
 }
 

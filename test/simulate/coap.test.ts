@@ -114,7 +114,8 @@ t.test('a representation carries its Content-Format and its age, and Accept is o
   t.equal(cbor.code, '2.05');
   t.same(option('Content-Format', cbor), Buffer.of(60));
   t.same(option('Max-Age', cbor), Buffer.of(60));
-  t.same(decode(cbor.payload), { t: (Number(signal('temperature')) - 3) / 0.5 });
+  const raw = Number(((Number(signal('temperature')) - 3) / 0.5).toPrecision(12)); // without the noise of the division
+  t.same(decode(cbor.payload), { t: raw });
 
   const senml = await asked('127.30.0.1', port, '/bin', { accept: 112 });
   t.same(option('Content-Format', senml), Buffer.of(112));

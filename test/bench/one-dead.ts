@@ -23,17 +23,18 @@ export const oneDead: Scenario = {
     };
     const poller = (plant: Plant) => (ports: readonly number[]) =>
       Promise.resolve(Child.helper('modbus-serial', 'poller.ts', { plant, ports, timeout: TIMEOUT_MS }));
-    const rows = [
-      ...(await beforeAndAfter(bench, 'gateway, 10 endpoints', APART, gateway(APART, 'apart'))),
-      ...(await beforeAndAfter(bench, 'gateway, 1 endpoint', SHARED, gateway(SHARED, 'shared'))),
-      ...(await beforeAndAfter(bench, 'modbus-serial, 1 endpoint', SHARED, poller(SHARED))),
+    const pairs = [
+      await beforeAndAfter(bench, 'gateway, 10 endpoints', APART, gateway(APART, 'apart')),
+      await beforeAndAfter(bench, 'gateway, 1 endpoint', SHARED, gateway(SHARED, 'shared')),
+      await beforeAndAfter(bench, 'modbus-serial, 1 endpoint', SHARED, poller(SHARED)),
     ];
     return {
       scenario: this.name,
       load: 'ten devices × 100 float32 every 1 s; then one of them is silent, its connection stays open',
       spreadOf: 'from one cycle of a healthy device to its next, at the slave',
-      rows,
+      rows: pairs.flatMap(({ rows }) => rows),
       notes: [
+        ...pairs.map(({ late }) => late),
         'ten units behind one endpoint share its connection: a silent one may delay them by one time-out per back-off interval',
         `the baseline waits ${TIMEOUT_MS} ms for every request to the silent unit, in every cycle`,
       ],
@@ -48,7 +49,7 @@ async function beforeAndAfter(
   who: string,
   plant: Plant,
   start: (ports: readonly number[]) => Promise<Child>,
-): Promise<readonly Row[]> {
+): Promise<{ readonly rows: readonly Row[]; readonly late: string }> {
   await using slave = await Slave.start(plant);
   await using client = await start(slave.ports);
   await bench.until(`${who} polls every device`, async () => {
@@ -56,10 +57,12 @@ async function beforeAndAfter(
     return (await slave.report()).period.count >= 30;
   });
 
+  const late: string[] = [];
   const window = async (name: string, devices: number): Promise<Row> => {
     await slave.reset();
     const { seconds, cpu, memory } = await bench.measure(client, () => bench.pause(bench.seconds));
     const report = await slave.report();
+    late.push(`${report.late} of ${report.period.count} with ${name}`);
     return {
       who: `${who}: ${name}`,
       offered: valuesPerSecond(plant) * (devices / 10),
@@ -74,5 +77,8 @@ async function beforeAndAfter(
   await slave.silence([DEAD]);
   const dead = await window('one dead', 9);
   const ratio = (dead.spread?.p99 ?? 0) / (alive.spread?.p99 ?? 1);
-  return [alive, { ...dead, ratio: `${ratio.toFixed(2)} × p99 of ten alive` }];
+  return {
+    rows: [alive, { ...dead, ratio: `${ratio.toFixed(2)} × p99 of ten alive` }],
+    late: `${who}: cycles more than a tenth of the period late: ${late.join(', ')}`,
+  };
 }

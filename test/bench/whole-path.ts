@@ -62,7 +62,11 @@ async function run(bench: Bench, { name, load, plant, deadband, passes }: Shape)
       bench.diskless
         ? 'bytes written: unknown, the temporary directory lies in memory (set TMPDIR to a disk)'
         : `gateway wrote ${(written / findings.distinct).toFixed(1)} bytes to the disk per value`,
+      `asked of the slave: ${readRate(published)} values/s by the gateway, ${readRate(naive)} by the baseline`,
       `gateway sent ${perMessage(findings)}; the baseline one value a message, nothing on disk, nothing filtered`,
+      ...(findings.history.values > 0
+        ? [`${whole(findings.history.values)} values came as history and are not in the ages: the link broke`]
+        : []),
       'the age at a subscriber is a little more than the age at PUBACK: the broker answers before it delivers',
     ],
     faults: [...faultsIn(findings), ...missing(published, plant, passes)],
@@ -118,6 +122,8 @@ function missing({ findings, served }: Through, { points }: Plant, passes: numbe
   const tolerated = passes < 1 ? served * passes * 0.01 + points : points;
   return lost > tolerated ? [`${whole(lost)} of ${whole(served * passes)} values never arrived`] : [];
 }
+
+const readRate = ({ served, seconds }: Through): string => whole(served / seconds);
 
 function perMessage({ live }: Findings): string {
   return `${whole(live.values / live.messages)} values and ${whole(live.bytes / live.messages)} bytes a message`;

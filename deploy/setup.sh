@@ -26,7 +26,7 @@ fi
 
 # program:package pairs of the peers that nobody here wrote
 missing=
-for pair in mbpoll:mbpoll coap-client:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
+for pair in mbpoll:mbpoll coap-client-notls:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
   sqlite3:sqlite3 openssl:openssl; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done

@@ -83,7 +83,9 @@ function welcome(config: Config, { host, port }: Listen, credentials: string): s
     `${program} -h ${host} -p ${port} --cafile ${join(credentials, 'ca.pem')} ` +
     `--cert ${join(credentials, `${name}.pem`)} --key ${join(credentials, `${name}.key`)} -i ${name}`;
   const root = `sluice/${config.gateway.id}`;
-  const writable = config.points.find(({ writable: may }) => may);
+  const writable = config.points.find(
+    ({ source, writable: may }) => may && source.kind === 'modbus' && source.type === 'bool',
+  );
   const command =
     writable === undefined
       ? ''

@@ -6,6 +6,7 @@ export type ErrorCode =
   | 'SETUP' // a port in use, a missing file, a certificate of another CA: a person has to act
   | 'DEVICE_TIMEOUT' // one unit did not answer in time; its neighbours are not affected
   | 'DEVICE_REFUSED' // the device answered that it will not (exception, 4.xx, 5.xx)
+  | 'BUSY' // our own queue to the device is full; nothing was sent
   | 'REPLY_MISMATCH' // the device answered something that is not an answer to the request
   | 'CONNECTION_LOST' // the endpoint is gone, with everything behind it
   | 'MESSAGE_REFUSED' // the receiver will never take this message; the next one may be fine
@@ -39,6 +40,7 @@ function defaultReason(code: ErrorCode): Reason {
     case 'DEVICE_TIMEOUT':
       return 'timeout';
     case 'DEVICE_REFUSED':
+    case 'BUSY':
       return 'refused';
     case 'REPLY_MISMATCH':
       return 'reply mismatch';

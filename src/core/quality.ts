@@ -52,6 +52,7 @@ export const REASONS = [
   'reset', // RST instead of an answer
   'no longer observable',
   'not heard yet', // nothing was received since the start
+  'driver fault', // a bug of ours, never of the device
 ] as const;
 export type Reason = (typeof REASONS)[number];
 

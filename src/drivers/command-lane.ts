@@ -60,14 +60,10 @@ export class CommandLane {
 }
 
 export function busy(endpoint: string): SluiceError {
-  return new SluiceError(
-    'DEVICE_REFUSED',
-    `busy: ${MOST_WAITING_COMMANDS} commands wait for ${endpoint} already`,
-    {
-      reason: 'server device busy',
-      remedy: 'write less often, or wait for the result before the next write',
-    },
-  );
+  return new SluiceError('BUSY', `busy: ${MOST_WAITING_COMMANDS} commands wait for ${endpoint} already`, {
+    reason: 'server device busy',
+    remedy: 'write less often, or wait for the result before the next write',
+  });
 }
 
 export function notConnected(endpoint: string): SluiceError {

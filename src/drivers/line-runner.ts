@@ -58,7 +58,7 @@ const GOOD_CONNECTION = 10_000;
 const TIMEOUT = reasonCode('timeout');
 const CONNECTION_LOST = reasonCode('connection lost');
 /** A driver that throws what it should not has said nothing about the device. */
-const DRIVER_FAULT = reasonCode('bad encoding');
+const DRIVER_FAULT = reasonCode('driver fault');
 
 /**
  * Owns everything in time of one line: connection, schedule, back-off, commands. Nothing waits in a loop per poll:

@@ -25,7 +25,7 @@ export interface RunnerDeps {
 
 /** Owns schedule, retry, back-off and jitter of all lines. `run` closes the lines at the end. */
 export interface Runner extends Task {
-  /** Rejects with what the line threw, or, unsent, with DEVICE_REFUSED, DEVICE_TIMEOUT or CONNECTION_LOST. */
+  /** Rejects with what the line threw, or, unsent, with BUSY, DEVICE_REFUSED, DEVICE_TIMEOUT or CONNECTION_LOST. */
   write(point: number, value: PointValue, signal: AbortSignal): Promise<void>;
   readBack(point: number, signal: AbortSignal): Promise<PointValue>;
   /** Sums over all lines. */

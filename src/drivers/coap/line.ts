@@ -129,7 +129,10 @@ class CoapLine implements Required<Line> {
     const body = await this.#client.get(what, resource.options, resource.device.timeout, signal);
     const reading = this.#readings(resource, body)(at)?.at(-1);
     if (reading?.ok === true) return reading.value;
-    throw new SluiceError('REPLY_MISMATCH', `${what}: the answer holds no value for ${at.name}`);
+    // Not a mismatch: the device is there and answers, so nothing has to be backed off.
+    throw new SluiceError('DEVICE_REFUSED', `${what}: the answer holds no value for ${at.name}`, {
+      reason: 'no such value',
+    });
   }
 
   async watch(into: BatchBuilder, signal: AbortSignal): Promise<void> {

@@ -160,7 +160,7 @@ export class CoapClient {
       case 'full':
         return new SluiceError('DEVICE_TIMEOUT', `${on}: too many requests wait for this endpoint`);
       default:
-        return this.#lost(`${on}: nobody listens there, or no route`);
+        return this.#lost(`${what}: nobody listens there, or no route`);
     }
   }
 

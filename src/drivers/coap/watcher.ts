@@ -129,7 +129,7 @@ export class Watcher {
     if (signal.aborted || this.#signal !== signal) return; // stopped
     if (!(error instanceof SluiceError)) throw error;
     if (one.observation.state !== 'failing') {
-      this.#log.warn('CoAP observation fails', { what: one.what, error: errorText(error) });
+      this.#log.warn('CoAP observation fails', { resource: one.what, error: errorText(error) });
     }
     one.observation.failed(this.#clock.elapsed());
     one.bad(error.reason);
@@ -144,7 +144,7 @@ export class Watcher {
     this.#wind();
     if (one.observation.state !== before) {
       this.#log.info('CoAP observation', {
-        what: one.what,
+        resource: one.what,
         state: one.observation.state,
         code: codeText(message.code),
       });

@@ -305,7 +305,7 @@ t.test('a connection that answers nothing any more is given up after three reque
 
 t.test('one silent unit of two is no reason to reconnect, unless nothing was heard for long', async (t) => {
   const peer = await HostileModbus.listen((request) => {
-    if (request.unit === 2) request.socket.write(registersReply(request, 2));
+    if (request.unit === 2 && request.index > 0) request.socket.write(registersReply(request, 2));
   });
   const clock = new HandClock();
   const points = [modbusPoint(0), modbusPoint(1)];
@@ -318,8 +318,11 @@ t.test('one silent unit of two is no reason to reconnect, unless nothing was hea
   await line.connect(never);
   const now = { peer, line, clock };
 
+  t.equal(await pollIntoSilence(now, 1), 'DEVICE_TIMEOUT');
+  t.strictSame(await pollOutcome(line, 1), [undefined, 2]);
   for (let i = 0; i < 10; i++) t.equal(await pollIntoSilence(now, 0), 'DEVICE_TIMEOUT');
   t.strictSame(await pollOutcome(line, 1), [undefined, 2]);
+  await clock.advance(seconds(30));
   t.equal(await pollIntoSilence(now, 0), 'DEVICE_TIMEOUT');
   t.equal(await pollIntoSilence(now, 0), 'DEVICE_TIMEOUT');
   await clock.advance(seconds(30));
@@ -338,6 +341,27 @@ t.test('a request that nobody answers fails after its time-out, not before', asy
   await clock.advance(milliseconds(1));
 
   t.equal(await outcome, 'DEVICE_TIMEOUT');
+});
+
+t.test('each of two requests fails after its own time-out', async (t) => {
+  const { peer, line, clock } = await scene(t, () => {}, TWO, { inFlight: 2 });
+  const half = milliseconds(TIMEOUT / 2);
+  const settled: number[] = [];
+  const poll = async (which: number) => {
+    const outcome = pollOutcome(line, which).finally(() => settled.push(which));
+    await until('the request', () => peer.requests.length === which + 1);
+    return { outcome };
+  };
+  const first = await poll(0);
+  await clock.advance(half);
+  const second = await poll(1);
+
+  await clock.advance(half);
+  t.equal(await first.outcome, 'DEVICE_TIMEOUT');
+  t.strictSame(settled, [0]);
+  await clock.advance(half);
+
+  t.equal(await second.outcome, 'DEVICE_TIMEOUT');
 });
 
 t.test('a reply that came in time is taken, however late the event loop gets to it', async (t) => {

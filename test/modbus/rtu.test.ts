@@ -88,6 +88,7 @@ t.test('a late reply is not taken for the next read of the unit; its neighbour g
     socket.write(reply(2, 222));
   };
   t.strictSame(await pollOutcome(now.line, 2), [undefined, undefined, 222]);
+  await now.clock.advance(milliseconds(TIMEOUT / 2));
   late?.write(reply(1, 111));
   await until('the late reply', () => now.line.counters.discarded === 2);
   await now.clock.advance(milliseconds(TIMEOUT - 1));

@@ -2,7 +2,6 @@ import { type KeyObject, createPublicKey, randomBytes, type webcrypto } from 'no
 import { isIP } from 'node:net';
 import type * as X509 from '@peculiar/x509';
 import { type Duration, type EpochMs, days, epochMs, hours } from '../core/units.ts';
-import { provideReflect } from './reflect.ts';
 
 /**
  * The CA outlives the hardware it stands on: nobody replaces the trust of every client on site. Leaves are what
@@ -115,7 +114,7 @@ export async function issue(request: LeafRequest, issuer: Issuer): Promise<strin
 
 /** Loading it costs an eighth of a second, and most starts issue nothing. */
 async function library(): Promise<typeof X509> {
-  provideReflect();
+  await import('reflect-metadata'); // the library's container refuses to load without it
   return import('@peculiar/x509');
 }
 

@@ -107,7 +107,7 @@ t.test('scale and offset give the decimals that a person expects', async (t) => 
   t.equal(u16(637, 0.1, -40), 23.7);
   t.equal(u16(7, 0.01), 0.07);
   t.equal(u16(4, 0.25), 1);
-  t.equal(u16(1, 1 / 3), 1 / 3);
+  t.equal(u16(7, 1 / 3), 7 / 3);
   t.equal(u16(5, 1000), 5000);
   t.equal(u16(5, 1.8, 32), 41);
   t.equal(decoded({ type: 'float64', scale: 10 }, hex('7fefffffffffffff')), '<out of range>');

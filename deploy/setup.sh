@@ -10,7 +10,9 @@ stamp=node_modules/.sluice-installed
 
 # The stamp holds the checksum of the lock file that node_modules was made from.
 wanted=$(cksum <"$lock")
-if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+installed() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }
+
+install() {
   command -v npm >/dev/null 2>&1 || {
     echo "sluice: npm is missing; install Node 20 or newer with npm (Debian 12: apt-get install nodejs npm)" >&2
     exit 1
@@ -20,6 +22,14 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
   npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
   npm rebuild --ignore-scripts=false --loglevel=error node >&2
   printf '%s\n' "$wanted" >"$stamp"
+}
+
+# Two commands started together must not install over each other: the second waits, and finds everything there.
+if ! installed; then
+  exec 9>.setup.lock
+  flock 9
+  installed || install
+  exec 9>&-
 fi
 
 [ "${1:-}" = test ] || exit 0

@@ -24,7 +24,9 @@ export function streamLog(stream: NodeJS.WriteStream = process.stderr): Log {
 export const silentLog: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 function forMachine(level: Level, what: string, facts: Facts): string {
-  return `${JSON.stringify({ time: new Date().toISOString(), level, what, ...facts })}\n`;
+  const head = { time: new Date().toISOString(), level, what };
+  // Twice: first for the order, last so that no fact takes the place of what every line has.
+  return `${JSON.stringify({ ...head, ...facts, ...head })}\n`;
 }
 
 function forPerson(level: Level, what: string, facts: Facts): string {

@@ -53,7 +53,7 @@ t.test('a library that touches the outside has one importer', async (t) => {
     aedes: /^src\/mqtt\/broker\.ts$/,
     'modbus-serial': /^src\/simulate\//,
     coap: /^src\/simulate\//,
-    'coap-packet': /^src\/drivers\/coap\/message\.ts$/,
+    cbor2: /^src\/(drivers\/coap|simulate)\//,
     zod: /^src\/config\//,
     yaml: /^src\/config\//,
     '@peculiar/x509': /^src\/identity\//,

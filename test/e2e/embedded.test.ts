@@ -1,23 +1,14 @@
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
+import { issue } from '../support/client.ts';
 import { missingPeer } from '../support/peer.ts';
 import { accepts } from '../support/ports.ts';
 import { Running, SLUICE } from '../support/process.ts';
 import { contradictions, holes, received } from '../support/received.ts';
-import { makeSite, type Site } from '../support/site.ts';
+import { makeSite } from '../support/site.ts';
 import { until } from '../support/wait.ts';
 
 const skip = missingPeer('mosquitto_sub', 'mosquitto-clients');
-
-function issue(site: Site, name: string, ...more: string[]): string[] {
-  const keys = join(site.folder, 'keys');
-  execFileSync(SLUICE, ['credentials', 'issue', name, '--out', keys, ...more, site.file]);
-  return [
-    ...['-h', '127.0.0.1', '-p', String(site.brokerPort), '--cafile', join(keys, 'ca.pem')],
-    ...['--cert', join(keys, `${name}.pem`), '--key', join(keys, `${name}.key`), '-i', name, '-q', '1'],
-  ];
-}
 
 t.test(
   'a persistent subscriber of the embedded broker sees no hole over kill -9 of the gateway',

@@ -90,7 +90,10 @@ export class Child implements AsyncDisposable {
     const id = ++this.#asked;
     const given = await new Promise<unknown>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#process.send({ id, ask });
+      // Without a callback a child that is just going would raise an event that nobody waits for.
+      this.#process.send({ id, ask }, (error) => {
+        if (error !== null) reject(this.failure());
+      });
     });
     return answer.parse(given);
   }

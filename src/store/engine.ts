@@ -163,8 +163,9 @@ export class Engine {
 
   #collect({ cursor }: Entry, lane: Lane, limit: number, rows: StoredRow[]): void {
     const { journal } = this.#store;
-    let bytes = 0;
-    for (const range of cursor.unread(lane, journal.head)) {
+    for (let bytes = 0; bytes < limit; ) {
+      const [range] = cursor.unread(lane, journal.head);
+      if (range === undefined) return;
       const recent = this.#recent.read(range, limit - bytes);
       const { rows: found, broken } = recent
         ? { rows: recent, broken: undefined }
@@ -173,21 +174,20 @@ export class Engine {
         rows.push(row);
         bytes += row.text.length;
       }
-      const upto = broken ?? (bytes >= limit ? (found.at(-1)?.id ?? range[0]) : range[1]);
-      cursor.hand(
-        lane,
-        found.map(({ id }) => id),
-        upto,
-      );
-      if (broken !== undefined) this.#dropBroken(broken);
-      if (broken !== undefined || bytes >= limit) return;
+      const seen = broken === undefined ? range[1] : broken - 1;
+      const ids = found.map(({ id }) => id);
+      cursor.hand(lane, ids, bytes >= limit ? (ids.at(-1) ?? seen) : seen);
+      if (broken === undefined) continue;
+      this.#dropBroken(broken); // before the cursor passes it: where it cannot be told it must stay
+      cursor.hand(lane, [], broken);
     }
   }
 
   #dropBroken(row: number): void {
-    this.#log.error('a row of the outbox cannot be read and is given up', { row });
-    this.#messagesDropped++;
-    for (const gap of this.#store.dropBroken(row)) this.#gaps = withGap(this.#gaps, gap);
+    const { messages, gaps } = this.#store.dropBroken(row);
+    this.#log.error('a row of the outbox cannot be read and is given up', { row, messages });
+    this.#messagesDropped += messages;
+    this.#gaps = gaps.reduce(withGap, this.#gaps);
     this.#schedule(0);
   }
 

@@ -2,7 +2,7 @@ import type { Log } from '../core/log.ts';
 import { Cursor } from './cursor.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
-import { Journal, type NewRow, type StoredRow, pagesOf } from './journal.ts';
+import { type Dropped, Journal, type NewRow, type StoredRow, pagesOf } from './journal.ts';
 import { type Database, assertDurable, isDamage, isTrouble, openForWriting, walBytes } from './open.ts';
 import { type Range, complement, withRange } from './ranges.ts';
 import { Reservation } from './reservation.ts';
@@ -164,10 +164,10 @@ export class Store {
   }
 
   /** Takes a row out whose body cannot be read; returns what has to be told. */
-  dropBroken(id: number): readonly Gap[] {
+  dropBroken(id: number): Dropped {
     this.journal.save();
     try {
-      return this.#db.transaction(() => this.journal.dropBroken(id).gaps).immediate();
+      return this.#db.transaction(() => this.journal.dropBroken(id)).immediate();
     } catch (error) {
       this.journal.restore();
       throw error;

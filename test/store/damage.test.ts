@@ -171,8 +171,7 @@ t.test('a row whose body is damaged is told, and costs no other', async (t) => {
   await upstream.rewind();
   const told = messagesIn(await drain(upstream, 'history'));
   await upstream.more(AbortSignal.timeout(30_000));
-  told.push(...messagesIn(await drain(upstream, 'history')), ...messagesIn(await drain(upstream, 'live')));
-  if (told.length < 51) told.push(...messagesIn(await drain(upstream, 'history')));
+  told.push(...messagesIn(await drain(upstream, 'live')));
 
   t.same(
     told.flatMap(({ gap }) => gap ?? []),

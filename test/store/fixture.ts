@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,9 @@ import type { Facts, Log } from '../../src/core/log.ts';
 import type { Consumer, Lane, Message, Outbox, Row } from '../../src/core/outbox.ts';
 import { bytes, mebibytes, milliseconds } from '../../src/core/units.ts';
 import { type OutboxOptions, openOutbox } from '../../src/store/outbox.ts';
+
+// Each outbox starts a thread; without a cache it compiles the same files every time.
+process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../../node_modules/.cache/sluice');
 
 /** Ten devices with ten points each; point p of device d is number 10 d + p. */
 export const points = Array.from({ length: 100 }, (_, i) => ({
@@ -28,8 +32,7 @@ export function batchOf(first: number, count: number): Batch {
 export function noiseOf(first: number, count: number): Batch {
   const builder = new BatchBuilder();
   for (let k = first; k < first + count; k++) {
-    const noise = Array.from({ length: 40 }, () => Math.random().toString(36).slice(2)).join('');
-    builder.addText(k % 100, START + k, `${k} ${noise}`);
+    builder.addText(k % 100, START + k, `${k} ${randomBytes(300).toString('base64')}`);
   }
   const batch = builder.take();
   if (batch === undefined) throw new Error('an empty batch');

@@ -37,7 +37,7 @@ t.test(
     const upstream = await outbox.consumer('upstream');
 
     let largest = 0;
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < 150; i++) {
       await outbox.append(noiseOf(i * 100, 100));
       largest = Math.max(largest, sizeOnDisk(file));
     }
@@ -54,10 +54,10 @@ t.test(
       [],
       'nothing came that was told as dropped',
     );
-    t.ok(messages.flatMap(({ samples }) => samples).includes(19_999), 'the newest is there');
+    t.ok(messages.flatMap(({ samples }) => samples).includes(14_999), 'the newest is there');
     t.ok(messages.every(({ gap }) => gap === undefined || gap.reason === 'disk quota'));
     t.ok(messages.filter(({ gap }) => gap !== undefined).length <= 40, 'gaps are joined as they grow old');
-    t.equal(state.messagesDropped + came.length, 2_000, 'messages dropped are counted');
+    t.equal(state.messagesDropped + came.length, 1_500, 'messages dropped are counted');
     t.ok(log.lines.some(({ what }) => what.startsWith('the outbox is full')));
   },
 );
@@ -129,8 +129,8 @@ t.test('somebody who reads the file in a long transaction does not make its log 
   reader.exec('BEGIN');
   reader.prepare('SELECT count(*) FROM journal').get();
 
-  for (let i = 0; i < 300; i++) {
-    await outbox.append(noiseOf(i * 20, 20));
+  for (let i = 0; i < 150; i++) {
+    await outbox.append(noiseOf(i * 40, 40));
     await drain(upstream, 'live');
   }
   const grown = sizeOnDisk(file);

@@ -20,6 +20,8 @@ install() {
   echo "sluice: installing npm packages (once)" >&2
   # Install scripts stay off, but for the one that lays the pinned Node runtime beside the other packages.
   npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+  # tap keeps here what it built below the old node_modules.
+  rm -rf .tap
   npm rebuild --ignore-scripts=false --loglevel=error node >&2
   printf '%s\n' "$wanted" >"$stamp"
 }
@@ -37,9 +39,10 @@ fi
 # program:package pairs of the peers that nobody here wrote
 missing=
 for pair in mbpoll:mbpoll coap-client-notls:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
-  sqlite3:sqlite3 openssl:openssl; do
+  sqlite3:sqlite3 openssl:openssl gcc:gcc pkg-config:pkg-config; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+pkg-config --exists libmodbus 2>/dev/null || missing="$missing libmodbus-dev libc6-dev"
 for module in pymodbus jsonschema; do
   /usr/bin/python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"
 done

@@ -44,6 +44,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     points: config.points.map(({ device, name, unit }) => ({ device, point: name, unit })),
     log,
   });
+  await using _closedLast = { [Symbol.asyncDispose]: async () => outbox.close() };
   if (platform === undefined) await outbox.forget(UPSTREAM_CONSUMER);
 
   const intake = new BatchBuilder();
@@ -117,9 +118,5 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
   });
   tasks.push(figures({ outbox, facts, clock, log }));
 
-  try {
-    await runAll(tasks, signal);
-  } finally {
-    await outbox.close();
-  }
+  await runAll(tasks, signal);
 }

@@ -15,7 +15,7 @@ const SCHEMES = {
 type Scheme = keyof typeof SCHEMES;
 
 /** Schemes that are valid but have no driver in this version. Refused, because a device must not be ignored silently. */
-const NOT_YET: ReadonlySet<Scheme> = new Set<Scheme>(['modbus-rtu', 'modbus-rtu-tcp', 'coaps']);
+const NOT_YET: ReadonlySet<Scheme> = new Set<Scheme>(['modbus-rtu', 'coaps']);
 
 const BAUDS = [1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200];
 /** Addresses of a serial line (Modbus over Serial Line V1.02, 2.2); 0 would be a broadcast, which nobody answers. */

@@ -284,9 +284,9 @@ export const device = keys(
     class: nameOf('a class').describe('What the device is.'),
     at: z
       .string({ error: 'write the address of the device, such as modbus-tcp://10.20.20.11?unit=1' })
-      .meta({ pattern: '^(?:modbus-tcp|coap)://[0-9a-fA-F.:[\\]]+/?(?:\\?unit=\\d+)?$' })
+      .meta({ pattern: '^(?:modbus-tcp|modbus-rtu-tcp|coap)://[0-9a-fA-F.:[\\]]+/?(?:\\?unit=\\d+)?$' })
       .describe(
-        'modbus-tcp://host[:502]?unit=1 or coap://host[:5683]; the host is an IP address, IPv6 in brackets.',
+        'modbus-tcp://host[:502]?unit=1, modbus-rtu-tcp://host:port?unit=1 or coap://host[:5683]; the host is an IP address, IPv6 in brackets.',
       ),
     mac: text(
       /^[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}$/,

@@ -99,7 +99,7 @@ async function gatewayRun(bench: Bench, upstream: Upstream, backlog: number): Pr
   // By sample time: what was taken while the broker was away is history, what is live was taken while it drained.
   const whole = { from: before.window.from, to: after.window.to - QUIET_SECONDS * 1_000 };
   const all = await readRecording(recorder.file, whole);
-  const draining = await readRecording(recorder.file, { from: before.window.to, to: all.history.last });
+  const draining = await readRecording(recorder.file, { from: back, to: all.history.last });
   return {
     ...after,
     calm: await readRecording(recorder.file, before.window),

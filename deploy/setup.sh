@@ -5,36 +5,46 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-lock=package-lock.json
-stamp=node_modules/.sluice-installed
+# Each stamp holds the checksum of the lock file that was current when its step was done.
+wanted=$(cksum <package-lock.json)
+done_with() { [ -f "node_modules/.sluice-$1" ] && [ "$(cat "node_modules/.sluice-$1")" = "$wanted" ]; }
 
-# The stamp holds the checksum of the lock file that node_modules was made from.
-wanted=$(cksum <"$lock")
-installed() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }
-
-install() {
+install_packages() {
   command -v npm >/dev/null 2>&1 || {
     echo "sluice: npm is missing; install Node 20 or newer with npm (Debian 12: apt-get install nodejs npm)" >&2
     exit 1
   }
   echo "sluice: installing npm packages (once)" >&2
   # Install scripts stay off, but for the one that lays the pinned Node runtime beside the other packages.
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
-  # tap keeps here what it built below the old node_modules.
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2 &&
+    npm rebuild --ignore-scripts=false --loglevel=error node >&2
+}
+
+# tap compiles its set of plugins once. Left to its first run it does so too late for that run, which then fails.
+build_tap() {
+  echo "sluice: building the test runner (once)" >&2
   rm -rf .tap
-  npm rebuild --ignore-scripts=false --loglevel=error node >&2
-  printf '%s\n' "$wanted" >"$stamp"
+  PATH="$PWD/node_modules/.bin:$PATH" tap build >&2
 }
 
 # Two commands started together must not install over each other: the second waits, and finds everything there.
-if ! installed; then
+once() {
+  done_with "$1" && return
   exec 9>.setup.lock
   flock 9
-  installed || install
+  if ! done_with "$1"; then
+    "$2" || {
+      echo "sluice: that failed, for the reason above; mend it and run the same command again" >&2
+      exit 1
+    }
+    printf '%s\n' "$wanted" >"node_modules/.sluice-$1"
+  fi
   exec 9>&-
-fi
+}
 
+once installed install_packages
 [ "${1:-}" = test ] || exit 0
+once tap build_tap
 
 # program:package pairs of the peers that nobody here wrote
 missing=
@@ -54,7 +64,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
   # shellcheck disable=SC2086
   { apt-get install -y -qq --no-install-recommends $missing ||
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; }; } >&2
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; }; } >&2 ||
+    echo "sluice: they could not be installed; the tests that need them will say so" >&2
 else
   echo "sluice: some interop tests need peers; install them with: apt-get install$missing" >&2
 fi

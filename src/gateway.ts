@@ -24,6 +24,10 @@ import { cloudEvent, eventTopic } from './telemetry/event.ts';
 import { createPipeline } from './telemetry/pipeline.ts';
 import { version } from './version.ts';
 
+interface Asker {
+  publishResult(device: string, point: string, result: CommandResult): unknown;
+}
+
 /** Runs the gateway until `signal` is aborted; returns when everything is on disk and closed. */
 export async function runGateway(config: Config, log: Log, signal: AbortSignal): Promise<void> {
   const clock = systemClock;
@@ -44,7 +48,8 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     points: config.points.map(({ device, name, unit }) => ({ device, point: name, unit })),
     log,
   });
-  await using _closedLast = { [Symbol.asyncDispose]: async () => outbox.close() };
+  await using closing = new AsyncDisposableStack();
+  closing.defer(async () => outbox.close());
   if (platform === undefined) await outbox.forget(UPSTREAM_CONSUMER);
 
   const intake = new BatchBuilder();
@@ -72,21 +77,23 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     signal,
   });
 
-  function happened(kind: string, subject: string, data: Facts): void {
+  function happened(kind: string, subject: string, facts: Facts): void {
     if (!config.mqtt.publish.event.some((pattern) => matches(pattern, kind))) return;
-    const event = { kind, id: randomUUID(), time: clock.now(), subject, data };
+    const event = { kind, id: randomUUID(), time: clock.now(), subject, data: facts };
     outbox.appendEvent(eventTopic(event), cloudEvent(gateway, event)).catch((error: unknown) => {
       log.error('event lost: the store does not take it', { kind, subject, error: errorText(error) });
     });
   }
 
-  // The result goes back to where the command came from.
+  /** The result goes back to where the command came from. */
+  async function answer(asker: Asker, command: InboundCommand): Promise<void> {
+    const result = await commander.handle(command);
+    asker.publishResult(command.device, command.point, result);
+  }
   const obey =
-    (from: () => { publishResult(device: string, point: string, result: CommandResult): unknown }) =>
+    (from: () => Asker) =>
     (command: InboundCommand): void => {
-      void commander.handle(command).then((result) => {
-        from().publishResult(command.device, command.point, result);
-      });
+      void answer(from(), command);
     };
 
   const tasks: Task[] = [runner, pipeline];

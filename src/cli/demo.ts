@@ -47,7 +47,8 @@ export async function run(args: readonly string[]): Promise<number> {
       },
     );
   }
-  await using _held = await holdData(config.gateway.data);
+  await using held = new AsyncDisposableStack();
+  held.use(await holdData(config.gateway.data));
   const log = streamLog();
   const credentials = await issue(config);
   const plant = await startPlant(config);
@@ -108,10 +109,10 @@ async function startPlant(config: Config): Promise<Task> {
   const listening = once(child.stdout, 'data').then(() => undefined);
   const early = await Promise.race([ended, listening]);
   if (early !== undefined) throw plantEnded(early);
+  const stop = (): unknown => child.kill('SIGTERM');
   return {
     name: 'plant',
     run: async (signal) => {
-      const stop = (): unknown => child.kill('SIGTERM');
       signal.addEventListener('abort', stop, { once: true });
       if (signal.aborted) stop();
       const code = await ended;
@@ -154,9 +155,9 @@ function viewer(config: Config, listen: Listen, credentials: string, log: Log): 
   };
 }
 
-interface Shown {
-  readonly seq?: number;
-  readonly samples?: readonly {
+interface Telemetry {
+  readonly seq: number;
+  readonly samples: readonly {
     readonly point: string;
     readonly value: unknown;
     readonly unit?: string;
@@ -165,12 +166,17 @@ interface Shown {
   }[];
 }
 
+function isTelemetry(message: unknown): message is Telemetry {
+  return typeof message === 'object' && message !== null && 'seq' in message && 'samples' in message;
+}
+
 /** One line a message: `telemetry/meter-main #12  voltage-l1 230.1 V  breaker true`. */
 function describe(topic: string, payload: Uint8Array): string {
   const short = topic.split('/').slice(2).join('/');
   const text = Buffer.from(payload).toString();
-  const { seq, samples }: Shown = JSON.parse(text);
-  if (samples === undefined) return `${short}  ${text}\n`;
+  const message: unknown = JSON.parse(text);
+  if (!isTelemetry(message)) return `${short}  ${text}\n`;
+  const { seq, samples } = message;
   const values = samples.map(
     ({ point, value, unit, quality, reason }) =>
       `  ${point} ${quality === 'good' ? String(value) : `${quality}: ${reason ?? ''}`}${quality === 'good' && unit !== undefined ? ` ${unit}` : ''}`,

@@ -20,7 +20,8 @@ export async function run(args: readonly string[]): Promise<number> {
     return 0;
   }
   const config = await loadConfig(file);
-  await using _held = await holdData(config.gateway.data);
+  await using held = new AsyncDisposableStack();
+  held.use(await holdData(config.gateway.data));
   const log = streamLog();
   await runUntilStopped([{ name: 'gateway', run: async (signal) => runGateway(config, log, signal) }]);
   return 0;

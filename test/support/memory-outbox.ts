@@ -32,6 +32,8 @@ export class MemoryOutbox implements Outbox {
   #wake: (() => void)[] = [];
   /** Calls of `read`, to see that nobody reads in a hurry for nothing. */
   reads = 0;
+  /** `more` says yes though there is nothing, as an outbox in trouble does. */
+  promising = false;
 
   constructor(file?: string) {
     this.#file = file;
@@ -136,6 +138,7 @@ export class MemoryOutbox implements Outbox {
         if (this.#places.has(name)) this.#record({ acknowledge: name, id });
       },
       more: async (signal) => {
+        if (this.promising) return;
         while (unread('live').length === 0 && unread('history').length === 0) {
           signal.throwIfAborted();
           await new Promise<void>((resolve, reject) => {

@@ -25,7 +25,7 @@ export async function freeUdpPort(host = '127.0.0.1'): Promise<number> {
 
 /** Does anybody accept TCP connections there? */
 export async function accepts(port: number, host = '127.0.0.1'): Promise<boolean> {
-  return await new Promise((resolve) => {
+  return new Promise((resolve) => {
     const socket = connect(port, host);
     socket.once('connect', () => {
       socket.destroy();

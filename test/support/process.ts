@@ -44,7 +44,7 @@ export class Running {
 
   /** Waits for a line on either stream; fails with everything that was said when the process ends before. */
   async says(pattern: RegExp, limitMs = 30_000): Promise<string> {
-    return await until(
+    return until(
       `a line like ${pattern} of ${this.child.spawnargs.join(' ')}`,
       () => {
         const line = [...this.out, ...this.err].find((text) => pattern.test(text));
@@ -60,6 +60,6 @@ export class Running {
   /** Sends a signal and waits for the end. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | string> {
     if (this.#over === undefined) this.child.kill(signal);
-    return await this.ended;
+    return this.ended;
   }
 }

@@ -21,6 +21,12 @@ interface Payload {
   readonly gap?: { readonly from: number; readonly to: number; readonly reason: string };
 }
 
+function isPayload(value: unknown): value is Payload {
+  return (
+    typeof value === 'object' && value !== null && 'seq' in value && ('samples' in value || 'gap' in value)
+  );
+}
+
 /** Parses lines of `mosquitto_sub -v`: topic, space, payload. Other topics than telemetry and history are left out. */
 export function received(lines: readonly string[]): Received[] {
   const found: Received[] = [];
@@ -28,7 +34,8 @@ export function received(lines: readonly string[]): Received[] {
     const space = line.indexOf(' ');
     const topic = line.slice(0, space);
     if (!/^sluice\/[^/]+\/(telemetry|history)\//.test(topic)) continue;
-    const payload: Payload = JSON.parse(line.slice(space + 1));
+    const payload: unknown = JSON.parse(line.slice(space + 1));
+    if (!isPayload(payload)) throw new Error(`no telemetry: ${line}`);
     found.push({ topic, seq: payload.seq, samples: payload.samples ?? [], gap: payload.gap });
   }
   return found;

@@ -50,26 +50,24 @@ async function main(): Promise<number> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
   const dir = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
+  // Also where an error that nobody foresaw ends the process; the children are killed the same way, before.
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
   const bench = new Bench({ dir, seconds, full: values.full, profile: values.profile, signal: stop.signal });
   const results: Result[] = [];
   let failed = false;
-  try {
-    for (const scenario of SCENARIOS) {
-      if (positionals.length > 0 && !positionals.includes(scenario.name)) continue;
-      process.stderr.write(`${scenario.name}: ${scenario.about} …\n`);
-      try {
-        const result = await scenario.run(bench);
-        results.push(result);
-        failed ||= result.faults.length > 0;
-        if (!values.json) process.stdout.write(`\n${table(result)}\n`);
-      } catch (error) {
-        if (stop.signal.aborted) break;
-        failed = true;
-        process.stderr.write(`${scenario.name}: ${error instanceof Error ? error.stack : String(error)}\n`);
-      }
+  for (const scenario of SCENARIOS) {
+    if (positionals.length > 0 && !positionals.includes(scenario.name)) continue;
+    process.stderr.write(`${scenario.name}: ${scenario.about} …\n`);
+    try {
+      const result = await scenario.run(bench);
+      results.push(result);
+      failed ||= result.faults.length > 0;
+      if (!values.json) process.stdout.write(`\n${table(result)}\n`);
+    } catch (error) {
+      if (stop.signal.aborted) break;
+      failed = true;
+      process.stderr.write(`${scenario.name}: ${error instanceof Error ? error.stack : String(error)}\n`);
     }
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
   }
   if (values.json) process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
   return failed || stop.signal.aborted ? 1 : 0;

@@ -107,6 +107,7 @@ export class Pump {
   readonly #refusedTopics: Set<string>;
   #bytesInFlight = 0;
   #running = false;
+  #filling = false;
   #lookingForLive = false;
   #awaitingMore = false;
   #foundNothing = false;
@@ -189,6 +190,16 @@ export class Pump {
     enough.abort();
   }
 
+  /** Once for all acknowledgements that were read in this turn of the loop: one write instead of one for each. */
+  #fillSoon(): void {
+    if (this.#filling) return;
+    this.#filling = true;
+    setImmediate(() => {
+      this.#filling = false;
+      this.#fill();
+    });
+  }
+
   #fill(): void {
     while (this.#running && this.#flights.size < this.#options.window) {
       if (this.#bytesInFlight >= MAX_BYTES_IN_FLIGHT) break;
@@ -257,7 +268,7 @@ export class Pump {
     if (flight.source !== undefined) this.acknowledged++;
     this.#leave(flight);
     this.#messageDone(flight.source, flight.row);
-    this.#fill();
+    this.#fillSoon();
   }
 
   #failed(flight: Flight, error: unknown): void {
@@ -279,7 +290,7 @@ export class Pump {
       });
     }
     this.#messageDone(flight.source, flight.row);
-    this.#fill();
+    this.#fillSoon();
   }
 
   #leave(flight: Flight): void {

@@ -45,9 +45,8 @@ export function filterProblem(root: string, filter: string): string | undefined 
   if (!filter.startsWith(root)) return `is not below ${root}`;
   const levels = filter.split('/');
   for (const [index, level] of levels.entries()) {
-    if (level === '#' && index === levels.length - 1) continue;
-    if (level !== '+' && /[#+\0]/.test(level)) return 'has a wildcard that is not a level of its own';
-    if (level === '#') return 'has # before its last level';
+    const wildcard = level === '+' || (level === '#' && index === levels.length - 1);
+    if (!wildcard && /[#+\0]/.test(level)) return 'has + or # where MQTT does not allow it';
   }
   return undefined;
 }

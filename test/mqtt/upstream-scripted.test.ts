@@ -197,6 +197,26 @@ t.test('MQTT 3.1.1 is spoken where the broker refuses version 5', async (t) => {
   }
 });
 
+t.test(
+  'an old broker that closes the connection on MQTT 5 without a word is reached with 3.1.1',
+  async (t) => {
+    const { outbox, broker, task, log } = await site(t, (packet, visit) => {
+      if (packet.cmd === 'connect' && visit.version === 5) visit.drop();
+      else obliging(packet, visit);
+    });
+    fill(outbox, 1, 10);
+
+    await until('all acknowledged', () => outbox.waiting('upstream') === 0);
+
+    t.same(
+      broker.visits.map(({ version }) => version),
+      [5, 4],
+    );
+    t.equal(task.state.protocol, 4);
+    t.ok(log.find(/closed the connection without an answer/));
+  },
+);
+
 t.test('a 3.1.1 broker never sees more than 20 messages under way', async (t) => {
   let open = 0;
   let most = 0;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what is missing below node_modules; with the word "test" also the peers of the interop tests.
+# Installs what is missing below node_modules; with the word "check" also the test runner's own set of plugins, with
+# "test" the peers of the interop tests as well.
 # Only npm and Debian packages by name; nothing is compiled and nothing is fetched by a package's own script except the
 # pinned Node runtime.
 set -eu
@@ -43,8 +44,8 @@ once() {
 }
 
 once installed install_packages
+case "${1:-}" in check | test) once tap build_tap ;; esac
 [ "${1:-}" = test ] || exit 0
-once tap build_tap
 
 # program:package pairs of the peers that nobody here wrote
 missing=

@@ -22,7 +22,8 @@ import { COMMANDS, parseCommandTopic, resultTopic, STATUS, topicRoot } from './t
 /** Place of the upstream in the outbox. */
 export const UPSTREAM_CONSUMER = 'upstream';
 const FIRST_WAIT: Duration = milliseconds(250);
-const LONGEST_WAIT: Duration = seconds(60);
+/** What waits should go up soon after the broker is back; one attempt in so long costs nobody anything. */
+const LONGEST_WAIT: Duration = seconds(15);
 /** A connection that lasted so long was a good one: the next attempt comes soon. */
 const STABLE_AFTER: Duration = seconds(10);
 /** Connections that end with a used-up quota before its messages are set aside: nothing is retried for ever. */

@@ -24,6 +24,8 @@ export interface OutboxOptions {
 }
 
 const COMMIT_EVERY = milliseconds(250);
+/** What the worker allocates lives for one commit; a larger nursery costs memory and saves nothing. */
+const YOUNG_GENERATION_MB = 12;
 const MIN_LIMIT_BYTES = 1_048_576;
 /** Samples between two threads: the store may hang for a minute and a half at 10,000 samples/s (31 bytes each). */
 const MAX_UNSETTLED_SAMPLES = 1_000_000;
@@ -46,6 +48,7 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
     workerData,
     name: 'outbox',
     execArgv: [],
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   });
   const link = new Link(worker, log);
   await link.ready();

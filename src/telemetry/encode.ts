@@ -67,7 +67,14 @@ export class MessageEncoder {
 
   constructor(points: readonly PointName[]) {
     const buffers = new Map<string, DeviceBuffer>();
-    this.#fragments = points.map(fragmentsOf);
+    // A hundred meters of one class share the texts of a point.
+    const texts = new Map<string, Fragments>();
+    this.#fragments = points.map((point) => {
+      const key = `${point.point} ${point.unit ?? ''}`;
+      const known = texts.get(key) ?? fragmentsOf(point);
+      texts.set(key, known);
+      return known;
+    });
     this.#bufferOf = points.map(({ device }) => {
       const known = buffers.get(device);
       if (known !== undefined) return known;

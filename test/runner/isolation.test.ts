@@ -226,7 +226,7 @@ t.test('a block that a device swallows does not take its other blocks away', asy
 t.test('wrong answers and faults of a driver concern their unit alone', async (t) => {
   for (const [behaviour, reason, kind] of [
     ['mismatch', 'reply mismatch', 'mismatch'],
-    ['bug', 'bad encoding', 'other'],
+    ['bug', 'driver fault', 'other'],
     ['refused', 'refused', 'refused'],
   ] as const) {
     const plant = new Plant();

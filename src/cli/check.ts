@@ -1,10 +1,9 @@
-import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
 import { formatProblem } from '../config/problem.ts';
-import { errorText, SluiceError } from '../core/errors.ts';
-import { DEFAULT_FILE, readConfig } from './load.ts';
+import { readConfig } from './load.ts';
+import { HELP, JSON_TOO, oneFile, parsedOptions } from './options.ts';
 
-const HELP = `Usage: ./sluice check [--json] [gateway.yaml]
+const TEXT = `Usage: ./sluice check [--json] [gateway.yaml]
 
 Checks a configuration and prints every problem as file:line:column: path: what was found; how to fix.
 Needs no device, no root and no network.
@@ -18,11 +17,13 @@ Exit status: 0 the file is right, 78 it is wrong or cannot be read, 64 wrong usa
 const WRONG_CONFIGURATION = 78;
 
 export async function run(args: readonly string[]): Promise<number> {
-  const { json, help, file } = readArguments(args);
-  if (help) {
-    process.stdout.write(HELP);
+  const { values, positionals } = parsedOptions('check', args, { ...HELP, ...JSON_TOO });
+  if (values.help) {
+    process.stdout.write(TEXT);
     return 0;
   }
+  const { json } = values;
+  const file = oneFile('check', positionals);
   const parsed = await readConfig(file);
   const problems = 'problems' in parsed ? parsed.problems : [];
   if (json) process.stdout.write(`${JSON.stringify({ file, ok: problems.length === 0, problems })}\n`);
@@ -48,30 +49,4 @@ function summary({ devices, points, zones, conduits }: Config): string {
 
 function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
-}
-
-interface Arguments {
-  readonly json: boolean;
-  readonly help: boolean;
-  readonly file: string;
-}
-
-function readArguments(args: readonly string[]): Arguments {
-  try {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-    if (positionals.length <= 1) return { ...values, file: positionals[0] ?? DEFAULT_FILE };
-  } catch (error) {
-    throw new SluiceError('USAGE', errorText(error), {
-      cause: error,
-      remedy: './sluice check --help tells more',
-    });
-  }
-  throw new SluiceError('USAGE', 'check takes one file', { remedy: './sluice check --help tells more' });
 }

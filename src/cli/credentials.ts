@@ -1,15 +1,14 @@
 import { relative } from 'node:path';
-import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
 import { systemClock } from '../core/clock.ts';
-import { SluiceError, errorText } from '../core/errors.ts';
 import { streamLog } from '../core/log.ts';
 import { days } from '../core/units.ts';
 import { type Credential, issueCredential } from '../identity/credential.ts';
 import { identityFolder } from '../identity/identity.ts';
 import { DEFAULT_FILE, loadConfig } from './load.ts';
+import { HELP, JSON_TOO, parsedOptions, usage } from './options.ts';
 
-const HELP = `Usage: ./sluice credentials issue NAME --out DIR [--may-command] [--days N] [--force] [--json] [gateway.yaml]
+const TEXT = `Usage: ./sluice credentials issue NAME --out DIR [--may-command] [--days N] [--force] [--json] [gateway.yaml]
 
 Issues a client certificate for the embedded broker and writes DIR/ca.pem, DIR/NAME.pem and DIR/NAME.key (mode 0600).
 NAME is the client id and the user; its owner may read everything of this gateway and publish nothing. Works before
@@ -23,10 +22,19 @@ the first start of the gateway and while it runs.
 Exit status: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration.
 `;
 
+const OPTIONS = {
+  ...HELP,
+  ...JSON_TOO,
+  out: { type: 'string' },
+  'may-command': { type: 'boolean', default: false },
+  days: { type: 'string' },
+  force: { type: 'boolean', default: false },
+} as const;
+
 export async function run(args: readonly string[]): Promise<number> {
   const asked = readArguments(args);
   if (asked === 'help') {
-    process.stdout.write(HELP);
+    process.stdout.write(TEXT);
     return 0;
   }
   const config = await loadConfig(asked.file);
@@ -104,17 +112,20 @@ interface Asked {
 }
 
 function readArguments(args: readonly string[]): Asked | 'help' {
-  const { values, positionals } = parsed(args);
+  const { values, positionals } = parsedOptions('credentials', args, OPTIONS);
   if (values.help) return 'help';
   const [verb, name, file = DEFAULT_FILE, ...rest] = positionals;
   if (verb !== 'issue') {
-    throw usage(verb === undefined ? 'credentials takes a verb' : `credentials has no verb "${verb}"`);
+    throw usage(
+      'credentials',
+      verb === undefined ? 'credentials takes a verb' : `credentials has no verb "${verb}"`,
+    );
   }
-  if (name === undefined) throw usage('credentials issue takes a name');
-  if (values.out === undefined) throw usage('credentials issue takes --out DIR');
-  if (rest.length > 0) throw usage(`"${rest[0]}" is one argument too many`);
+  if (name === undefined) throw usage('credentials', 'credentials issue takes a name');
+  if (values.out === undefined) throw usage('credentials', 'credentials issue takes --out DIR');
+  if (rest.length > 0) throw usage('credentials', `"${rest[0]}" is one argument too many`);
   if (values.days !== undefined && !/^[1-9]\d{0,3}$/.test(values.days)) {
-    throw usage(`--days ${values.days} is no whole number of days`);
+    throw usage('credentials', `--days ${values.days} is no whole number of days`);
   }
   return {
     name,
@@ -125,27 +136,4 @@ function readArguments(args: readonly string[]): Asked | 'help' {
     json: values.json,
     file,
   };
-}
-
-function parsed(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        out: { type: 'string' },
-        'may-command': { type: 'boolean', default: false },
-        days: { type: 'string' },
-        force: { type: 'boolean', default: false },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-  } catch (error) {
-    throw usage(errorText(error), error);
-  }
-}
-
-function usage(message: string, cause?: unknown): SluiceError {
-  return new SluiceError('USAGE', message, { cause, remedy: './sluice credentials --help tells more' });
 }

@@ -13,10 +13,10 @@ import { issueCredential } from '../identity/credential.ts';
 import { connect } from '../mqtt/client.ts';
 import { holdData } from '../sole-instance.ts';
 import { loadConfig } from './load.ts';
-import { configOptions } from './options.ts';
+import { HELP, oneFile, parsedOptions } from './options.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
-const HELP = `Usage: ./sluice demo [gateway.yaml]
+const TEXT = `Usage: ./sluice demo [gateway.yaml]
 
 Serves the devices of the configuration on real sockets, runs the gateway in front of them, and subscribes to it with a
 certificate of its own to show what arrives. This is what npm start runs. Ctrl-C stops everything.
@@ -31,12 +31,12 @@ const SCREEN = 'demo-screen';
 const TRY_AGAIN_AFTER = seconds(0.2);
 
 export async function run(args: readonly string[]): Promise<number> {
-  const { file, help } = configOptions('demo', args);
-  if (help) {
-    process.stdout.write(HELP);
+  const { values, positionals } = parsedOptions('demo', args, HELP);
+  if (values.help) {
+    process.stdout.write(TEXT);
     return 0;
   }
-  const config = await loadConfig(file);
+  const config = await loadConfig(oneFile('demo', positionals));
   const { embedded } = config.mqtt;
   if (embedded === undefined) {
     throw new SluiceError(

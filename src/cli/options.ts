@@ -1,28 +1,36 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { errorText, SluiceError } from '../core/errors.ts';
+import { DEFAULT_FILE } from './load.ts';
 
-interface ConfigOptions {
-  /** The configuration that was named, if any. */
-  readonly file: string | undefined;
-  readonly help: boolean;
-  readonly json: boolean;
+type Options = NonNullable<ParseArgsConfig['options']>;
+
+export const HELP = { help: { type: 'boolean', short: 'h', default: false } } as const;
+export const JSON_TOO = { json: { type: 'boolean', default: false } } as const;
+
+/** Wrong usage of a command, in one sentence; exit status 64. */
+export function usage(command: string, message: string, cause?: unknown): SluiceError {
+  return new SluiceError('USAGE', message, { cause, remedy: `./sluice ${command} --help tells more` });
 }
 
-/**
- * Options of a command that takes a configuration as last argument, `--help` and, where it says so, `--json`.
- * @throws SluiceError USAGE
- */
-export function configOptions(command: string, args: readonly string[], takesJson = false): ConfigOptions {
-  const options: ParseArgsConfig['options'] = { help: { type: 'boolean', short: 'h' } };
-  if (takesJson) options['json'] = { type: 'boolean' };
+type Parsed<T extends Options> = ReturnType<
+  typeof parseArgs<{ args: string[]; allowPositionals: true; options: T }>
+>;
+
+/** Options and positional arguments of a command. Throws USAGE. */
+export function parsedOptions<T extends Options>(
+  command: string,
+  args: readonly string[],
+  options: T,
+): Parsed<T> {
   try {
-    const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
-    if (positionals.length > 1) throw new Error(`one configuration, not ${positionals.length}`);
-    return { file: positionals[0], help: values['help'] === true, json: values['json'] === true };
-  } catch (cause) {
-    throw new SluiceError('USAGE', errorText(cause), {
-      cause,
-      remedy: `./sluice ${command} --help tells more`,
-    });
+    return parseArgs({ args: [...args], allowPositionals: true, options });
+  } catch (error) {
+    throw usage(command, errorText(error), error);
   }
+}
+
+/** The one configuration that a command takes as its last argument. Throws USAGE. */
+export function oneFile(command: string, positionals: readonly string[]): string {
+  if (positionals.length > 1) throw usage(command, `${command} takes one file, not ${positionals.length}`);
+  return positionals[0] ?? DEFAULT_FILE;
 }

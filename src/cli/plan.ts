@@ -4,25 +4,27 @@ import { silentLog } from '../core/log.ts';
 import { createLines } from '../drivers/catalogue.ts';
 import type { Line, Poll } from '../drivers/driver.ts';
 import { loadConfig } from './load.ts';
-import { configOptions } from './options.ts';
+import { HELP, JSON_TOO, oneFile, parsedOptions } from './options.ts';
 
-const HELP = `Usage: ./sluice plan [--json] [gateway.yaml]
+const TEXT = `Usage: ./sluice plan [--json] [gateway.yaml]
 
 Shows every request that the gateway will send, with the points that ride on it, and how many requests a second each
 line has to carry. Needs no device, no root and no network.
 `;
 
 export async function run(args: readonly string[]): Promise<number> {
-  const { file, help, json } = configOptions('plan', args, true);
-  if (help) {
-    process.stdout.write(HELP);
+  const { values, positionals } = parsedOptions('plan', args, { ...HELP, ...JSON_TOO });
+  if (values.help) {
+    process.stdout.write(TEXT);
     return 0;
   }
-  const config = await loadConfig(file);
+  const config = await loadConfig(oneFile('plan', positionals));
   const lines = createLines(config, { clock: systemClock, log: silentLog }).map((line) =>
     planned(line, config),
   );
-  process.stdout.write(json ? `${JSON.stringify({ lines }, undefined, 2)}\n` : lines.map(asText).join('\n'));
+  process.stdout.write(
+    values.json ? `${JSON.stringify({ lines }, undefined, 2)}\n` : lines.map(asText).join('\n'),
+  );
   return 0;
 }
 

@@ -2,10 +2,10 @@ import { streamLog } from '../core/log.ts';
 import { runGateway } from '../gateway.ts';
 import { holdData } from '../sole-instance.ts';
 import { loadConfig } from './load.ts';
-import { configOptions } from './options.ts';
+import { HELP, oneFile, parsedOptions } from './options.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
-const HELP = `Usage: ./sluice run [gateway.yaml]
+const TEXT = `Usage: ./sluice run [gateway.yaml]
 
 Runs the gateway until SIGINT or SIGTERM. Its log goes to standard error: for a person on a terminal, one JSON object a
 line elsewhere. Nothing is started where the configuration is wrong.
@@ -14,12 +14,12 @@ Exit status: 0 stopped on request, 1 failed, 78 wrong configuration, 64 wrong us
 `;
 
 export async function run(args: readonly string[]): Promise<number> {
-  const { file, help } = configOptions('run', args);
-  if (help) {
-    process.stdout.write(HELP);
+  const { values, positionals } = parsedOptions('run', args, HELP);
+  if (values.help) {
+    process.stdout.write(TEXT);
     return 0;
   }
-  const config = await loadConfig(file);
+  const config = await loadConfig(oneFile('run', positionals));
   await using held = new AsyncDisposableStack();
   held.use(await holdData(config.gateway.data));
   const log = streamLog();

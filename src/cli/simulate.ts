@@ -1,12 +1,11 @@
-import { parseArgs } from 'node:util';
-import { SluiceError, errorText } from '../core/errors.ts';
 import { streamLog } from '../core/log.ts';
 import { FAULTS, type Fault, isFault } from '../simulate/fault.ts';
 import { type Plant, startPlant } from '../simulate/plant.ts';
-import { DEFAULT_FILE, loadConfig } from './load.ts';
+import { loadConfig } from './load.ts';
+import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
-const HELP = `Usage: ./sluice simulate [--seed N] [--fault DEVICE=KIND]... [--json] [gateway.yaml]
+const TEXT = `Usage: ./sluice simulate [--seed N] [--fault DEVICE=KIND]... [--json] [gateway.yaml]
 
 Serves every device of a configuration with its real protocol on a real socket, until Ctrl-C. Values are plausible and
 the same for the same seed and second; what is written to a writable point is kept.
@@ -18,17 +17,25 @@ the same for the same seed and second; what is written to a writable point is ke
 Exit status: 0 stopped, 1 failed, 64 wrong usage, 78 wrong configuration.
 `;
 
+const OPTIONS = {
+  ...HELP,
+  ...JSON_TOO,
+  seed: { type: 'string', default: '1' },
+  fault: { type: 'string', multiple: true },
+} as const;
+
 export async function run(args: readonly string[]): Promise<number> {
   const asked = readArguments(args);
   if (asked === 'help') {
-    process.stdout.write(HELP);
+    process.stdout.write(TEXT);
     return 0;
   }
   const config = await loadConfig(asked.file);
   const unknown = Object.keys(asked.faults).find(
     (name) => !config.devices.some((device) => device.name === name),
   );
-  if (unknown !== undefined) throw usage(`--fault ${unknown}: there is no such device in ${asked.file}`);
+  if (unknown !== undefined)
+    throw usage('simulate', `--fault ${unknown}: there is no such device in ${asked.file}`);
 
   await runUntilStopped([
     {
@@ -64,41 +71,20 @@ interface Asked {
 }
 
 function readArguments(args: readonly string[]): Asked | 'help' {
-  const { values, positionals } = parsed(args);
+  const { values, positionals } = parsedOptions('simulate', args, OPTIONS);
   if (values.help) return 'help';
-  const [file = DEFAULT_FILE, ...rest] = positionals;
-  if (rest.length > 0) throw usage('simulate takes one file');
-  if (!/^\d{1,9}$/.test(values.seed)) throw usage(`--seed ${values.seed} is no whole number`);
-  return { file, seed: Number(values.seed), faults: faultsOf(values.fault), json: values.json };
+  const file = oneFile('simulate', positionals);
+  if (!/^\d{1,9}$/.test(values.seed)) throw usage('simulate', `--seed ${values.seed} is no whole number`);
+  return { file, seed: Number(values.seed), faults: faultsOf(values.fault ?? []), json: values.json };
 }
 
 function faultsOf(texts: readonly string[]): Record<string, Fault> {
   return Object.fromEntries(
     texts.map((text) => {
       const [device = '', kind = ''] = text.split('=');
-      if (!isFault(kind)) throw usage(`--fault ${text} should be DEVICE=KIND, with ${FAULTS.join(', ')}`);
+      if (!isFault(kind))
+        throw usage('simulate', `--fault ${text} should be DEVICE=KIND, with ${FAULTS.join(', ')}`);
       return [device, kind] as const;
     }),
   );
-}
-
-function parsed(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        seed: { type: 'string', default: '1' },
-        fault: { type: 'string', multiple: true, default: [] },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-  } catch (error) {
-    throw usage(errorText(error), error);
-  }
-}
-
-function usage(message: string, cause?: unknown): SluiceError {
-  return new SluiceError('USAGE', message, { cause, remedy: './sluice simulate --help tells more' });
 }

@@ -1,7 +1,10 @@
 import type { Batch } from './batch.ts';
 import type { Bytes } from './units.ts';
 
-/** `live` is what was committed since the connection stands, `history` what had to wait for it. */
+/**
+ * `history` is telemetry that had to wait for the connection. `live` is what was committed since it stands, behind
+ * everything else that had to wait: events and gaps keep their topic, so they keep their place before newer ones.
+ */
 export type Lane = 'live' | 'history';
 
 /** One MQTT message: topic below `sluice/<gateway>/`, such as `telemetry/meter-main`. */
@@ -10,7 +13,7 @@ export interface Message {
   readonly payload: Uint8Array;
 }
 
-/** One journal row: what one commit has to send, in order. */
+/** One journal row: telemetry, events or gaps of one commit, in order. */
 export interface Row {
   readonly id: number;
   readonly messages: readonly Message[];
@@ -42,8 +45,8 @@ export interface Outbox {
 export interface Consumer {
   readonly name: string;
   /**
-   * A new connection: whatever is on disk and not acknowledged will be handed out again, as history; what is
-   * committed from now on is live.
+   * A new connection: whatever is on disk and not acknowledged will be handed out again, telemetry as history,
+   * events and gaps as the first rows of the live lane; what is committed from now on is live.
    */
   rewind(): Promise<void>;
   /** Rows of the lane that were not handed out since `rewind`, oldest first, about `limit` bytes; empty where none. */

@@ -6,10 +6,21 @@ const MAX_RANGES = 64;
 
 /** What of a consumer is on disk. */
 export interface Place {
-  /** Rows still to be delivered as history. */
-  readonly ranges: readonly Range[];
-  /** Everything up to this row was delivered, or is in `ranges`. */
+  /** Telemetry rows still to be delivered as history. */
+  readonly history: readonly Range[];
+  /** Rows of events and gaps still to be delivered before anything live. */
+  readonly events: readonly Range[];
+  /** Everything up to this row was delivered, or is in one of the two. */
   readonly live: number;
+}
+
+/** The lane `live` has two: events that had to wait, then what is new. */
+export type Queue = Lane | 'events';
+
+/** Rows that must be kept, by what is in them. */
+export interface Needs {
+  readonly telemetry: Range[];
+  readonly events: Range[];
 }
 
 /** Rows of one lane between handed out and acknowledged, in the order in which they were handed out. */
@@ -56,13 +67,15 @@ class Flight {
  * unbroken prefix of acknowledged rows moves the durable place. No I/O.
  */
 export class Cursor {
-  #ranges: readonly Range[];
+  #history: readonly Range[];
+  #events: readonly Range[];
   #live: number;
-  readonly #handed = { live: 0, history: 0 };
-  readonly #flight = { live: new Flight(), history: new Flight() };
+  readonly #handed: Record<Queue, number> = { events: 0, live: 0, history: 0 };
+  readonly #flight = { events: new Flight(), live: new Flight(), history: new Flight() };
 
   constructor(place: Place) {
-    this.#ranges = place.ranges;
+    this.#history = place.history;
+    this.#events = place.events;
     this.#live = place.live;
     this.#handed.live = place.live;
   }
@@ -70,46 +83,63 @@ export class Cursor {
   /** A new connection, when `head` is the newest row on disk. */
   rewind(head: number): void {
     this.#settle();
-    this.#ranges = atMost(withRange(this.#ranges, [this.#live, head]), MAX_RANGES);
+    const waiting: Range = [this.#live, head];
+    this.#history = atMost(withRange(this.#history, waiting), MAX_RANGES);
+    this.#events = atMost(withRange(this.#events, waiting), MAX_RANGES);
     this.#live = head;
     this.#handed.live = head;
     this.#handed.history = 0;
-    this.#flight.live.clear();
-    this.#flight.history.clear();
+    this.#handed.events = 0;
+    for (const flight of Object.values(this.#flight)) flight.clear();
   }
 
-  /** Where rows of the lane may be that were not handed out; `head` is the newest row on disk. */
-  unread(lane: Lane, head: number): readonly Range[] {
-    if (lane === 'history') return above(this.#ranges, this.#handed.history);
-    return head > this.#handed.live ? [[this.#handed.live, head]] : [];
+  /** Where rows of the queue may be that were not handed out; `head` is the newest row on disk. */
+  unread(queue: Queue, head: number): readonly Range[] {
+    switch (queue) {
+      case 'history':
+        return above(this.#history, this.#handed.history);
+      case 'events':
+        return above(this.#events, this.#handed.events);
+      case 'live':
+        return head > this.#handed.live ? [[this.#handed.live, head]] : [];
+      default:
+        return queue satisfies never;
+    }
   }
 
-  /** The caller has looked at everything of the lane up to `upto` and hands out `rows`. */
-  hand(lane: Lane, rows: readonly number[], upto: number): void {
-    for (const row of rows) this.#flight[lane].add(row);
-    this.#handed[lane] = Math.max(this.#handed[lane], upto);
+  /** The caller has looked at everything of the queue up to `upto` and hands out `rows`. */
+  hand(queue: Queue, rows: readonly number[], upto: number): void {
+    for (const row of rows) this.#flight[queue].add(row);
+    this.#handed[queue] = Math.max(this.#handed[queue], upto);
   }
 
   acknowledge(lane: Lane, row: number): void {
+    if (lane === 'live' && this.#flight.events.acknowledge(row)) return;
     this.#flight[lane].acknowledge(row);
   }
 
   /** What may be written to disk now. */
   place(): Place {
     this.#settle();
-    return { ranges: this.#ranges, live: this.#live };
+    return { history: this.#history, events: this.#events, live: this.#live };
   }
 
   /** Rows that must be kept for it, now and later. */
-  needs(): Range[] {
-    const { ranges, live } = this.place();
-    return withRange(ranges, [live, Number.POSITIVE_INFINITY]);
+  needs(): Needs {
+    const { history, events, live } = this.place();
+    const newer: Range = [live, Number.POSITIVE_INFINITY];
+    return { telemetry: withRange(history, newer), events: withRange(events, newer) };
   }
 
   #settle(): void {
-    const live = this.#flight.live.first();
-    this.#live = live === undefined ? this.#handed.live : live - 1;
-    const history = this.#flight.history.first();
-    this.#ranges = above(this.#ranges, history === undefined ? this.#handed.history : history - 1);
+    this.#live = this.#done('live');
+    this.#history = above(this.#history, this.#done('history'));
+    this.#events = above(this.#events, this.#done('events'));
+  }
+
+  /** Everything of the queue up to here was handed out and acknowledged. */
+  #done(queue: Queue): number {
+    const first = this.#flight[queue].first();
+    return first === undefined ? this.#handed[queue] : first - 1;
   }
 }

@@ -4,14 +4,23 @@ import type { Log } from '../core/log.ts';
 import type { Lane, OutboxState } from '../core/outbox.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
-import type { StoredRow } from './journal.ts';
+import type { StoredRow, Wanted } from './journal.ts';
 import { isDamage, isTrouble } from './open.ts';
 import type { Reply, Unread, WorkerOptions } from './protocol.ts';
 import { RecentRows } from './recent.ts';
+import type { Queue } from './cursor.ts';
 import { type Entry, type Store, openStore } from './store.ts';
 import { TELEMETRY } from './schema.ts';
 import { type Group, MAX_WAITING_BYTES, Waiting } from './waiting.ts';
 
+/** What each lane hands out, in order, and of which rows. */
+const QUEUES: Record<Lane, readonly (readonly [Queue, Wanted])[]> = {
+  live: [
+    ['events', 'events'],
+    ['live', 'all'],
+  ],
+  history: [['history', 'telemetry']],
+};
 const FIRST_RETRY_MILLISECONDS = 250;
 const LONGEST_RETRY_MILLISECONDS = 5_000;
 const COMMIT_AT_ONCE_BYTES = 1_048_576;
@@ -156,31 +165,33 @@ export class Engine {
   #unread({ cursor }: Entry): Unread {
     const head = this.#store.journal.head;
     return {
-      live: cursor.unread('live', head).length > 0,
+      live: QUEUES.live.some(([queue]) => cursor.unread(queue, head).length > 0),
       history: cursor.unread('history', head).length > 0,
     };
   }
 
   #collect({ cursor }: Entry, lane: Lane, limit: number, rows: StoredRow[]): void {
     const { journal } = this.#store;
-    for (let bytes = 0; bytes < limit; ) {
-      const [range] = cursor.unread(lane, journal.head);
-      if (range === undefined) return;
-      const recent = this.#recent.read(range, limit - bytes);
-      const { rows: found, broken } = recent
-        ? { rows: recent, broken: undefined }
-        : journal.read(range, limit - bytes);
-      for (const row of found) {
-        rows.push(row);
-        bytes += row.text.length;
+    let bytes = 0;
+    for (const [queue, wanted] of QUEUES[lane])
+      while (bytes < limit) {
+        const [range] = cursor.unread(queue, journal.head);
+        if (range === undefined) break;
+        const recent = this.#recent.read(range, limit - bytes, wanted);
+        const { rows: found, broken } = recent
+          ? { rows: recent, broken: undefined }
+          : journal.read(range, limit - bytes, wanted);
+        for (const row of found) {
+          rows.push(row);
+          bytes += row.text.length;
+        }
+        const seen = broken === undefined ? range[1] : broken - 1;
+        const ids = found.map(({ id }) => id);
+        cursor.hand(queue, ids, bytes >= limit ? (ids.at(-1) ?? seen) : seen);
+        if (broken === undefined) continue;
+        this.#dropBroken(broken); // before the cursor passes it: where it cannot be told it must stay
+        cursor.hand(queue, [], broken);
       }
-      const seen = broken === undefined ? range[1] : broken - 1;
-      const ids = found.map(({ id }) => id);
-      cursor.hand(lane, ids, bytes >= limit ? (ids.at(-1) ?? seen) : seen);
-      if (broken === undefined) continue;
-      this.#dropBroken(broken); // before the cursor passes it: where it cannot be told it must stay
-      cursor.hand(lane, [], broken);
-    }
   }
 
   #dropBroken(row: number): void {

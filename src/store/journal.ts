@@ -1,8 +1,9 @@
 import { gapLine } from '../telemetry/encode.ts';
 import { packed, unpacked } from './body.ts';
+import type { Needs } from './cursor.ts';
 import { type Gap, gapsIn, withGap } from './gaps.ts';
 import type { Database } from './open.ts';
-import type { Range } from './ranges.ts';
+import { complement, type Range } from './ranges.ts';
 import { EVENT, GAP, TELEMETRY } from './schema.ts';
 
 /** A row as it goes into the journal. */
@@ -19,6 +20,7 @@ export interface NewRow {
 
 export interface StoredRow {
   readonly id: number;
+  readonly kind: number;
   readonly text: Buffer;
 }
 
@@ -44,6 +46,10 @@ const DROP_SHARE = 0.05; // of the limit: rarely and much rather than a little w
 // A commit deletes at most these, so that none waits for the trim of a long outage.
 const TRIM_ROWS = 2_000;
 const TRIM_BYTES = 8_388_608;
+/** What a reader wants: telemetry only, everything else, or both. */
+export type Wanted = 'all' | 'telemetry' | 'events';
+const OF_TELEMETRY = `WHERE kind = ${TELEMETRY}`;
+const OF_EVENTS = `WHERE kind <> ${TELEMETRY}`; // by their own index, past the telemetry of a long outage
 const HEADERS = 'SELECT id, kind, first_seq AS firstSeq, last_seq AS lastSeq, messages, length(body) AS size';
 
 /** The statements on table `journal`. Everything that writes is called inside the caller's transaction. */
@@ -53,7 +59,8 @@ export class Journal {
   readonly #between;
   readonly #oldest;
   readonly #header;
-  readonly #next;
+  readonly #nextTelemetry;
+  readonly #nextEvent;
   readonly #delete;
   readonly #text;
   #rows = 0;
@@ -66,14 +73,23 @@ export class Journal {
     this.#insert = db.prepare<[number, number, number, number, number, number, number, Buffer]>(
       'INSERT INTO journal(kind, time, first_seq, last_seq, messages, samples, len, body) VALUES(?,?,?,?,?,?,?,?)',
     );
-    this.#between = db.prepare<[number, number], { id: number; len: number; body: Buffer }>(
-      'SELECT id, len, body FROM journal WHERE id > ? AND id <= ? ORDER BY id',
-    );
+    const between = (where: string) =>
+      db.prepare<[number, number], { id: number; kind: number; len: number; body: Buffer }>(
+        `SELECT id, kind, len, body FROM journal ${where} AND id > ? AND id <= ? ORDER BY id`,
+      );
+    this.#between = {
+      all: between('WHERE true'),
+      telemetry: between(OF_TELEMETRY),
+      events: between(OF_EVENTS),
+    };
     this.#oldest = db.prepare<[number], Header>(`${HEADERS} FROM journal WHERE id > ? ORDER BY id LIMIT 500`);
     this.#header = db.prepare<[number], Header>(`${HEADERS} FROM journal WHERE id = ?`);
-    this.#next = db.prepare<[number, number], Header>(
-      `${HEADERS} FROM journal WHERE id > ? AND id <= ? ORDER BY id LIMIT 1`,
-    );
+    const next = (where: string) =>
+      db.prepare<[number, number], Header>(
+        `${HEADERS} FROM journal ${where} AND id > ? AND id <= ? ORDER BY id LIMIT 1`,
+      );
+    this.#nextTelemetry = next(OF_TELEMETRY);
+    this.#nextEvent = next(OF_EVENTS);
     this.#delete = db.prepare<[number]>('DELETE FROM journal WHERE id = ?');
     this.#text = db.prepare<[number], { len: number; body: Buffer }>(
       'SELECT len, body FROM journal WHERE id = ?',
@@ -138,7 +154,7 @@ export class Journal {
     this.#rows++;
     this.#bytes += body.length + ROW_OVERHEAD_BYTES;
     this.#head = Number(result.lastInsertRowid);
-    return { id: this.#head, text };
+    return { id: this.#head, kind, text };
   }
 
   /** A row that tells what will not come; one message for each gap, numbered from `seq`. */
@@ -161,12 +177,16 @@ export class Journal {
    * Rows of the range in order, until their texts take `limit` bytes; at least one where there is any. `broken`
    * names a row whose body cannot be read; the rows before it are returned.
    */
-  read([after, upto]: Range, limit: number): { rows: StoredRow[]; broken: number | undefined } {
+  read(
+    [after, upto]: Range,
+    limit: number,
+    wanted: Wanted,
+  ): { rows: StoredRow[]; broken: number | undefined } {
     const rows: StoredRow[] = [];
     let bytes = 0;
-    for (const { id, len, body } of this.#between.iterate(after, upto)) {
+    for (const { id, kind, len, body } of this.#between[wanted].iterate(after, upto)) {
       try {
-        rows.push({ id, text: unpacked(body, len) });
+        rows.push({ id, kind, text: unpacked(body, len) });
       } catch {
         return { rows, broken: id };
       }
@@ -176,20 +196,23 @@ export class Journal {
     return { rows, broken: undefined };
   }
 
-  /** Deletes what lies in `ranges`, some rows at a time; `more` where it stopped before the end. */
-  trim(ranges: readonly Range[]): { readonly more: boolean } {
+  /** Deletes what lies in none of the ranges, some rows at a time; `more` where it stopped before the end. */
+  trim({ telemetry, events }: Needs): { readonly more: boolean } {
     let [rows, bytes] = [0, 0];
-    for (const [after, upto] of ranges) {
-      for (let position = after; ; ) {
-        if (rows >= TRIM_ROWS || bytes >= TRIM_BYTES) return { more: true };
-        const header = this.#next.get(position, Math.min(upto, this.#head));
-        if (header === undefined) break;
-        this.#remove(header);
-        position = header.id;
-        rows++;
-        bytes += header.size;
-      }
-    }
+    for (const [next, needed] of [
+      [this.#nextTelemetry, telemetry],
+      [this.#nextEvent, events],
+    ] as const)
+      for (const [after, upto] of complement(needed, this.#head))
+        for (let position = after; ; ) {
+          if (rows >= TRIM_ROWS || bytes >= TRIM_BYTES) return { more: true };
+          const header = next.get(position, upto);
+          if (header === undefined) break;
+          this.#remove(header);
+          position = header.id;
+          rows++;
+          bytes += header.size;
+        }
     return { more: false };
   }
 

@@ -1,5 +1,6 @@
-import type { StoredRow } from './journal.ts';
+import type { StoredRow, Wanted } from './journal.ts';
 import type { Range } from './ranges.ts';
+import { TELEMETRY } from './schema.ts';
 
 const MAX_BYTES = 8_388_608;
 
@@ -25,7 +26,7 @@ export class RecentRows {
   }
 
   /** Rows of the range until they take `limit` bytes; undefined where some of the range are older than what is here. */
-  read([after, upto]: Range, limit: number): StoredRow[] | undefined {
+  read([after, upto]: Range, limit: number, wanted: Wanted): StoredRow[] | undefined {
     const first = this.#rows[0];
     if (first === undefined || first.id > after + 1) return undefined;
     const found: StoredRow[] = [];
@@ -33,6 +34,7 @@ export class RecentRows {
     for (let i = this.#firstAbove(after); i < this.#rows.length; i++) {
       const row = this.#rows[i];
       if (row === undefined || row.id > upto) break;
+      if (wanted !== 'all' && (row.kind === TELEMETRY) !== (wanted === 'telemetry')) continue;
       found.push(row);
       bytes += row.text.length;
       if (bytes >= limit) break;

@@ -2,7 +2,7 @@ import { SluiceError } from '../core/errors.ts';
 import type { Database } from './open.ts';
 
 /** Raise it with every change that an older Sluice could not read. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 export const TELEMETRY = 0;
 export const EVENT = 1;
@@ -22,9 +22,11 @@ CREATE TABLE journal(
   len INTEGER NOT NULL,        -- of the text in bytes; body is the plain text where it is as long, else zlib
   body BLOB NOT NULL           -- lines "<topic> <payload>"
 ) STRICT;
+CREATE INDEX journal_event ON journal(id) WHERE kind <> 0;
 CREATE TABLE consumer(
   name TEXT PRIMARY KEY,
-  ranges TEXT NOT NULL,        -- JSON [[after,upto],...]: journal rows still to be delivered as history
+  ranges TEXT NOT NULL,        -- JSON [[after,upto],...]: telemetry still to be delivered as history
+  events TEXT NOT NULL,        -- the same of events and gaps, which are delivered before anything live
   live INTEGER NOT NULL,       -- journal row up to which live delivery was acknowledged
   note TEXT NOT NULL,
   since INTEGER NOT NULL
@@ -40,10 +42,22 @@ FROM journal;
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
-/** Makes the tables of an empty file; refuses a file of a newer Sluice or of another program. */
+/** From 1: events wait apart from telemetry. What waited as history waits as both. */
+const FROM_VERSION_1 = `
+CREATE INDEX journal_event ON journal(id) WHERE kind <> 0;
+ALTER TABLE consumer ADD COLUMN events TEXT NOT NULL DEFAULT '[]';
+UPDATE consumer SET events = ranges;
+PRAGMA user_version = ${SCHEMA_VERSION};
+`;
+
+/** Makes the tables of an empty file, brings those of an older Sluice up to date; refuses a file of a newer Sluice or of another program. */
 export function prepareSchema(db: Database): void {
   const version = Number(db.pragma('user_version', { simple: true }));
   if (version === SCHEMA_VERSION) return;
+  if (version === 1) {
+    db.transaction(() => db.exec(FROM_VERSION_1)).immediate();
+    return;
+  }
   if (version > SCHEMA_VERSION)
     throw new SluiceError(
       'STORE_FAILED',

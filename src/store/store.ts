@@ -1,10 +1,10 @@
 import type { Log } from '../core/log.ts';
-import { Cursor } from './cursor.ts';
+import { Cursor, type Needs } from './cursor.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
 import { type Dropped, Journal, type NewRow, type StoredRow, pagesOf } from './journal.ts';
 import { type Database, assertDurable, isDamage, isTrouble, openForWriting, walBytes } from './open.ts';
-import { type Range, complement, withRange } from './ranges.ts';
+import { type Range, withRange } from './ranges.ts';
 import { Reservation } from './reservation.ts';
 import { prepareSchema } from './schema.ts';
 
@@ -21,6 +21,15 @@ export interface Entry {
   readonly cursor: Cursor;
   /** Place and note as they are on disk, as one text. */
   saved: string;
+}
+
+interface StoredConsumer {
+  readonly name: string;
+  readonly ranges: string;
+  readonly events: string;
+  readonly live: number;
+  readonly note: string;
+  readonly since: number;
 }
 
 export interface Committed {
@@ -67,8 +76,8 @@ export class Store {
     this.#limit = limit;
     this.#reservation = reservation;
     this.journal = new Journal(db);
-    this.#saveConsumer = db.prepare<[string, string, number, string, number]>(
-      'INSERT OR REPLACE INTO consumer(name, ranges, live, note, since) VALUES(?,?,?,?,?)',
+    this.#saveConsumer = db.prepare<[string, string, string, number, string, number]>(
+      'INSERT OR REPLACE INTO consumer(name, ranges, events, live, note, since) VALUES(?,?,?,?,?,?)',
     );
     this.#deleteConsumer = db.prepare<[string]>('DELETE FROM consumer WHERE name = ?');
     this.#saveSeq = db.prepare<[number]>("INSERT OR REPLACE INTO meta(key, value) VALUES('next_seq', ?)");
@@ -79,12 +88,11 @@ export class Store {
   load(lost: boolean, survivors: Survivors | undefined, now: number): void {
     this.journal.load();
     const rows = this.#db
-      .prepare<[], { name: string; ranges: string; live: number; note: string; since: number }>(
-        'SELECT name, ranges, live, note, since FROM consumer',
-      )
+      .prepare<[], StoredConsumer>('SELECT name, ranges, events, live, note, since FROM consumer')
       .all();
-    for (const { name, ranges, live, note, since } of rows) {
-      const cursor = new Cursor({ ranges: rangesFrom(ranges, live), live });
+    for (const { name, ranges, events, live, note, since } of rows) {
+      const place = { history: rangesFrom(ranges, live), events: rangesFrom(events, live), live };
+      const cursor = new Cursor(place);
       const entry = { note, since, cursor, saved: '' };
       entry.saved = placeText(entry);
       this.consumers.set(name, entry);
@@ -103,8 +111,8 @@ export class Store {
   /** On disk with the next commit. */
   addConsumer(name: string, note: string, now: number): Entry {
     const loss = this.#lossRow;
-    const ranges: Range[] = loss === undefined ? [] : [[loss - 1, loss]];
-    const cursor = new Cursor({ ranges, live: this.journal.head });
+    const events: Range[] = loss === undefined ? [] : [[loss - 1, loss]];
+    const cursor = new Cursor({ history: [], events, live: this.journal.head });
     const entry = { note, since: now, cursor, saved: '' };
     this.consumers.set(name, entry);
     this.#forgotten.delete(name);
@@ -130,7 +138,7 @@ export class Store {
     this.journal.save();
     try {
       this.#db.exec('BEGIN IMMEDIATE');
-      const trimmed = this.journal.trim(complement(this.#needed(), this.journal.head));
+      const trimmed = this.journal.trim(this.#needed());
       const dropped = this.#makeRoom(rows);
       const told = dropped.gaps.reduce(withGap, [...gaps]);
       const stored: StoredRow[] = [];
@@ -142,8 +150,9 @@ export class Store {
       for (const [name, entry] of this.consumers) {
         const text = placeText(entry);
         if (text === entry.saved) continue;
-        const { ranges, live } = entry.cursor.place();
-        this.#saveConsumer.run(name, JSON.stringify(ranges), live, entry.note, entry.since);
+        const { history, events, live } = entry.cursor.place();
+        const waiting = [JSON.stringify(history), JSON.stringify(events)] as const;
+        this.#saveConsumer.run(name, ...waiting, live, entry.note, entry.since);
         places.push([entry, text]);
       }
       for (const name of this.#forgotten) this.#deleteConsumer.run(name);
@@ -198,17 +207,21 @@ export class Store {
   #take({ consumers, head }: Survivors): void {
     this.journal.continueAfter(head);
     for (const [name, { note, since }] of consumers)
-      this.consumers.set(name, { note, since, cursor: new Cursor({ ranges: [], live: head }), saved: '' });
+      this.consumers.set(name, {
+        note,
+        since,
+        cursor: new Cursor({ history: [], events: [], live: head }),
+        saved: '',
+      });
   }
 
-  #needed(): Range[] {
-    let needed: Range[] = [];
-    const add = (range: Range): void => {
-      needed = withRange(needed, range);
+  #needed(): Needs {
+    const all = [...this.consumers.values()].map(({ cursor }) => cursor.needs());
+    const loss: Range[] = this.#lossRow === undefined ? [] : [[this.#lossRow - 1, this.#lossRow]];
+    return {
+      telemetry: all.flatMap(({ telemetry }) => telemetry).reduce(withRange, []),
+      events: all.flatMap(({ events }) => events).reduce(withRange, loss),
     };
-    for (const { cursor } of this.consumers.values()) cursor.needs().forEach(add);
-    if (this.#lossRow !== undefined) add([this.#lossRow - 1, this.#lossRow]);
-    return needed;
   }
 
   #makeRoom(rows: readonly NewRow[]): { messages: number; gaps: readonly Gap[] } {

@@ -20,7 +20,9 @@ const quiet = async () => {
 };
 
 /** A pump into a receiver whose acknowledgements the test gives one by one. */
-async function pumping(options: { readonly window?: number; readonly before?: number } = {}) {
+async function pumping(
+  options: { readonly window?: number; readonly before?: number; readonly alarms?: number } = {},
+) {
   const outbox = new MemoryOutbox();
   const clock = new HandClock();
   const log = new RecordingLog();
@@ -30,6 +32,8 @@ async function pumping(options: { readonly window?: number; readonly before?: nu
     for (let seq = from; seq <= to; seq++) outbox.add([[`telemetry/m${seq % 2}`, `{"seq":${seq}}`]]);
   };
   add(1, options.before ?? 0);
+  for (let alarm = 1; alarm <= (options.alarms ?? 0); alarm++)
+    outbox.add([['event/alarm', `{"alarm":${alarm}}`]]);
   const pump = new Pump({
     consumer,
     window: options.window ?? 8,
@@ -83,6 +87,33 @@ t.test('live messages find a free place while history fills the rest of the wind
     numbers(sent.filter(({ topic }) => topic.startsWith('history/'))),
     upTo(100),
     'history in its own order',
+  );
+  t.equal(outbox.waiting('upstream'), 0);
+  stop.abort();
+  await running;
+});
+
+t.test('an alarm of the outage goes before the backlog, and before every newer alarm', async (t) => {
+  const { sent, outbox, running, stop, clock } = await pumping({ window: 1, before: 50, alarms: 3 });
+  outbox.add([['event/alarm', '{"alarm":4}']]);
+  for (let i = 0; i < 54; i++) {
+    sent[i]?.acknowledge();
+    await quiet();
+    await clock.advance(milliseconds(50));
+    await quiet();
+  }
+
+  const alarms = sent.flatMap(({ topic, text }, i) => (topic === 'event/alarm' ? [[i, text]] : []));
+  t.same(alarms.slice(0, 3), [
+    [0, '{"alarm":1}'],
+    [1, '{"alarm":2}'],
+    [2, '{"alarm":3}'],
+  ]);
+  t.match(alarms[3], [Number, '{"alarm":4}']);
+  t.ok(Number(alarms[3]?.[0]) < 10, 'the new one does not wait for the backlog either');
+  t.same(
+    sent.flatMap(({ topic, text }) => (topic === 'event/alarm' ? [] : seqs([text]))),
+    upTo(50),
   );
   t.equal(outbox.waiting('upstream'), 0);
   stop.abort();

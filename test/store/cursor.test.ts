@@ -2,7 +2,7 @@ import { deepEqual } from 'node:assert/strict';
 import * as fc from 'fast-check';
 import t from 'tap';
 import type { Lane } from '../../src/core/outbox.ts';
-import { Cursor } from '../../src/store/cursor.ts';
+import { Cursor, type Queue } from '../../src/store/cursor.ts';
 import { type Range, above, atMost, complement, withRange } from '../../src/store/ranges.ts';
 import { gapsIn, withGap } from '../../src/store/gaps.ts';
 import { gapLine } from '../../src/telemetry/encode.ts';
@@ -57,7 +57,7 @@ t.test('gaps join neighbours of one reason, and are read back from the text that
 });
 
 type Step =
-  | { readonly do: 'commit' }
+  | { readonly do: 'commit'; readonly event: boolean }
   | { readonly do: 'rewind' }
   | { readonly do: 'crash' }
   | { readonly do: 'read'; readonly lane: Lane; readonly count: number }
@@ -65,7 +65,7 @@ type Step =
 
 const anyLane = fc.constantFrom<Lane>('live', 'history');
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.constant<Step>({ do: 'commit' }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant<'commit'>('commit'), event: fc.boolean() }) },
   { weight: 1, arbitrary: fc.constantFrom<Step>({ do: 'rewind' }, { do: 'crash' }) },
   {
     weight: 4,
@@ -82,33 +82,49 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
 );
 
 t.test(
-  'whatever happens, a row is needed until it was acknowledged, and handed out once per connection',
+  'whatever happens, a row is needed until it was acknowledged, is handed out once per connection, and events in order',
   async (t) => {
     let finished = 0;
     fc.assert(
       fc.property(fc.array(anyStep, { minLength: 5, maxLength: 120 }), (steps) => {
-        let cursor = new Cursor({ ranges: [], live: 0 });
+        let cursor = new Cursor({ history: [], events: [], live: 0 });
         let head = 0;
+        const events = new Set<number>();
         const acknowledged = new Set<number>();
         let inFlight: Record<Lane, number[]> = { live: [], history: [] };
         let handed = new Set<number>();
+        /** Rows of the queue that a reader would find now, in order. */
+        const found = (queue: Queue): number[] =>
+          [...numbersIn(cursor.unread(queue, head))]
+            .filter((row) => queue === 'live' || events.has(row) === (queue === 'events'))
+            .sort((a, b) => a - b);
         const connect = (): void => {
           cursor.rewind(head);
           inFlight = { live: [], history: [] };
           handed = new Set();
         };
         const read = (lane: Lane, count: number): boolean => {
-          const rows = [...numbersIn(cursor.unread(lane, head))].sort((a, b) => a - b).slice(0, count);
-          cursor.hand(lane, rows, rows.at(-1) ?? 0);
+          const rows: number[] = [];
+          for (const queue of lane === 'live' ? (['events', 'live'] as const) : (['history'] as const)) {
+            const some = found(queue).slice(0, count - rows.length);
+            cursor.hand(queue, some, some.at(-1) ?? 0);
+            rows.push(...some);
+          }
           inFlight[lane].push(...rows);
           const again = rows.some((row) => handed.has(row));
           for (const row of rows) handed.add(row);
+          // An event goes out when every older one that is not acknowledged has gone out in this connection.
+          const newest = Math.max(0, ...rows.filter((row) => events.has(row)));
+          for (const event of events)
+            if (event < newest && !acknowledged.has(event) && !handed.has(event)) return false;
           return !again;
         };
         connect();
         for (const step of steps) {
-          if (step.do === 'commit') head++;
-          else if (step.do === 'rewind') connect();
+          if (step.do === 'commit') {
+            head++;
+            if (step.event) events.add(head);
+          } else if (step.do === 'rewind') connect();
           else if (step.do === 'crash') {
             cursor = new Cursor(JSON.parse(JSON.stringify(cursor.place())));
             connect();
@@ -120,11 +136,15 @@ t.test(
             cursor.acknowledge(step.lane, row);
             acknowledged.add(row);
           }
-          const needed = numbersIn(cursor.needs().map(([after, upto]) => [after, Math.min(upto, head)]));
-          for (let row = 1; row <= head; row++) if (!acknowledged.has(row) && !needed.has(row)) return false;
+          const needs = cursor.needs();
+          const needed = (ranges: readonly Range[]): Set<number> =>
+            numbersIn(ranges.map(([after, upto]) => [after, Math.min(upto, head)]));
+          const [telemetry, others] = [needed(needs.telemetry), needed(needs.events)];
+          for (let row = 1; row <= head; row++)
+            if (!acknowledged.has(row) && !(events.has(row) ? others : telemetry).has(row)) return false;
         }
         connect();
-        const rest = numbersIn(cursor.unread('history', head));
+        const rest = new Set([...found('events'), ...found('history')]);
         for (let row = 1; row <= head; row++) if (!acknowledged.has(row) && !rest.has(row)) return false;
         finished++;
         return true;

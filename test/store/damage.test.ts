@@ -23,6 +23,7 @@ import {
   countTo,
   directory,
   drain,
+  drainWaiting,
   listeningLog,
   messagesIn,
   noiseOf,
@@ -45,7 +46,7 @@ async function filled(t: Test): Promise<string> {
 async function everything(outbox: Outbox): Promise<Told[]> {
   const upstream = await outbox.consumer('upstream');
   await upstream.rewind();
-  return messagesIn(await drain(upstream, 'history'));
+  return messagesIn(await drainWaiting(upstream));
 }
 
 function asideOf(file: string): string[] {
@@ -92,7 +93,7 @@ t.test('a second consumer of the same run hears of the lost store too', async (t
   await until('it is acknowledged', async () => (await outbox.state()).commits > 0);
   const session = await outbox.consumer('session');
   await session.rewind();
-  const second = messagesIn(await drain(session, 'history'));
+  const second = messagesIn(await drainWaiting(session));
 
   t.same(second, first);
   t.equal(second[0]?.gap?.reason, 'store damaged');
@@ -169,7 +170,7 @@ t.test('a row whose body is damaged is told, and costs no other', async (t) => {
   const outbox = await opened(t, file);
   const upstream = await outbox.consumer('upstream');
   await upstream.rewind();
-  const told = messagesIn(await drain(upstream, 'history'));
+  const told = messagesIn(await drainWaiting(upstream));
   await upstream.more(AbortSignal.timeout(30_000));
   told.push(...messagesIn(await drain(upstream, 'live')));
 
@@ -196,10 +197,7 @@ t.test('pages of rubbish in the middle: the start succeeds and every number came
     const told: Told[] = [];
     await outbox.append(batchOf(5_000, 10));
     await until(`page ${page}: every number`, async () => {
-      told.push(
-        ...messagesIn(await drain(upstream, 'history')),
-        ...messagesIn(await drain(upstream, 'live')),
-      );
+      told.push(...messagesIn(await drainWaiting(upstream)), ...messagesIn(await drain(upstream, 'live')));
       const known = new Set(told.flatMap(({ seq }) => seq ?? []));
       for (const { gap } of told)
         if (gap !== undefined) for (const seq of countTo(gap.to, gap.from)) known.add(seq);
@@ -236,6 +234,25 @@ t.test('a file of a newer Sluice, or of another program, is refused in a clear s
     remedy: /install that version/,
   });
   t.same(asideOf(file), [], 'and it is left alone');
+});
+
+t.test('a file of the first schema is brought up to date, and what waits in it is delivered', async (t) => {
+  const file = await filled(t);
+  const db = openForWriting(file, 67_108_864);
+  db.exec('DROP INDEX journal_event; ALTER TABLE consumer DROP COLUMN events; PRAGMA user_version = 1');
+  const head = '(SELECT max(id) FROM journal)';
+  db.exec(`UPDATE consumer SET ranges = '[[' || live || ',' || ${head} || ']]', live = ${head}`);
+  db.close();
+
+  const outbox = await opened(t, file);
+  await outbox.appendEvent('event/alarm', '{}');
+  const told = await everything(outbox);
+
+  t.equal(told[0]?.topic, 'event/alarm');
+  t.same(
+    told.slice(1).map(({ seq }) => seq),
+    countTo(100, 41),
+  );
 });
 
 t.test('a place that cannot be written is refused in a clear sentence', async (t) => {

@@ -7,7 +7,17 @@ import { mebibytes } from '../../src/core/units.ts';
 import { gapsIn } from '../../src/store/gaps.ts';
 import { openForWriting } from '../../src/store/open.ts';
 import { until } from '../support/wait.ts';
-import { batchOf, countTo, directory, drain, listeningLog, messagesIn, noiseOf, opened } from './fixture.ts';
+import {
+  batchOf,
+  countTo,
+  directory,
+  drain,
+  drainWaiting,
+  listeningLog,
+  messagesIn,
+  noiseOf,
+  opened,
+} from './fixture.ts';
 
 /** Mounting a small disk takes root; under CI it has to be possible. */
 function cannotMount(): string | false {
@@ -147,7 +157,7 @@ t.test(
     const again = await opened(t, file);
     const same = await again.consumer('upstream');
     await same.rewind();
-    delivered.push(...messagesIn(await drain(same, 'history')));
+    delivered.push(...messagesIn(await drainWaiting(same)));
 
     const came = new Set(delivered.flatMap(({ samples }) => samples));
     t.equal(kept.length, 12_000);
@@ -177,7 +187,7 @@ t.test(
     const outbox = await opened(t, file);
     const upstream = await outbox.consumer('upstream');
     await upstream.rewind();
-    const history = messagesIn(await drain(upstream, 'history'));
+    const history = messagesIn(await drainWaiting(upstream));
     const append = outbox.append(batchOf(100, 100));
     await until('it says that it fails', async () => (await outbox.state()).failing);
     rmSync(stone);

@@ -72,6 +72,12 @@ export async function drain(consumer: Consumer, lane: Lane, acknowledge = true):
   }
 }
 
+/** After a rewind: the events and gaps that waited, then the telemetry that did. */
+export async function drainWaiting(consumer: Consumer): Promise<Row[]> {
+  const events = await drain(consumer, 'live');
+  return [...events, ...(await drain(consumer, 'history'))];
+}
+
 export function messagesIn(rows: readonly Row[]): Told[] {
   return rows.flatMap(({ messages }) => messages.map(understood));
 }

@@ -1,6 +1,8 @@
 // Appends samples first, first + 1, … and delivers some of them, until it is killed. Prints `ready` and writes into a
 // file what it knows to be true: `ack FIRST COUNT` after the append resolved, `got SEQ TOPIC k,k,…` before it acknowledges the row.
+// Events first, first + 1, … go between them: `said NUMBER`, and `heard NUMBER` in the order in which they are handed out.
 import { openSync, writeSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { bytes, mebibytes, milliseconds } from '../../src/core/units.ts';
 import { silentLog } from '../../src/core/log.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
@@ -41,13 +43,25 @@ async function produce(): Promise<void> {
   }
 }
 
+async function happen(): Promise<void> {
+  for (let number = Number(first); ; number++) {
+    await outbox.appendEvent('event/alarm', JSON.stringify({ number }));
+    say(`said ${number}`);
+    await pause(Math.random() * 8);
+  }
+}
+
 async function deliver(consumer: Consumer, lane: Lane): Promise<void> {
   for (;;) {
     await consumer.more(new AbortController().signal);
     const rows = await consumer.read(lane, bytes(20_000));
     if (rows.length === 0) await outbox.state();
+    for (const { messages } of rows)
+      for (const { topic, payload } of messages)
+        if (topic === 'event/alarm') say(`heard ${/\d+/.exec(Buffer.from(payload).toString())?.[0]}`);
     for (const row of rows.toReversed()) {
-      for (const { topic, seq, samples, gap } of row.messages.map(understood))
+      const telemetry = row.messages.filter(({ topic }) => topic !== 'event/alarm');
+      for (const { topic, seq, samples, gap } of telemetry.map(understood))
         say(`got ${seq} ${topic} ${gap === undefined ? samples.join(',') : `gap:${gap.from}-${gap.to}`}`);
       // Every third row stays without acknowledgement for a while: acknowledgements come in any order.
       if (row.id % 3 !== 0 || Math.random() < 0.5) consumer.acknowledge(lane, row.id);
@@ -55,4 +69,4 @@ async function deliver(consumer: Consumer, lane: Lane): Promise<void> {
   }
 }
 
-await Promise.all([produce(), deliver(upstream, 'live'), deliver(upstream, 'history')]);
+await Promise.all([produce(), happen(), deliver(upstream, 'live'), deliver(upstream, 'history')]);

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import t from 'tap';
+import type { Message } from '../../src/core/outbox.ts';
 import { openForWriting } from '../../src/store/open.ts';
-import { countTo, directory, drain, messagesIn, opened } from './fixture.ts';
+import { countTo, directory, drainWaiting, messagesIn, opened } from './fixture.ts';
 
 const ROUND = 1_000_000; // the samples of a round are numbered from here, so that no two rounds share one
 
@@ -17,6 +18,10 @@ interface Books {
   readonly gaps: { readonly from: number; readonly to: number }[];
   /** Numbers that came with two different contents. */
   readonly reused: number[];
+  /** Events whose append resolved. */
+  readonly said: Set<number>;
+  /** Events as they were handed out, by run of the child. */
+  readonly heard: number[][];
 }
 
 const CACHE = mkdtempSync(join(tmpdir(), 'outbox-cache-'));
@@ -42,13 +47,20 @@ async function killed(
   child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), after));
   const signal = await new Promise((resolve) => child.once('close', (_status, by) => resolve(by)));
   if (signal !== 'SIGKILL') throw new Error('the child ended by itself');
+  const heard: number[] = [];
+  books.heard.push(heard);
   for (const line of readFileSync(record, 'utf8').split('\n').slice(0, -1)) {
     const [word, a = '', b = '', c = ''] = line.split(' ');
     if (word === 'ack')
       for (const k of countTo(Number(a) + Number(b) - 1, Number(a))) books.acknowledged.add(k);
     if (word === 'got') book(books, Number(a), b, c);
+    if (word === 'said') books.said.add(Number(a));
+    if (word === 'heard') heard.push(Number(a));
   }
 }
+
+const isAlarm = ({ topic }: Message): boolean => topic === 'event/alarm';
+const numberOf = ({ payload }: Message): number => Number(/\d+/.exec(Buffer.from(payload).toString()));
 
 function book({ content, gaps, reused }: Books, seq: number, topic: string, said: string): void {
   const gap = /^gap:(\d+)-(\d+)$/.exec(said);
@@ -56,6 +68,23 @@ function book({ content, gaps, reused }: Books, seq: number, topic: string, said
   const text = `${topic.replace(/^[a-z]+/, '')} ${said}`;
   if (content.has(seq) && content.get(seq) !== text) reused.push(seq);
   content.set(seq, text);
+}
+
+/** Events that came before an older one that nobody had heard yet, or out of order within one run. */
+function overtaking({ heard, said }: Books): number[] {
+  const known = new Set(heard.flat());
+  const all = [...new Set([...known, ...said])].sort((a, b) => a - b);
+  const before = new Map(all.map((number, i) => [number, all[i - 1]]));
+  const earlier = new Set<number>();
+  const wrong: number[] = [];
+  for (const run of heard)
+    for (const [i, number] of run.entries()) {
+      const previous = before.get(number);
+      if (previous !== undefined && !earlier.has(previous)) wrong.push(number);
+      if (i > 0 && number <= (run[i - 1] ?? 0)) wrong.push(number);
+      earlier.add(number);
+    }
+  return wrong;
 }
 
 const PLAIN = { name: 'kill -9 at any moment loses nothing, repeats no number and leaves no hole', more: [] };
@@ -70,7 +99,14 @@ t.jobs = 5; // most of the time is the start of the children
 for (const [lane, { name, more }] of [PLAIN, PLAIN, PLAIN, PLAIN, QUOTA].entries())
   t.test(`${name} (${lane + 1})`, { timeout: 110_000 }, async (t) => {
     const file = join(directory(t), 'telemetry.db');
-    const books: Books = { acknowledged: new Set(), content: new Map(), gaps: [], reused: [] };
+    const books: Books = {
+      acknowledged: new Set(),
+      content: new Map(),
+      gaps: [],
+      reused: [],
+      said: new Set(),
+      heard: [],
+    };
 
     for (const round of countTo(KILLS))
       await killed(file, round, 5 + Math.random() * LONGEST_MS, more, books);
@@ -81,7 +117,20 @@ for (const [lane, { name, more }] of [PLAIN, PLAIN, PLAIN, PLAIN, QUOTA].entries
     for (const consumer of ['upstream', 'absent']) {
       const reader = await outbox.consumer(consumer);
       await reader.rewind();
-      for (const { seq, topic, samples, gap } of messagesIn(await drain(reader, 'history')))
+      const rows = await drainWaiting(reader);
+      const alarms = rows
+        .flatMap(({ messages }) => messages)
+        .filter(isAlarm)
+        .map(numberOf);
+      if (consumer === 'upstream') books.heard.push(alarms);
+      else
+        t.same(
+          alarms,
+          [...new Set(books.heard.flat())].sort((a, b) => a - b),
+          'every event, in order',
+        );
+      const telemetry = rows.map((row) => ({ ...row, messages: row.messages.filter((m) => !isAlarm(m)) }));
+      for (const { seq, topic, samples, gap } of messagesIn(telemetry))
         book(books, seq ?? 0, topic, gap === undefined ? samples.join(',') : `gap:${gap.from}-${gap.to}`);
     }
 
@@ -91,6 +140,10 @@ for (const [lane, { name, more }] of [PLAIN, PLAIN, PLAIN, PLAIN, QUOTA].entries
     const numbers = samples.filter((text) => !text.startsWith('gap')).map(Number);
     const seen = new Set(numbers);
     const holes = countTo(nextSeq - 1).filter((seq) => !books.content.has(seq) && !told.has(seq));
+    t.same(overtaking(books), [], 'no event was overtaken by a newer one');
+    const heard = new Set(books.heard.flat());
+    const unheard = [...books.said].filter((number) => !heard.has(number));
+    t.same(unheard, [], `each of ${books.said.size} events was heard`);
     t.same(books.reused, [], 'no number came with two contents');
     t.same(holes, [], 'no hole that is not told');
     t.equal(numbers.length, seen.size, 'no sample has two numbers');

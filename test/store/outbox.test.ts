@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { BatchBuilder } from '../../src/core/batch.ts';
+import type { Row } from '../../src/core/outbox.ts';
 import { bytes, milliseconds } from '../../src/core/units.ts';
 import { until } from '../support/wait.ts';
 import { batchOf, countTo, directory, drain, messagesIn, opened, seqsIn } from './fixture.ts';
@@ -37,7 +38,7 @@ t.test('samples of many appends travel in one commit', async (t) => {
   t.equal(state.samplesCommitted, 500);
 });
 
-t.test('an event is committed at once and goes out as it is, in both lanes', async (t) => {
+t.test('an event is committed at once and goes out as it is, live, also when it had to wait', async (t) => {
   const outbox = await opened(t, join(directory(t), 'telemetry.db'), { commitEvery: milliseconds(600_000) });
   const upstream = await outbox.consumer('upstream');
   const payload = JSON.stringify({ specversion: '1.0', type: 'device-silent', data: { device: 'käse' } });
@@ -45,14 +46,54 @@ t.test('an event is committed at once and goes out as it is, in both lanes', asy
   await outbox.appendEvent('event/device-silent', payload);
   const live = await drain(upstream, 'live', false);
   await upstream.rewind();
-  const history = await drain(upstream, 'history', false);
+  const waited = await drain(upstream, 'live', false);
 
-  for (const rows of [live, history]) {
+  for (const rows of [live, waited]) {
     t.equal(rows.length, 1);
     t.equal(rows[0]?.messages[0]?.topic, 'event/device-silent');
     t.equal(Buffer.from(rows[0]?.messages[0]?.payload ?? []).toString(), payload);
   }
 });
+
+t.test(
+  'events that had to wait come before newer ones and before the telemetry that waits with them',
+  async (t) => {
+    const file = join(directory(t), 'telemetry.db');
+    const outbox = await opened(t, file);
+    const upstream = await outbox.consumer('upstream');
+    const alarm = async (number: number): Promise<void> =>
+      outbox.appendEvent('event/alarm', JSON.stringify({ number }));
+    for (const number of countTo(6)) {
+      await outbox.append(batchOf(number * 10, 10));
+      await alarm(number);
+    }
+    await upstream.rewind();
+    await alarm(7);
+
+    const [first] = await upstream.read('live', bytes(1));
+    upstream.acknowledge('live', first?.id ?? 0);
+    await alarm(8);
+    const others = await drain(upstream, 'live', false);
+    upstream.acknowledge('live', others[1]?.id ?? 0); // not the next one: it comes again
+    await until('alarm 1 is gone', async () => (await outbox.state()).rows === 13);
+    await upstream.rewind();
+    await alarm(9);
+    const again = await drain(upstream, 'live');
+    await until('all alarms are gone, the telemetry is not', async () => (await outbox.state()).rows === 6);
+    const history = await drain(upstream, 'history');
+
+    t.same(alarmsIn(first === undefined ? [] : [first]), [1]);
+    t.same(alarmsIn(others), countTo(8, 2), 'oldest first, then what is new');
+    t.same(alarmsIn(again), countTo(9, 2), 'also after another connection');
+    t.same(seqsIn(history), countTo(6), 'telemetry alone waits in history');
+  },
+);
+
+function alarmsIn(rows: readonly Row[]): number[] {
+  return rows.flatMap(({ messages }) =>
+    messages.map(({ payload }) => Number(/\d+/.exec(Buffer.from(payload).toString()))),
+  );
+}
 
 t.test('an event that is more than one line is refused', async (t) => {
   const outbox = await opened(t, join(directory(t), 'telemetry.db'));

@@ -46,7 +46,7 @@ t.test(
       copyFileSync(join(folder, 'telemetry.seq'), join(dirname(image), 'telemetry.seq'));
 
       const store = openStore({ file: image, limit: mebibytes(512), log: silentLog });
-      const { rows, broken } = store.journal.read([0, store.journal.head], Number.MAX_SAFE_INTEGER);
+      const { rows, broken } = store.journal.read([0, store.journal.head], Number.MAX_SAFE_INTEGER, 'all');
       const seqs = rows.flatMap(({ text }) =>
         [...text.toString().matchAll(/^\S+ \{"seq":(\d+),/gm)].map(([, seq]) => Number(seq)),
       );

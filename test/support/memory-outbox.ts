@@ -106,12 +106,14 @@ export class MemoryOutbox implements Outbox {
       if (found === undefined) throw new Error(`${name} was forgotten`);
       return found;
     };
+    // Ascending, so that what waits and belongs to the live lane comes before what is new.
     const unread = (lane: Lane): number[] => {
       const { start, boundary, acknowledged, handedOut } = place();
-      const from = lane === 'live' ? boundary : start;
-      const to = lane === 'live' ? this.#last : boundary;
       const ids: number[] = [];
-      for (let id = from + 1; id <= to; id++) if (!acknowledged.has(id) && !handedOut.has(id)) ids.push(id);
+      for (let id = start + 1; id <= this.#last; id++) {
+        const itsLane = id <= boundary && isTelemetry(this.#rows.get(id)) ? 'history' : 'live';
+        if (itsLane === lane && !acknowledged.has(id) && !handedOut.has(id)) ids.push(id);
+      }
       return ids;
     };
     return {
@@ -183,6 +185,10 @@ export class MemoryOutbox implements Outbox {
       this.#places.delete(entry.forget);
     }
   }
+}
+
+function isTelemetry(row: Row | undefined): boolean {
+  return row?.messages.some(({ topic }) => topic.startsWith('telemetry/')) ?? false;
 }
 
 function asHistory(message: Message): Message {

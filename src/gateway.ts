@@ -53,18 +53,21 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
   if (platform === undefined) await outbox.forget(UPSTREAM_CONSUMER);
 
   const intake = new BatchBuilder();
+  const onDevice = (device: string, state: string, facts: Facts): void =>
+    happened(`device-${state}`, device, facts);
   const runner = createRunner({
     lines: createLines(config, { clock, log }),
     points: config.points,
     into: intake,
     clock,
     log,
-    onDevice: (device, state, facts) => happened(`device-${state}`, device, facts),
+    onDevice,
   });
   const pipeline = createPipeline({
     points: config.points,
     intake,
     append: async (batch) => outbox.append(batch),
+    onDevice,
     clock,
     log,
   });

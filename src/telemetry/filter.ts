@@ -2,6 +2,7 @@ import { type Batch, type BatchBuilder, BOOLEAN, NOTHING, NUMBER, TEXT } from '.
 import { BAD } from '../core/quality.ts';
 import type { EpochMs } from '../core/units.ts';
 import type { PointConfig } from '../config/config.ts';
+import { isPolled } from './presence.ts';
 
 /** How a change of a number is judged. */
 const ANY_CHANGE = 0; // no deadband: whatever differs from the reported value passes
@@ -23,6 +24,8 @@ export interface Filter {
   readonly widths: Float64Array;
   readonly minIntervals: Float64Array;
   readonly heartbeats: Float64Array;
+  /** Age of the last report, ms, from which on a sample is a heartbeat whatever it says. */
+  readonly repeatAfter: Float64Array;
   readonly forms: Uint8Array;
   readonly values: Float64Array;
   readonly qualities: Uint8Array;
@@ -33,6 +36,9 @@ export interface Filter {
   /** Time from which the minimum interval counts. */
   readonly paces: Float64Array;
   readonly pending: Uint8Array;
+  /** Time of the gateway of the last `due`, and before which the next one has nothing to do. */
+  lookedAt: number;
+  nextDue: number;
   /** Time of the gateway at which a pending point is reported; NaN until `due` has seen it. */
   readonly dueTimes: Float64Array;
   readonly candidateTimes: Float64Array;
@@ -49,6 +55,7 @@ export function createFilter(points: readonly PointConfig[]): Filter {
     widths: new Float64Array(length),
     minIntervals: new Float64Array(length),
     heartbeats: new Float64Array(length),
+    repeatAfter: new Float64Array(length),
     forms: new Uint8Array(length).fill(NOTHING),
     values: new Float64Array(length),
     qualities: new Uint8Array(length),
@@ -57,6 +64,8 @@ export function createFilter(points: readonly PointConfig[]): Filter {
     times: new Float64Array(length).fill(Number.NaN),
     paces: new Float64Array(length).fill(Number.NaN),
     pending: new Uint8Array(length),
+    lookedAt: Number.NEGATIVE_INFINITY,
+    nextDue: Number.NEGATIVE_INFINITY,
     dueTimes: new Float64Array(length).fill(Number.NaN),
     candidateTimes: new Float64Array(length),
     candidateValues: new Float64Array(length),
@@ -68,6 +77,9 @@ export function createFilter(points: readonly PointConfig[]): Filter {
     filter.published[i] = point.published ? 1 : 0;
     filter.minIntervals[i] = minInterval;
     filter.heartbeats[i] = heartbeat > 0 ? heartbeat : Number.POSITIVE_INFINITY;
+    filter.repeatAfter[i] = isPolled(point)
+      ? lastTickWithin(filter.heartbeats[i] ?? 0, point.every)
+      : (filter.heartbeats[i] ?? 0);
     if (deadband === undefined) return;
     filter.kinds[i] = deadband.kind === 'value-percent' ? OF_VALUE : ABSOLUTE;
     filter.widths[i] = deadband.kind === 'value-percent' ? deadband.percent / 100 : deadband.width;
@@ -76,11 +88,19 @@ export function createFilter(points: readonly PointConfig[]): Filter {
 }
 
 /**
+ * Samples of a poll come every period, give or take some milliseconds. The one at the last tick within the heartbeat
+ * carries it: the next one would come too late, and whether a sample is a millisecond early must not double a wait.
+ */
+function lastTickWithin(heartbeat: number, every: number): number {
+  return heartbeat === Number.POSITIVE_INFINITY ? heartbeat : (Math.floor(heartbeat / every) - 0.5) * every;
+}
+
+/**
  * Passes on what is worth telling, in order:
  *  - the first sample of a point, every change of quality, reason or form, at once;
  *  - a number that differs from the last reported one by more than the deadband (without one: at all); a boolean or a
  *    text that differs; not before the minimum interval is over, until when the newest such sample is kept for `due`;
- *  - any sample when the last report is a heartbeat old.
+ *  - any sample when the last report is a heartbeat old, or would be before the next poll.
  * Points that are not published are dropped. Times are those of the samples.
  */
 export function report(filter: Filter, batch: Batch, into: BatchBuilder): void {
@@ -103,7 +123,7 @@ export function report(filter: Filter, batch: Batch, into: BatchBuilder): void {
       continue;
     }
     if (time < last) rebase(filter, point, time);
-    if (time - (filter.times[point] ?? 0) >= (filter.heartbeats[point] ?? 0)) {
+    if (time - (filter.times[point] ?? 0) >= (filter.repeatAfter[point] ?? 0)) {
       send(filter, batch, i, into);
       continue;
     }
@@ -127,6 +147,10 @@ export function report(filter: Filter, batch: Batch, into: BatchBuilder): void {
  */
 export function due(filter: Filter, now: EpochMs, into: BatchBuilder): void {
   const { pending, dueTimes } = filter;
+  const isEarly = now < filter.nextDue && now >= filter.lookedAt;
+  filter.lookedAt = now;
+  if (isEarly) return;
+  let nextDue = Number.POSITIVE_INFINITY;
   for (let point = 0; point < pending.length; point++) {
     if (pending[point] === NONE) continue;
     const longest = longestWait(filter, point);
@@ -134,18 +158,24 @@ export function due(filter: Filter, now: EpochMs, into: BatchBuilder): void {
     // First seen, or the clock of the gateway was set back: times of devices say nothing about our time.
     if (Number.isNaN(at) || at - now > longest) {
       dueTimes[point] = now + longest;
+      nextDue = Math.min(nextDue, now + longest);
       continue;
     }
-    if (now < at) continue;
+    if (now < at) {
+      nextDue = Math.min(nextDue, at);
+      continue;
+    }
     if (pending[point] === BAD_POINT) {
       into.addBad(point, now, filter.reasons[point] ?? 0);
       dueTimes[point] = now + longest;
+      nextDue = Math.min(nextDue, now + longest);
       filter.times[point] = now;
       filter.paces[point] = now;
     } else {
       release(filter, point, into);
     }
   }
+  filter.nextDue = nextDue;
 }
 
 function longestWait(filter: Filter, point: number): number {
@@ -184,6 +214,7 @@ function send(filter: Filter, batch: Batch, i: number, into: BatchBuilder): void
   filter.times[point] = time;
   filter.paces[point] = time;
   filter.pending[point] = quality === BAD ? BAD_POINT : NONE;
+  if (quality === BAD) filter.nextDue = Number.NEGATIVE_INFINITY;
   filter.dueTimes[point] = Number.NaN;
   if (form === TEXT) filter.texts.set(point, text);
   append(filter, point, time, form, filter.values[point] ?? 0, text, into);
@@ -216,6 +247,7 @@ function hold(
 ): void {
   if (filter.pending[point] !== CANDIDATE) {
     filter.pending[point] = CANDIDATE;
+    filter.nextDue = Number.NEGATIVE_INFINITY;
     filter.dueTimes[point] = Number.NaN;
   }
   filter.candidateTimes[point] = time;

@@ -1,16 +1,19 @@
 import { type Batch, BatchBuilder } from '../core/batch.ts';
 import type { Clock } from '../core/clock.ts';
 import { errorText } from '../core/errors.ts';
-import type { Log } from '../core/log.ts';
+import type { Facts, Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds } from '../core/units.ts';
 import type { PointConfig } from '../config/config.ts';
 import { createFilter, due, report } from './filter.ts';
+import { createPresence, noticed, type PresenceChange } from './presence.ts';
 import { createStaleness, heard, stale } from './staleness.ts';
 import { createStatistics, observe, observeReported, type Statistics } from './statistics.ts';
 
 /** Ten batches a second: a share of the commit interval that nobody notices, and few enough to cost nothing. */
 const TAKE_EVERY: Duration = milliseconds(100);
+
+const SILENT_REMEDY = 'check that it is powered, and that its way to and from the gateway is open';
 
 export interface PipelineDeps {
   readonly points: readonly PointConfig[];
@@ -18,6 +21,8 @@ export interface PipelineDeps {
   readonly intake: BatchBuilder;
   /** Takes a batch over and resolves when it is on disk; bounds what waits, and counts and tells what it gave up. */
   readonly append: (batch: Batch) => Promise<void>;
+  /** A device that is observed or pushes fell silent, or is heard again; the runner tells it of those that are polled. */
+  readonly onDevice?: (device: string, state: PresenceChange['state'], facts: Facts) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -41,6 +46,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { points, intake, append, clock, log } = deps;
   const filter = createFilter(points);
   const staleness = createStaleness(points, clock.elapsed());
+  const presence = createPresence(points);
   const statistics = createStatistics(points.length, clock.now());
   const kept = new BatchBuilder();
   const counters: PipelineCounters = { read: 0, reported: 0 };
@@ -54,6 +60,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     if (batch !== undefined) {
       counters.read += batch.count;
       heard(staleness, batch);
+      for (const change of noticed(presence, batch, clock.elapsed())) announce(change);
       observe(statistics, batch);
       report(filter, batch, kept);
     }
@@ -73,6 +80,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     );
     pending.add(done);
     void done.finally(() => pending.delete(done));
+  }
+
+  function announce({ device, state, reason, silentFor }: PresenceChange): void {
+    const facts = state === 'silent' ? { reason, remedy: SILENT_REMEDY } : { silentFor };
+    if (state === 'silent') log.warn('device silent', { device, ...facts });
+    else log.info('device back', { device, ...facts });
+    deps.onDevice?.(device, state, facts);
   }
 
   /** On change only: a full disk would otherwise fill the log. */

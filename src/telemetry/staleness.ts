@@ -24,11 +24,14 @@ export interface Staleness {
   calledAt: number;
   /** Sum of the times in which nobody listened, ms. */
   absent: number;
+  /** Time in which somebody listened, ms of `Clock.elapsed` less `absent`. */
+  listened: number;
+  /** Nobody can turn stale before this moment of `listened`. */
+  nextAt: number;
   /** Longest normal silence, ms. */
   readonly limits: Float64Array;
-  /** First `stale` after the last sample, in ms of time in which somebody listened. */
+  /** `listened` when the last sample was taken. */
   readonly heardAt: Float64Array;
-  readonly heardSince: Uint8Array;
   readonly everHeard: Uint8Array;
   /** The point is known to be bad, be it by us: nothing new to tell. */
   readonly bad: Uint8Array;
@@ -40,9 +43,10 @@ export function createStaleness(points: readonly PointConfig[], elapsed: Duratio
   return {
     calledAt: elapsed,
     absent: 0,
+    listened: elapsed,
+    nextAt: elapsed,
     limits: Float64Array.from(points, ({ every }) => Math.max(SILENT_PERIODS * every, SHORTEST_SILENCE)),
     heardAt: new Float64Array(length).fill(elapsed),
-    heardSince: new Uint8Array(length),
     everHeard: new Uint8Array(length),
     bad: new Uint8Array(length),
   };
@@ -50,31 +54,41 @@ export function createStaleness(points: readonly PointConfig[], elapsed: Duratio
 
 /** Whatever a driver or the runner said of a point counts, bad samples too; the time of the sample does not matter. */
 export function heard(staleness: Staleness, batch: Batch): void {
-  const { heardSince, everHeard, bad } = staleness;
+  const { heardAt, everHeard, bad, limits, listened } = staleness;
   for (let i = 0; i < batch.count; i++) {
     const point = batch.points[i] ?? 0;
-    heardSince[point] = 1;
+    const isBad = batch.qualities[i] === BAD ? 1 : 0;
+    if (isBad === 0 && bad[point] === 1) {
+      staleness.nextAt = Math.min(staleness.nextAt, listened + (limits[point] ?? 0));
+    }
+    heardAt[point] = listened;
     everHeard[point] = 1;
-    bad[point] = batch.qualities[i] === BAD ? 1 : 0;
+    bad[point] = isBad;
   }
 }
 
 /**
  * Turns points bad, once, that were not heard for three of their periods: `stale`, or `not heard yet` where there was
- * nothing since the start. They recover with their next sample. Call it as often as batches are taken, at least once a second.
+ * nothing since the start. They recover with their next sample. Call it as often as batches are taken, at least once
+ * a second and right before `heard`; it looks at the points only when one of them may have fallen silent.
  */
 export function stale(staleness: Staleness, elapsed: Duration, now: EpochMs, into: BatchBuilder): void {
-  const { limits, heardAt, heardSince, everHeard, bad } = staleness;
+  const { limits, heardAt, everHeard, bad } = staleness;
   staleness.absent += Math.max(0, elapsed - staleness.calledAt - LONGEST_ABSENCE);
   staleness.calledAt = elapsed;
   const listened = elapsed - staleness.absent;
+  staleness.listened = listened;
+  if (listened <= staleness.nextAt) return;
+  let nextAt = Number.POSITIVE_INFINITY;
   for (let point = 0; point < limits.length; point++) {
-    if (heardSince[point] === 1) {
-      heardSince[point] = 0;
-      heardAt[point] = listened;
-    } else if (bad[point] === 0 && listened - (heardAt[point] ?? 0) > (limits[point] ?? 0)) {
+    if (bad[point] === 1) continue;
+    const until = (heardAt[point] ?? 0) + (limits[point] ?? 0);
+    if (listened <= until) {
+      nextAt = Math.min(nextAt, until);
+    } else {
       bad[point] = 1;
       into.addBad(point, now, everHeard[point] === 1 ? STALE : NOT_HEARD_YET);
     }
   }
+  staleness.nextAt = nextAt;
 }

@@ -207,3 +207,79 @@ t.test('a point that is not published is dropped', (t) => {
   t.same(later(filter, 2e12), []);
   t.end();
 });
+
+t.test('a heartbeat as long as the period sends every sample, however its time jitters', (t) => {
+  const filter = filterOf({ heartbeat: 1_000 }); // polled every second
+  const times = [0, 999, 2_003, 2_998, 4_001, 5_000];
+  t.equal(
+    pass(
+      filter,
+      times.map((time) => good(0, time, 7)),
+    ).length,
+    times.length,
+  );
+  t.end();
+});
+
+t.test('an unchanged value that is polled is never older than its heartbeat at the subscriber', (t) => {
+  for (const [heartbeat, expected] of [
+    [2_000, [0, 2_001, 3_999, 6_000, 8_001]],
+    [2_600, [0, 2_001, 3_999, 6_000, 8_001]],
+    [3_000, [0, 3_000, 6_000]],
+  ] as const) {
+    const times = [0, 1_002, 2_001, 3_000, 3_999, 5_003, 6_000, 7_001, 8_001];
+    const passed = pass(
+      filterOf({ heartbeat }),
+      times.map((time) => good(0, time, 7)),
+    );
+    t.same(
+      passed.map(({ time }) => time),
+      expected,
+      `${heartbeat} ms`,
+    );
+  }
+  t.end();
+});
+
+t.test('what is observed or pushed has no period: a sample is its heartbeat when that is over', (t) => {
+  const filter = createFilter([
+    fakePoint(0, {
+      every: seconds(60),
+      source: {
+        kind: 'coap',
+        path: '/a',
+        mode: 'observe',
+        format: 'auto',
+        pointer: undefined,
+        record: undefined,
+        type: 'number',
+      },
+      report: { deadband: undefined, minInterval: milliseconds(0), heartbeat: seconds(10) },
+    }),
+  ]);
+  const passed = pass(
+    filter,
+    [0, 4_000, 9_999, 10_000, 19_000].map((time) => good(0, time, 7)),
+  );
+  t.same(
+    passed.map(({ time }) => time),
+    [0, 10_000],
+  );
+  t.end();
+});
+
+t.test('what becomes due between others is found, in whatever order it was set', (t) => {
+  const filter = filterOf({ heartbeat: 60_000 }, { minInterval: 5_000 }, { minInterval: 1_000 });
+  pass(filter, [bad(0, 0), good(1, 0, 1), good(2, 0, 1)]);
+  t.same(later(filter, 100), []);
+  pass(filter, [good(1, 200, 2)]);
+  t.same(later(filter, 300), [], 'due at 5,100');
+  pass(filter, [good(2, 400, 2)]);
+  t.same(later(filter, 500), [], 'due at 1,100, before the other');
+  t.same(later(filter, 1_099), []);
+  t.same(later(filter, 1_100), [good(2, 400, 2)]);
+  t.same(later(filter, 5_099), []);
+  t.same(later(filter, 5_100), [good(1, 200, 2)]);
+  t.same(later(filter, 60_100), [bad(0, 60_100)]);
+  t.end();
+});

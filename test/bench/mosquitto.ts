@@ -1,9 +1,8 @@
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { freeTcpPort } from '../support/ports.ts';
+import { accepts, freeTcpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
 import { Child } from './child.ts';
 
@@ -48,7 +47,7 @@ export class Mosquitto implements AsyncDisposable {
     this.#child = new Child({ name: 'mosquitto', command: 'mosquitto', args: ['-c', file] });
     await until('mosquitto listens', () => {
       this.#child?.mustRun();
-      return reachable(this.plainPort); // the last of its listeners
+      return accepts(this.plainPort); // the last of its listeners
     });
   }
 
@@ -107,15 +106,4 @@ async function certificate(dir: string, name: string, options: readonly string[]
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc', '-days', '2'];
   const files = ['-keyout', join(dir, `${name}.key`), '-out', join(dir, `${name}.pem`)];
   await run('openssl', ['req', '-x509', ...key, ...options, ...files]);
-}
-
-function reachable(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }

@@ -8,6 +8,7 @@ import type { InboundCommand } from '../../src/mqtt/messages.ts';
 import { Authority, type Certificate } from '../support/certificates.ts';
 import { MemoryOutbox } from '../support/memory-outbox.ts';
 import { Running } from '../support/process.ts';
+import { runTask } from '../support/run-task.ts';
 import { until } from '../support/wait.ts';
 import { clientArgs, distinct, noMosquitto, publish, seqs, subscribe, upTo } from './mosquitto.ts';
 import { RawClient } from './raw-client.ts';
@@ -50,13 +51,7 @@ async function start(t: Teardown, outbox = new MemoryOutbox()): Promise<Gateway>
     clock: systemClock,
     log,
   });
-  const stopped = new AbortController();
-  const running = task.run(stopped.signal);
-  const stop = async () => {
-    stopped.abort();
-    await running;
-  };
-  t.teardown(stop);
+  const stop = runTask(t, task);
   const port = await until('the broker listens', () => task.port);
   const add = (from: number, to: number) => {
     for (let seq = from; seq <= to; seq++) outbox.add([[`telemetry/m${seq % 4}`, `{"seq":${seq}}`]]);

@@ -1,9 +1,8 @@
 import { writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { missingPeer } from '../support/peer.ts';
 import type { Certificate } from '../support/certificates.ts';
-import { freeTcpPort } from '../support/ports.ts';
+import { accepts, freeTcpPort } from '../support/ports.ts';
 import { Running } from '../support/process.ts';
 import { until } from '../support/wait.ts';
 
@@ -63,14 +62,7 @@ ${more}
 
 async function listens(port: number, running: Running): Promise<boolean> {
   if (running.over !== undefined) throw new Error(`mosquitto ended: ${running.err.join('\n')}`);
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
+  return accepts(port);
 }
 
 /** What every mosquitto client needs to be told. */

@@ -9,6 +9,7 @@ import { HandClock } from '../support/clock.ts';
 import { MemoryOutbox } from '../support/memory-outbox.ts';
 import { freeTcpPort } from '../support/ports.ts';
 import { Running } from '../support/process.ts';
+import { runTask } from '../support/run-task.ts';
 import { until } from '../support/wait.ts';
 import { clientArgs, distinct, noMosquitto, seqs } from './mosquitto.ts';
 import { RawClient } from './raw-client.ts';
@@ -117,13 +118,7 @@ async function start(t: Teardown, outbox: MemoryOutbox) {
     clock: systemClock,
     log,
   });
-  const stopped = new AbortController();
-  const running = task.run(stopped.signal);
-  const stop = async () => {
-    stopped.abort();
-    await running;
-  };
-  t.teardown(stop);
+  const stop = runTask(t, task);
   const port = await until('the broker listens', () => task.port);
   return { task, log, port, stop };
 }

@@ -9,6 +9,7 @@ import { upstream, type UpstreamTask } from '../../src/mqtt/upstream.ts';
 import { Authority, type Certificate } from '../support/certificates.ts';
 import { MemoryOutbox } from '../support/memory-outbox.ts';
 import { freeTcpPort } from '../support/ports.ts';
+import { runTask } from '../support/run-task.ts';
 import { until } from '../support/wait.ts';
 import { distinct, mosquitto, noMosquitto, publish, seqs, subscribe, upTo } from './mosquitto.ts';
 import { RecordingLog } from './recording-log.ts';
@@ -60,13 +61,7 @@ async function start(t: Teardown, port: number, identity: TlsIdentity, host = '1
     clock: systemClock,
     log,
   });
-  const stopped = new AbortController();
-  const running = task.run(stopped.signal);
-  const stop = async () => {
-    stopped.abort();
-    await running;
-  };
-  t.teardown(stop);
+  const stop = runTask(t, task);
   return { outbox, log, task, commands, stop };
 }
 

@@ -6,7 +6,7 @@ import type { Line, Poll } from '../../src/drivers/driver.ts';
 import { type Duration, milliseconds, seconds } from '../../src/core/units.ts';
 
 /** What a unit does with one request. */
-export type Behaviour = 'answers' | 'timeout' | 'mismatch' | 'refused' | 'lost' | 'bug';
+export type Behaviour = 'answers' | 'timeout' | 'mismatch' | 'refused' | 'busy' | 'lost' | 'mute' | 'bug';
 
 /** One request as the device sees it. */
 export interface Seen {
@@ -124,10 +124,18 @@ export class FakeLine implements Line {
       await this.#clock.sleep(timeout, signal);
       throw new SluiceError('DEVICE_TIMEOUT', `unit ${unit} did not answer ${what} within ${timeout} ms`);
     }
+    if (behaviour === 'mute') {
+      await this.#clock.sleep(timeout, signal);
+      this.connected = false;
+      throw new SluiceError('CONNECTION_LOST', `${this.endpoint} answers nothing`, { reason: 'timeout' });
+    }
     if (rtt > 0) await this.#clock.sleep(rtt, signal);
     if (behaviour === 'answers') return;
     if (behaviour === 'bug') throw new TypeError('a bug in the driver');
     if (behaviour === 'mismatch') throw new SluiceError('REPLY_MISMATCH', `${what} got another answer`);
+    if (behaviour === 'busy') {
+      throw new SluiceError('DEVICE_REFUSED', `unit ${unit} is busy`, { reason: 'server device busy' });
+    }
     if (behaviour === 'refused') throw new SluiceError('DEVICE_REFUSED', `unit ${unit} refused ${what}`);
     this.connected = false;
     throw new SluiceError('CONNECTION_LOST', `${this.endpoint} was reset`);

@@ -17,6 +17,12 @@ const JITTER = 0.2;
 const RECONNECT_FIRST = 500;
 const RECONNECT_MOST = 60_000;
 
+/**
+ * An endpoint that lets us in and then says nothing, such as a bridge with its bus cut: nobody is hammered who is asked
+ * again, and a bus that is mended is a bus that all its units come back on.
+ */
+const RECONNECT_MUTE_MOST = 10_000;
+
 /** A number from 0 to 1, as `Math.random`. */
 export type Random = () => number;
 
@@ -26,10 +32,11 @@ export function unitWait(failures: number, cost: number, random: Random): number
   return jittered(Math.min(step * Math.max(cost, UNIT_BASE_LEAST), UNIT_WAIT_MOST), random);
 }
 
-/** Wait in ms before connect number `failures` (from 1) after a loss: 0.5 s, 1 s, 2 s … 60 s. */
-export function reconnectWait(failures: number, random: Random): number {
+/** Wait in ms before connect number `failures` (from 1) after a loss: 0.5 s, 1 s, 2 s … 60 s, or 10 s where it was `mute`. */
+export function reconnectWait(failures: number, random: Random, mute = false): number {
   const exponent = Math.min(failures - 1, 16);
-  return jittered(Math.min(RECONNECT_FIRST * 2 ** exponent, RECONNECT_MOST), random);
+  const most = mute ? RECONNECT_MUTE_MOST : RECONNECT_MOST;
+  return jittered(Math.min(RECONNECT_FIRST * 2 ** exponent, most), random);
 }
 
 function jittered(wait: number, random: Random): number {

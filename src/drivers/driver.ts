@@ -26,7 +26,9 @@ export interface Poll {
  *  2. `poll` only while connected, at most `inFlight` at a time. It either appends exactly one sample for each point
  *     of the poll to `into` (bad ones with their reason: an exception reply is an answer) and returns, or appends
  *     nothing and throws a SluiceError: DEVICE_TIMEOUT and REPLY_MISMATCH concern the unit alone, CONNECTION_LOST
- *     the whole line. The runner then appends the bad samples. `now()` is read when the reply has arrived.
+ *     the whole line (with reason `timeout` where the endpoint is there and nothing behind it answers), DEVICE_REFUSED
+ *     with reason `server device busy` asks for another try before the next tick. The runner then appends the bad
+ *     samples. `now()` is read when the reply has arrived.
  *  3. `write` and `readBack` obey the same limit; the runner puts them before polls. They throw DEVICE_REFUSED where
  *     the device says no.
  *  4. `watch`, where the protocol has it (Observe), runs until aborted and appends to `into` whatever arrives.

@@ -1,9 +1,17 @@
 import { SluiceError } from '../core/errors.ts';
+import { reasonCode } from '../core/quality.ts';
 import type { ErrorCounts } from './line-state.ts';
+
+const TIMEOUT = reasonCode('timeout');
 
 /** The endpoint is gone, with everything behind it. */
 export function isLoss(error: unknown): error is SluiceError {
   return error instanceof SluiceError && error.code === 'CONNECTION_LOST';
+}
+
+/** The endpoint let us in, and then nothing behind it answered. */
+export function isMute(error: unknown): boolean {
+  return isLoss(error) && error.reason === TIMEOUT;
 }
 
 /** What the samples get that were asked for; `otherwise` where the driver threw what it should not. */

@@ -8,7 +8,7 @@ import { type AnnounceDeps, type OnDevice, tellLost } from './announcements.ts';
 import { type Random, reconnectWait } from './backoff.ts';
 import { BadSamples } from './bad-samples.ts';
 import type { Line } from './driver.ts';
-import { isLoss, reasonOf } from './failures.ts';
+import { isLoss, isMute, reasonOf } from './failures.ts';
 import type { Limiter } from './limiter.ts';
 import { LinePump } from './line-pump.ts';
 import { type Connection, type Counters, type LineState, newCounters, sum } from './line-state.ts';
@@ -106,7 +106,7 @@ export class LineRunner {
         this.#connection = 'waiting';
         this.#tellLoss(error);
         this.#connectFailures += 1;
-        const wait = reconnectWait(this.#connectFailures, random);
+        const wait = reconnectWait(this.#connectFailures, random, isMute(error));
         this.#nextConnect = clock.elapsed() + wait;
         await pause(clock, wait, signal);
       }

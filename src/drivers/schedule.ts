@@ -81,9 +81,9 @@ export class Schedule {
     return Math.max(0, current - next);
   }
 
-  /** Brings polls forward to `now`, once, without moving their grids. */
-  soon(polls: Iterable<number>, now: number): void {
-    for (const poll of polls) this.#due[poll] = Math.min(this.dueOf(poll), now);
+  /** Brings polls forward to `at`, once, without moving their grids. */
+  soon(polls: Iterable<number>, at: number): void {
+    for (const poll of polls) this.#due[poll] = Math.min(this.dueOf(poll), at);
     this.#heapify();
   }
 

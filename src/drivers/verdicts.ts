@@ -34,6 +34,11 @@ export interface VerdictDeps {
 /** A driver that throws what it should not has said nothing about the device. */
 export const DRIVER_FAULT = reasonCode('driver fault');
 
+/** A device that is busy is asked again after this, where its next tick is further away (Modbus V1.1b3, 7, code 06). */
+const BUSY_PAUSE = 5_000;
+
+const BUSY = reasonCode('server device busy');
+
 /** What the end of a request says about its unit: breaker, bad samples, counters, and whoever has to be told. */
 export class Verdicts {
   /** Of all units of the line. */
@@ -76,17 +81,19 @@ export class Verdicts {
   }
 
   #failed(unit: Unit, attempt: Attempt, error: unknown): void {
-    const { clock, units, bad, people } = this.#deps;
+    const { clock, units, schedule, bad, people } = this.#deps;
     const { endpoint, log } = people;
     const { poll, what, started, epoch } = attempt;
     const { breaker } = unit;
     const now = clock.elapsed();
     const kind = failureKind(error);
     unit.counters.errors[kind] += 1;
-    if (poll !== undefined) bad.tell(poll, reasonOf(error, DRIVER_FAULT));
+    const reason = reasonOf(error, DRIVER_FAULT);
+    if (poll !== undefined) bad.tell(poll, reason);
     if (kind === 'refused') {
       // A driver may refuse a command by itself; a poll is refused by the device, which is an answer.
       if (poll !== undefined) this.#answered(unit, { ...attempt, poll: undefined });
+      if (poll !== undefined && reason === BUSY) schedule.soon([poll], now + BUSY_PAUSE);
       return;
     }
     if (kind === 'other' && breaker.inARow === 0) {

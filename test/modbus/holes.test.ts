@@ -153,11 +153,11 @@ t.test('another exception of a part is bad and teaches nothing', async (t) => {
   const holes = new Set([7]);
   const now = await scene(t, holes);
   await learn(now);
-  now.peer.answer((request) => request.socket.write(exceptionReply(request, 6)));
+  now.peer.answer((request) => request.socket.write(exceptionReply(request, 4)));
   const outcome = await pollOutcome(now.line);
   now.peer.answer((request) => answer(request, holes, 125));
 
-  t.equal(outcome[3], '<server device busy>');
+  t.equal(outcome[3], '<server device failure>');
   t.equal(outcome[7], '<illegal data address>');
   t.strictSame(await pollOutcome(now.line), expected(holes));
 });

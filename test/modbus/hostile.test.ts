@@ -1,5 +1,6 @@
 import t from 'tap';
 import { BatchBuilder, type PointValue } from '../../src/core/batch.ts';
+import { reasonCode } from '../../src/core/quality.ts';
 import { milliseconds, seconds } from '../../src/core/units.ts';
 import { silentLog } from '../../src/core/log.ts';
 import { modbusLine } from '../../src/drivers/modbus/line.ts';
@@ -242,7 +243,7 @@ t.test(
 );
 
 t.test('an exception is an answer: bad with its name, on the same connection', async (t) => {
-  const codes = [1, 4, 5, 6, 8, 99];
+  const codes = [1, 4, 5, 8, 99];
   const { peer, line } = await scene(t, (request) => {
     request.socket.write(exceptionReply(request, codes[request.index] ?? 0));
   });
@@ -254,12 +255,26 @@ t.test('an exception is an answer: bad with its name, on the same connection', a
     '<illegal function>',
     '<server device failure>',
     '<acknowledge>',
-    '<server device busy>',
     '<memory parity error>',
     '<unknown exception>',
   ]);
   t.equal(peer.connections, 1);
   t.equal(line.counters.exceptions, codes.length);
+});
+
+t.test('a device that is busy asks to be asked again, and nothing is appended', async (t) => {
+  const { peer, line } = await scene(t, (request) => request.socket.write(exceptionReply(request, 6)));
+  const [poll] = line.polls;
+  if (poll === undefined) throw new Error('no poll');
+  const into = new BatchBuilder();
+
+  await t.rejects(line.poll(poll, into, never), {
+    code: 'DEVICE_REFUSED',
+    reason: reasonCode('server device busy'),
+  });
+  t.equal(into.count, 0);
+  t.equal(peer.connections, 1);
+  t.equal(line.counters.exceptions, 1);
 });
 
 t.test('a gateway that speaks for a silent unit counts as its time-out', async (t) => {
@@ -278,7 +293,12 @@ t.test('a connection that answers nothing any more is given up after three reque
 
   t.equal(await pollIntoSilence(now), 'DEVICE_TIMEOUT');
   t.equal(await pollIntoSilence(now), 'DEVICE_TIMEOUT');
-  t.equal(await pollIntoSilence(now), 'CONNECTION_LOST');
+  const [poll] = now.line.polls;
+  if (poll === undefined) throw new Error('no poll');
+  const third = now.line.poll(poll, new BatchBuilder(), never);
+  await until('the third request', () => now.peer.requests.length === 3);
+  await now.clock.advance(seconds(1));
+  await t.rejects(third, { code: 'CONNECTION_LOST', reason: reasonCode('timeout') }, 'there, and mute');
   await until('the socket is gone', () => now.peer.sockets.size === 0);
 });
 

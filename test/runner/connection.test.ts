@@ -39,6 +39,34 @@ t.test('an endpoint that cannot be reached is tried ever less often; all points 
   t.equal(line.closed, 1);
 });
 
+t.test(
+  'an endpoint that lets us in and says nothing is asked again every ten seconds at least',
+  async (t) => {
+    const plant = new Plant();
+    const mended = plant.start + minutes(30);
+    const line = new FakeLine(plant.clock, fakePolls(10, [seconds(1)]), {
+      behave: (_, __, at) => (at < mended ? 'mute' : 'answers'),
+    });
+
+    plant.run([line]);
+    await plant.clock.advance(minutes(31));
+
+    const waits = line.connects.slice(1).map((at, i) => at - (line.connects[i] ?? 0));
+    t.ok(
+      waits.every((wait) => wait <= 11_000),
+      'ten seconds, and the time-out that it takes to notice',
+    );
+    t.ok(line.connects.length < 200, 'and not more often than that');
+    for (let unit = 1; unit <= 10; unit++) {
+      const first = line.seen.find((request) => request.unit === String(unit) && request.at >= mended);
+      t.ok((first?.at ?? Infinity) - mended < 12_000, `unit ${unit} is read soon after the bus was mended`);
+    }
+    t.equal(plant.says('connection lost'), 1);
+    t.same(line.breaches, []);
+    await plant.end();
+  },
+);
+
 t.test('jitter spreads the waits by a fifth to both sides', async (t) => {
   const waits: number[] = [];
   for (const random of [() => 0, () => 1 - Number.EPSILON]) {

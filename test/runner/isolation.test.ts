@@ -248,6 +248,27 @@ t.test('wrong answers and faults of a driver concern their unit alone', async (t
   }
 });
 
+t.test('a device that is busy is asked again after a pause, and is no silent device', async (t) => {
+  const plant = new Plant();
+  const busyUntil = plant.start + 12_000;
+  const line = new FakeLine(plant.clock, fakePolls(1, [minutes(60)]), {
+    behave: (_, __, at) => (at < busyUntil ? 'busy' : 'answers'),
+  });
+
+  plant.run([line]);
+  await plant.clock.advance(minutes(119));
+
+  const times = line.seen.map(({ at }) => at - plant.start);
+  t.same(times, [0, 5_010, 10_020, 15_030, 3_600_000], 'until it answers, and then on its grid');
+  t.same(
+    plant.take().map(({ quality, reason }) => `${quality} ${reason}`),
+    ['2 server device busy', '2 server device busy', '2 server device busy', '0 ', '0 '],
+  );
+  t.same(plant.told, []);
+  t.equal(plant.runner.counters.missed, 0);
+  await plant.end();
+});
+
 t.test('the same unit number on two lines is two units', async (t) => {
   const plant = new Plant();
   const dead = new FakeLine(plant.clock, fakePolls(2, [seconds(1)]), { behave: () => 'timeout' });

@@ -13,6 +13,8 @@ const GATEWAY_CODES: readonly number[] = [0x0a, 0x0b];
 /** The request asks for something that is not there, wholly or in part (section 7, 02 and 03). */
 const HOLE_CODES: readonly number[] = [0x02, 0x03];
 
+const BUSY_CODE = 0x06; // long work goes on; ask again later (section 7)
+
 export interface Unit {
   readonly endpoint: string;
   readonly unit: number;
@@ -93,6 +95,7 @@ export class ReadExchange implements Exchange {
     this.#deps.counters.exceptions++;
     this.exception = result;
     refuseGatewayCode(this.#reading.of, this.what, result);
+    if (result === BUSY_CODE) throw busy(this.#reading.of, this.what);
     if (this.hole) {
       if (this.#deps.onHole === 'leave') return;
       this.#deps.onHole(result);
@@ -107,6 +110,11 @@ export function mismatch({ endpoint }: Unit, what: string): SluiceError {
   return new SluiceError('REPLY_MISMATCH', `${endpoint} answered the ${what} with something else`, {
     remedy: 'check the address, and that no second gateway mixes up replies',
   });
+}
+
+function busy({ endpoint }: Unit, what: string): SluiceError {
+  const reason = exceptionName(BUSY_CODE);
+  return new SluiceError('DEVICE_REFUSED', `${endpoint} answered the ${what}: ${reason}`, { reason });
 }
 
 /** A gateway that speaks for a silent unit: a time-out of that unit, not an answer of it. */

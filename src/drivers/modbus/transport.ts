@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Clock } from '../../core/clock.ts';
 import { errorText, SluiceError } from '../../core/errors.ts';
+import type { Reason } from '../../core/quality.ts';
 import { type Duration, milliseconds, seconds } from '../../core/units.ts';
 import type { Counters } from './counters.ts';
 import type { FrameSink } from './framing.ts';
@@ -204,10 +205,11 @@ export class Connection implements FrameSink {
   }
 
   /** Ends the connection, once; whoever waits fails with CONNECTION_LOST. */
-  lose(message: string, cause?: unknown): void {
+  lose(message: string, cause?: unknown, reason: Reason = 'connection lost'): void {
     if (this.#lost !== undefined) return;
     const error = new SluiceError('CONNECTION_LOST', message, {
       cause,
+      reason,
       remedy: `check that ${this.#options.endpoint} is switched on, reachable and has a connection to spare`,
     });
     this.#lost = error;
@@ -277,7 +279,7 @@ export class Connection implements FrameSink {
       this.#silent.add(exchange.unit);
       if (this.#isHalfDead(now)) {
         const error = `${this.#options.endpoint} is connected but answered none of ${this.#silentRequests} requests`;
-        this.lose(error);
+        this.lose(error, undefined, 'timeout');
         pending.reject(this.#lost);
         return;
       }

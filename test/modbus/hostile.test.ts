@@ -295,10 +295,11 @@ t.test('a connection that answers nothing any more is given up after three reque
   t.equal(await pollIntoSilence(now), 'DEVICE_TIMEOUT');
   const [poll] = now.line.polls;
   if (poll === undefined) throw new Error('no poll');
-  const third = now.line.poll(poll, new BatchBuilder(), never);
+  const mute = { code: 'CONNECTION_LOST', reason: reasonCode('timeout') };
+  const third = t.rejects(now.line.poll(poll, new BatchBuilder(), never), mute, 'there, and mute');
   await until('the third request', () => now.peer.requests.length === 3);
-  await now.clock.advance(seconds(1));
-  await t.rejects(third, { code: 'CONNECTION_LOST', reason: reasonCode('timeout') }, 'there, and mute');
+  await now.clock.advance(TIMEOUT);
+  await third;
   await until('the socket is gone', () => now.peer.sockets.size === 0);
 });
 

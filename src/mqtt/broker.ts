@@ -7,7 +7,7 @@ import { errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Message, Outbox } from '../core/outbox.ts';
 import type { Task } from '../core/task.ts';
-import { type Duration, type EpochMs, hours, seconds } from '../core/units.ts';
+import { type Duration, type EpochMs, minutes, seconds } from '../core/units.ts';
 import { MAX_CLIENT_PACKET } from './guard.ts';
 import { type Arrival, TlsListener } from './listener.ts';
 import { type InboundCommand, offlineStatus, onlineStatus, resultPayload } from './messages.ts';
@@ -19,7 +19,8 @@ import type { TlsIdentity } from './tls.ts';
 import { filterProblem, parseCommandTopic, resultTopic, STATUS, topicMatcher, topicRoot } from './topics.ts';
 
 const CONNECT_WITHIN: Duration = seconds(10);
-const EXPIRE_SESSIONS_EVERY: Duration = hours(1);
+/** Sessions whose client stays away, and connections whose certificate has expired. */
+const LOOK_AFTER_EVERY: Duration = minutes(1);
 const MAX_FILTERS_PER_CLIENT = 32;
 const MAX_INBOUND_QOS2 = 16;
 /** Names in certificates; MQTT 3.1 alone had a limit of 23. */
@@ -110,6 +111,7 @@ class EmbeddedBroker implements BrokerTask {
     this.#remembered = new RememberedSessions(outbox, clock, log);
     this.#listener = new TlsListener({
       identity,
+      clock,
       onArrival: (arrival) => this.#arrived(arrival),
       onRefusal: (kind, why, remedy) => this.#complain(kind, 'connection refused', { because: why, remedy }),
     });
@@ -143,11 +145,27 @@ class EmbeddedBroker implements BrokerTask {
       this.#since = clock.now();
       log.info('broker listens', { host: listen.host, port: this.port });
       while (!signal.aborted) {
-        await clock.sleep(EXPIRE_SESSIONS_EVERY, signal).catch(() => {});
+        await clock.sleep(LOOK_AFTER_EVERY, signal).catch(() => {});
+        this.#endExpired();
         await this.#remembered.expire();
       }
     } finally {
       await this.#stop();
+    }
+  }
+
+  /** A handshake looks at a certificate once; a connection could outlive it by years. */
+  #endExpired(): void {
+    const now = this.#options.clock.now();
+    for (const client of this.#sessions.keys()) {
+      const notAfter = this.#peers.get(client)?.arrival.notAfter;
+      if (notAfter !== undefined && notAfter >= now) continue;
+      this.#complain(`expired ${client.id}`, 'client disconnected', {
+        client: client.id,
+        because: 'its certificate has expired',
+        remedy: 'issue a new one with ./sluice credentials issue NAME --out DIR --force',
+      });
+      client.close();
     }
   }
 

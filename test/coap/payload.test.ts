@@ -59,6 +59,10 @@ t.test('the pointer examples of RFC 6901, section 5, hold', async (t) => {
 t.test('JSON gives the value at the pointer, typed and scaled', async (t) => {
   t.equal(json('{"t":{"c":[20.5,21]}}', { pointer: '/t/c/1' }), 21);
   t.equal(json('{"t":215}', { pointer: '/t', scale: 0.1, offset: -40 }), -18.5);
+  t.equal(json('3', { scale: 0.1 }), 0.3, 'and not 0.30000000000000004');
+  t.equal(json('21.37', { scale: 0.1 }), 2.137);
+  t.equal(json('"\\ud83d"', { type: 'string' }), 'bad encoding', 'half a character');
+  t.equal(json('"\\ud83d\\ude00"', { type: 'string' }), '\u{1f600}');
   t.equal(json('{"t":null}', { pointer: '/t' }), 'no such value');
   t.equal(json('{"t":1}', { pointer: '/u' }), 'no such value');
   t.equal(json('{"t":"1"}', { pointer: '/t' }), 'out of range', 'a text is no number');
@@ -232,6 +236,7 @@ t.test('what is written has the bytes that the format wants', async (t) => {
   );
   t.equal(written('senml-cbor', 10, { record: 'a' })?.toString('hex'), '81a2006161020a');
   t.equal(written('text', 'x'), undefined, 'a text for a number');
+  t.equal(written('text', '\ud83d', { type: 'string' }), undefined, 'half a character');
   t.equal(written('text', 1, { type: 'bool' }), undefined);
   t.equal(written('text', Number.NaN), undefined);
 });

@@ -76,6 +76,7 @@ const REFUSED: readonly (readonly [PointSketch, PointValue])[] = [
   [{ type: 'string', characters: 4 }, 'a '],
   [{ type: 'string', characters: 4 }, 'a\0b'],
   [{ type: 'string', characters: 4 }, 5],
+  [{ type: 'string', characters: 4 }, '\ud83d'],
 ];
 
 for (const [sketch, value] of REFUSED) {

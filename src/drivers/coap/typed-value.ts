@@ -2,8 +2,10 @@ import { Tag } from 'cbor2';
 import type { PointValue } from '../../core/batch.ts';
 import { reasonCode } from '../../core/quality.ts';
 import type { CoapSource, PointConfig } from '../../config/config.ts';
+import { scaled, scalingOf } from '../scaling.ts';
 
 const NOT_A_NUMBER = reasonCode('not a number');
+const BAD_ENCODING = reasonCode('bad encoding');
 const OUT_OF_RANGE = reasonCode('out of range');
 const DECIMAL_FRACTION = 4; // tag, RFC 8949, 3.4.4
 const UNSIGNED_BIGNUM = 2;
@@ -45,7 +47,10 @@ export function typed(
   raw: unknown,
   { type, scale, offset }: Place,
 ): PointValue | { readonly reason: number } {
-  if (type === 'string') return typeof raw === 'string' ? raw : { reason: OUT_OF_RANGE };
+  if (type === 'string') {
+    if (typeof raw !== 'string') return { reason: OUT_OF_RANGE };
+    return raw.isWellFormed() ? raw : { reason: BAD_ENCODING }; // half a surrogate pair has no UTF-8
+  }
   if (type === 'bool') {
     if (typeof raw === 'boolean') return raw;
     return raw === 0 || raw === 1 ? raw === 1 : { reason: OUT_OF_RANGE };
@@ -57,7 +62,7 @@ export function typed(
   const number = asNumber(raw);
   if (number === undefined) return { reason: OUT_OF_RANGE };
   if (!Number.isFinite(number)) return { reason: NOT_A_NUMBER };
-  const value = plain ? number : number * scale + offset;
+  const value = plain ? number : scaled(number, scalingOf(scale, offset));
   return Number.isFinite(value) ? value : { reason: OUT_OF_RANGE };
 }
 

@@ -33,7 +33,7 @@ export function payloadOf(format: Format, place: Place, value: PointValue): Uint
 
 function rawOf({ type, scale, offset }: Place, value: PointValue): PointValue | undefined {
   if (type === 'bool') return typeof value === 'boolean' ? value : undefined;
-  if (type === 'string') return typeof value === 'string' ? value : undefined;
+  if (type === 'string') return typeof value === 'string' && value.isWellFormed() ? value : undefined;
   if (typeof value !== 'number') return undefined;
   const raw =
     scale === 1 && offset === 0 ? value : Number(((value - offset) / scale).toPrecision(RAW_DIGITS));

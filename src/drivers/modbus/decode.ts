@@ -3,7 +3,7 @@ import type { BatchBuilder } from '../../core/batch.ts';
 import { reasonCode } from '../../core/quality.ts';
 import { shortestFloat32, withoutNoise } from './float32.ts';
 import { isBitTable, viewOf } from './pdu.ts';
-import { scaled, type Scaling, scalingOf, UNSCALED } from './scaling.ts';
+import { scaled, type Scaling, scalingOf, UNSCALED } from '../scaling.ts';
 
 const NOT_A_NUMBER = reasonCode('not a number');
 const BAD_ENCODING = reasonCode('bad encoding');

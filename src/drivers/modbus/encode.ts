@@ -3,7 +3,7 @@ import type { PointValue } from '../../core/batch.ts';
 import { SluiceError } from '../../core/errors.ts';
 import { swapsOf } from './decode.ts';
 import { isBitTable, viewOf } from './pdu.ts';
-import { scaled, scalingOf, unscaled } from './scaling.ts';
+import { scaled, scalingOf, unscaled } from '../scaling.ts';
 
 /** What has to be written for a value: one coil, some registers, or one bit of a register. */
 export type Encoded =
@@ -134,6 +134,7 @@ function digitsOf(value: number): number {
 /** UTF-8, filled up with NUL. A NUL within or a blank at the end would not read back. */
 function charactersOf(point: PointConfig, source: ModbusSource, value: PointValue): Uint8Array {
   if (typeof value !== 'string') throw refusal(point, value, 'it takes a text');
+  if (!value.isWellFormed()) throw refusal(point, value, 'half a character does not read back');
   if (/\0| $/.test(value)) throw refusal(point, value, 'a NUL, or a blank at the end, does not read back');
   const bytes = new TextEncoder().encode(value);
   if (bytes.length > source.characters) {

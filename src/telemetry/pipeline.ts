@@ -40,7 +40,7 @@ export interface Pipeline extends Task {
 
 /**
  * From what drivers delivered to what the store keeps: staleness, statistics, report by exception, append. The one
- * place where a batch passes; it never waits for the store.
+ * place where a batch passes; it never waits for the store. Close the store after it has returned.
  */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const { points, intake, append, clock, log } = deps;
@@ -50,7 +50,6 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const statistics = createStatistics(points.length, clock.now());
   const kept = new BatchBuilder();
   const counters: PipelineCounters = { read: 0, reported: 0 };
-  const pending = new Set<Promise<void>>();
   let refusing = false;
 
   function step(): void {
@@ -74,12 +73,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     // Counted before the columns are transferred.
     counters.reported += batch.count;
     observeReported(statistics, batch);
-    const done = append(batch).then(
+    append(batch).then(
       () => tell(false),
       (error: unknown) => tell(true, errorText(error)),
     );
-    pending.add(done);
-    void done.finally(() => pending.delete(done));
   }
 
   function announce({ device, state, reason, silentFor }: PresenceChange): void {
@@ -106,7 +103,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         await clock.sleep(TAKE_EVERY, signal).catch(() => {});
         step();
       }
-      await Promise.all(pending);
+      // What was appended is not waited for: on a full disk it settles only when the store is closed.
     },
   };
 }

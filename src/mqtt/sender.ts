@@ -86,9 +86,10 @@ interface Flight {
  * Moves messages from a place in the outbox to one receiver over one connection, for the upstream and for each session
  * of the embedded broker alike. The outbox is the only queue: what is read ahead is handed out again after `rewind`.
  *
- * Urgent messages (status, results) go first, then the live lane, events of an outage first; history fills the window except for the quarter that is
- * kept free for live ones. Within a lane the order of the outbox is the order of publishing, so that order within a
- * device and topic is kept. A row is acknowledged when each of its messages was acknowledged or set aside.
+ * Urgent messages (status, results) go first, then the live lane, in which the events of an outage come first; history
+ * fills the window except for the quarter that is kept free for live ones. Within a lane the order of the outbox is the
+ * order of publishing, so that order within a device and topic is kept. A row is acknowledged when each of its messages
+ * was acknowledged or set aside.
  */
 export class Pump {
   /** Messages of the outbox that the receiver has acknowledged. */

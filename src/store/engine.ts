@@ -79,10 +79,10 @@ export class Engine {
   }
 
   /** Samples that never arrived here get a number of their own, so that they can be told. */
-  lost(samples: number): void {
+  lost(samples: number, reason: string): void {
     this.#samplesLost += samples;
     const seq = this.#store.nextSeq++;
-    this.#gaps = withGap(this.#gaps, { from: seq, to: seq, reason: 'store too slow' });
+    this.#gaps = withGap(this.#gaps, { from: seq, to: seq, reason });
     this.#schedule(this.#options.commitEvery);
   }
 

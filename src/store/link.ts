@@ -3,51 +3,95 @@ import { SluiceError, errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Failure, Reply, Request } from './protocol.ts';
 
+const FIRST_RESTART_MILLISECONDS = 250;
+/** A thread that fails again and again costs a start in so long, and samples are given up meanwhile. */
+const LONGEST_RESTART_MILLISECONDS = 30_000;
+/** A thread that ran for so long did not fail for the reason of the one before. */
+const STABLE_MILLISECONDS = 60_000;
+
 interface Pending {
   readonly resolve: (reply: Reply) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** The gateway's end of the channel to the store's thread. */
+/** The thread ended, or is not there at the moment: nobody knows what became of the request. */
+export class ThreadGone extends SluiceError {
+  constructor(message: string, cause?: unknown) {
+    super('STORE_FAILED', message, { cause });
+  }
+}
+
+/** The gateway's end of the channel to the store's thread. A thread that fails is started again. */
 export class Link {
-  readonly #worker: Worker;
+  readonly #spawn: () => Worker;
   readonly #log: Log;
   readonly #pending = new Map<number, Pending>();
-  readonly #started = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
+  #worker: Worker | undefined;
+  /** Why nothing can be asked. */
+  #gone = new ThreadGone('the outbox is not open yet');
   #grown: () => void = () => {};
+  #again: () => void = () => {};
   #lastId = 0;
-  #broken: Error | undefined;
+  #closing = false;
+  #restart: NodeJS.Timeout | undefined;
+  #restarting: Promise<void> | undefined;
+  #wait = FIRST_RESTART_MILLISECONDS;
+  #complained = '';
 
-  constructor(worker: Worker, log: Log) {
-    this.#worker = worker;
+  constructor(spawn: () => Worker, log: Log) {
+    this.#spawn = spawn;
     this.#log = log;
-    worker.on('message', (reply: Reply) => this.#take(reply));
-    worker.on('error', (error) => {
-      log.error('the thread of the outbox failed', { error: errorText(error) });
-      this.#break(failed(`the thread of the outbox failed: ${errorText(error)}`, error));
-    });
-    worker.on('exit', () => {
-      this.#break(failed('the outbox is closed'));
-      this.#ended.resolve();
-    });
   }
 
-  /** Resolves when the database is open. */
-  async ready(): Promise<void> {
-    await this.#started.promise;
+  /** Resolves when the database is open; throws why it cannot be. */
+  async open(): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const worker = this.#spawn();
+    const started = performance.now();
+    let why: SluiceError | undefined;
+    worker.on('message', (reply: Reply) => {
+      if (reply.type === 'cannot start') why = errorFrom(reply.failure);
+      else if (reply.type === 'ready') {
+        this.#worker = worker;
+        resolve();
+      } else this.#take(reply);
+    });
+    worker.on('error', (error) => {
+      why = new ThreadGone(`the thread of the outbox failed: ${errorText(error)}`, error);
+    });
+    worker.once('exit', () => {
+      const wasOpen = this.#worker === worker;
+      this.#worker = undefined;
+      const says =
+        why?.message ?? (this.#closing ? 'the outbox is closed' : 'the thread of the outbox ended');
+      this.#gone = new ThreadGone(says, why);
+      reject(why ?? this.#gone);
+      for (const pending of this.#pending.values()) pending.reject(this.#gone);
+      this.#pending.clear();
+      if (this.#closing) this.#ended.resolve();
+      else if (wasOpen) this.#restartLater(performance.now() - started);
+    });
+    return promise;
   }
 
   onGrown(grown: () => void): void {
     this.#grown = grown;
   }
 
-  post(request: Request, buffers: ArrayBuffer[] = []): void {
-    if (this.#broken === undefined) this.#worker.postMessage(request, buffers);
+  /** Called when a thread was started in place of one that failed. */
+  onAgain(again: () => void): void {
+    this.#again = again;
   }
 
+  /** What nobody waits for; lost where there is no thread. */
+  post(request: Request): void {
+    this.#worker?.postMessage(request);
+  }
+
+  /** Rejects with ThreadGone where no answer will come. */
   async ask(request: (id: number) => Request, buffers: ArrayBuffer[] = []): Promise<Reply> {
-    if (this.#broken !== undefined) throw this.#broken;
+    if (this.#worker === undefined) throw this.#gone;
     const id = ++this.#lastId;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     this.#pending.set(id, { resolve, reject });
@@ -60,22 +104,41 @@ export class Link {
     return promise;
   }
 
-  /** Resolves when what the request brings is on disk. */
-  async settle(request: (id: number) => Request, buffers: ArrayBuffer[] = []): Promise<void> {
-    await this.ask(request, buffers);
-  }
-
   async close(): Promise<void> {
-    if (this.#broken === undefined) await this.ask((id) => ({ type: 'close', id }));
+    const again = this.#closing;
+    this.#closing = true;
+    clearTimeout(this.#restart);
+    await this.#restarting;
+    if (this.#worker === undefined) return;
+    if (!again) await this.ask((id) => ({ type: 'close', id }));
     await this.#ended.promise;
   }
 
-  #take(reply: Reply): void {
+  #restartLater(lived: number): void {
+    if (lived > STABLE_MILLISECONDS) this.#wait = FIRST_RESTART_MILLISECONDS;
+    const error = errorText(this.#gone);
+    if (error !== this.#complained) this.#log.error('the outbox is started again', { error });
+    this.#complained = error;
+    this.#restart = setTimeout(() => {
+      this.#restarting = this.#openAgain();
+    }, this.#wait);
+    this.#wait = Math.min(this.#wait * 2, LONGEST_RESTART_MILLISECONDS);
+  }
+
+  async #openAgain(): Promise<void> {
+    try {
+      await this.open();
+    } catch {
+      if (!this.#closing) this.#restartLater(0);
+      return;
+    }
+    this.#log.info('the outbox runs again');
+    this.#complained = '';
+    this.#again();
+  }
+
+  #take(reply: Exclude<Reply, { type: 'ready' | 'cannot start' }>): void {
     switch (reply.type) {
-      case 'ready':
-        return this.#started.resolve();
-      case 'cannot start':
-        return this.#break(errorFrom(reply.failure));
       case 'log':
         return this.#log[reply.level](reply.what, reply.facts);
       case 'grown':
@@ -98,17 +161,6 @@ export class Link {
     this.#pending.get(id)?.resolve(reply);
     this.#pending.delete(id);
   }
-
-  #break(error: Error): void {
-    this.#broken ??= error;
-    this.#started.reject(this.#broken);
-    for (const { reject } of this.#pending.values()) reject(this.#broken);
-    this.#pending.clear();
-  }
-}
-
-function failed(message: string, cause?: unknown): SluiceError {
-  return new SluiceError('STORE_FAILED', message, { cause });
 }
 
 function errorFrom({ code, message, remedy }: Failure): SluiceError {

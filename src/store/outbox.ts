@@ -8,7 +8,7 @@ import type { Consumer, Outbox, OutboxState } from '../core/outbox.ts';
 import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
 import type { PointName } from '../telemetry/encode.ts';
 import { StoredConsumer } from './consumer.ts';
-import { Link } from './link.ts';
+import { Link, ThreadGone } from './link.ts';
 import type { WorkerOptions } from './protocol.ts';
 
 export interface OutboxOptions {
@@ -30,6 +30,9 @@ const MIN_LIMIT_BYTES = 1_048_576;
 /** Samples between two threads: the store may hang for a minute and a half at 10,000 samples/s (31 bytes each). */
 const MAX_UNSETTLED_SAMPLES = 1_000_000;
 const MAX_UNSETTLED_EVENTS = 10_000;
+/** Reasons of gaps. */
+const SLOW = 'store too slow';
+const GONE = 'store failed';
 
 /**
  * Opens the outbox in its own thread. Throws STORE_FAILED where the file cannot be used and a person has to act; a
@@ -44,39 +47,52 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
     points: points.map(({ device, point, unit }) => ({ device, point, unit })),
     commitEvery,
   };
-  const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-    workerData,
-    name: 'outbox',
-    execArgv: [],
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
-  });
-  const link = new Link(worker, log);
-  await link.ready();
+  const spawn = (): Worker =>
+    new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData,
+      name: 'outbox',
+      execArgv: [],
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    });
+  const link = new Link(spawn, log);
+  await link.open();
   return new StoredOutbox(link);
 }
 
 class StoredOutbox implements Outbox {
   readonly #link: Link;
   readonly #consumers = new Map<string, StoredConsumer>();
+  readonly #notes = new Map<string, string>();
   #unsettledSamples = 0;
   #unsettledEvents = 0;
+  /** Samples given up on this side, of which the store's thread has not heard yet. */
+  #lost = 0;
+  #tellingLost = false;
 
   constructor(link: Link) {
     this.#link = link;
     link.onGrown(() => {
       for (const consumer of this.#consumers.values()) consumer.grown();
     });
+    link.onAgain(() => {
+      for (const consumer of this.#consumers.values()) this.#register(consumer).catch(() => {}); // that thread is gone too; the next one is asked again
+      void this.#tellLost(GONE);
+    });
   }
 
   async append(batch: Batch): Promise<void> {
     const { count } = batch;
     if (this.#unsettledSamples + count > MAX_UNSETTLED_SAMPLES) {
-      this.#link.post({ type: 'lost', samples: count });
+      this.#lost += count;
+      void this.#tellLost(SLOW);
       throw tooSlow(`${count} samples`);
     }
     this.#unsettledSamples += count;
     try {
-      await this.#link.settle((id) => ({ type: 'append', id, batch }), buffersOf(batch));
+      await this.#link.ask((id) => ({ type: 'append', id, batch }), buffersOf(batch));
+    } catch (error) {
+      if (error instanceof ThreadGone) this.#lost += count; // it is told by the thread that follows
+      throw error;
     } finally {
       this.#unsettledSamples -= count;
     }
@@ -88,7 +104,7 @@ class StoredOutbox implements Outbox {
     if (this.#unsettledEvents >= MAX_UNSETTLED_EVENTS) throw tooSlow(`an event on ${topic}`);
     this.#unsettledEvents++;
     try {
-      await this.#link.settle((id) => ({ type: 'event', id, topic, payload }));
+      await this.#link.ask((id) => ({ type: 'event', id, topic, payload }));
     } finally {
       this.#unsettledEvents--;
     }
@@ -97,8 +113,8 @@ class StoredOutbox implements Outbox {
   async consumer(name: string, note?: string): Promise<Consumer> {
     const consumer = this.#consumers.get(name) ?? new StoredConsumer(name, this.#link);
     this.#consumers.set(name, consumer);
-    const reply = await this.#link.ask((id) => ({ type: 'consumer', id, name, note }));
-    if (reply.type === 'unread') consumer.update(reply.unread);
+    if (note !== undefined) this.#notes.set(name, note);
+    await this.#register(consumer);
     return consumer;
   }
 
@@ -109,6 +125,7 @@ class StoredOutbox implements Outbox {
 
   async forget(name: string): Promise<void> {
     this.#consumers.delete(name);
+    this.#notes.delete(name);
     await this.#link.ask((id) => ({ type: 'forget', id, name }));
   }
 
@@ -121,6 +138,30 @@ class StoredOutbox implements Outbox {
   async close(): Promise<void> {
     for (const consumer of this.#consumers.values()) consumer.flush();
     await this.#link.close();
+  }
+
+  async #register(consumer: StoredConsumer): Promise<void> {
+    const { name } = consumer;
+    const note = this.#notes.get(name);
+    const reply = await this.#link.ask((id) => ({ type: 'consumer', id, name, note }));
+    if (reply.type === 'unread') consumer.update(reply.unread);
+  }
+
+  /** One message at a time: a store that hangs for a day is not buried under what it missed. */
+  async #tellLost(reason: string): Promise<void> {
+    if (this.#tellingLost) return;
+    this.#tellingLost = true;
+    while (this.#lost > 0) {
+      const samples = this.#lost;
+      this.#lost = 0;
+      try {
+        await this.#link.ask((id) => ({ type: 'lost', id, samples, reason }));
+      } catch {
+        this.#lost += samples; // the thread that follows will hear of them
+        break;
+      }
+    }
+    this.#tellingLost = false;
   }
 }
 

@@ -9,7 +9,7 @@ export type Request =
   | { readonly type: 'append'; readonly id: number; readonly batch: Batch }
   | { readonly type: 'event'; readonly id: number; readonly topic: string; readonly payload: string }
   /** Samples that were given up before they reached the store's thread. */
-  | { readonly type: 'lost'; readonly samples: number }
+  | { readonly type: 'lost'; readonly id: number; readonly samples: number; readonly reason: string }
   | {
       readonly type: 'consumer';
       readonly id: number;

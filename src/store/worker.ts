@@ -38,8 +38,6 @@ function obey(engine: Engine, request: Request): void {
       return engine.append(request.id, request.batch);
     case 'event':
       return engine.event(request.id, request.topic, request.payload);
-    case 'lost':
-      return engine.lost(request.samples);
     case 'acknowledge':
       return engine.acknowledge(request.name, request.lane, request.rows);
     default:
@@ -47,7 +45,7 @@ function obey(engine: Engine, request: Request): void {
   }
 }
 
-type Question = Exclude<Request, { type: 'append' | 'event' | 'lost' | 'acknowledge' }>;
+type Question = Exclude<Request, { type: 'append' | 'event' | 'acknowledge' }>;
 
 function answer(engine: Engine, request: Question): void {
   const { id, type } = request;
@@ -66,6 +64,9 @@ function answer(engine: Engine, request: Question): void {
         return tell({ type: 'consumers', id, consumers: engine.consumers() });
       case 'state':
         return tell({ type: 'state', id, state: engine.state() });
+      case 'lost':
+        engine.lost(request.samples, request.reason);
+        return tell({ type: 'done', id });
       case 'forget':
         engine.forget(request.name);
         return tell({ type: 'done', id });

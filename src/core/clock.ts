@@ -11,13 +11,18 @@ export interface Clock {
   sleep(duration: Duration, signal?: AbortSignal): Promise<void>;
 }
 
+/** What a timer of Node takes; a longer one fires at once, and warns each time. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => epochMs(Date.now()),
   elapsed: () => milliseconds(performance.now()),
   sleep: async (duration, signal) => {
     signal?.throwIfAborted();
     try {
-      await wait(duration, undefined, signal ? { signal } : {});
+      let left: number = duration;
+      for (; left > LONGEST_TIMER; left -= LONGEST_TIMER) await wait(LONGEST_TIMER, undefined, { signal });
+      await wait(left, undefined, signal ? { signal } : {});
     } catch (error) {
       signal?.throwIfAborted();
       throw error;

@@ -124,6 +124,20 @@ t.test('when Max-Age is over it registers again, with the same token, after the 
   t.same(await samples(1), [2], 'the answer to the question is news, though the device counts anew');
 });
 
+t.test('a device that promises nothing for years is asked before its points would be stale', async (t) => {
+  const { peer, watch, samples, asked, pass } = await made(t, [{ name: 'level', everyMs: 10_000 }]);
+  const years = { name: 'Max-Age' as const, value: Buffer.from([255, 255, 255, 255]) };
+  peer.answer = (one, from) => from.reply(one, { options: [observeOption(7), years], payload: text(5) });
+  watch();
+  await asked(1);
+  t.same(await samples(1), [5]);
+  await pass(19_999);
+  t.equal(peer.asked.length, 1);
+  await pass(1);
+  t.match(await asked(2), { observe: 0, token: peer.asked[0]?.token }, 'after two of three periods');
+  t.same(await samples(1), [5], 'it is not stale, whatever became of the device meanwhile');
+});
+
 t.test('a notification pushes the watchdog away', async (t) => {
   const { peer, watch, samples, asked, acknowledged, pass } = await made(t, [{ name: 'level' }]);
   peer.answer = (one) => peer.reply(one, { options: [observeOption(1), maxAge(20)], payload: text(1) });

@@ -7,6 +7,7 @@ const HALF_RANGE = 2 ** 23; // of the 24-bit sequence numbers, RFC 7641, 3.4
 /** Random wait before registering again when Max-Age has passed, RFC 7641, 3.3.1. */
 const REREGISTER_MIN = 5_000; // ms
 const REREGISTER_MAX = 15_000; // ms
+const PATIENCE_PERIODS = 2; // ours
 const MAX_BACK_OFF = 300_000; // ms, ours
 
 /** RFC 7641, 3.4: is the notification (v2, t2) newer than (v1, t1)? */
@@ -36,7 +37,10 @@ export class Observation {
   readonly #every: number;
   readonly #random: () => number;
 
-  /** `every`: how often to ask where the device does not let itself be observed, ms. */
+  /**
+   * `every`: the longest silence that is normal, and how often to ask where the device does not let itself be
+   * observed, ms.
+   */
   constructor(every: number, random: () => number) {
     this.#every = every;
     this.#random = random;
@@ -104,9 +108,15 @@ export class Observation {
     this.due = now;
   }
 
-  /** News has to come before Max-Age is over; after that, and a random wait, we ask again with the same token. */
+  /**
+   * News has to come before Max-Age is over; after that, and a random wait, we ask again with the same token. A device
+   * that promises less, by a longer Max-Age, is asked after two of the periods that its points may be silent: they would
+   * be stale after the third, and a device that was restarted meanwhile knows nothing of us (3.3.1 allows to ask).
+   */
   #watch(message: Message, now: number): void {
-    this.due = now + (uintOf(message, MAX_AGE) ?? DEFAULT_MAX_AGE) * 1_000 + this.#pause();
+    const maxAge = (uintOf(message, MAX_AGE) ?? DEFAULT_MAX_AGE) * 1_000;
+    const patience = Math.max(PATIENCE_PERIODS * this.#every, REREGISTER_MIN);
+    this.due = now + Math.min(maxAge + this.#pause(), patience);
   }
 
   #pause(): number {

@@ -6,9 +6,9 @@ import { type Log, silentLog } from '../core/log.ts';
 import type { Duration, EpochMs } from '../core/units.ts';
 import { leafValidity, openAuthority, parseCertificate } from './authority.ts';
 import { AUTHORITY_LIFE, CLIENT_LIFE, issue, newSerial } from './certificate.ts';
-import { PUBLIC, readIfThere, removeFile, replaceFile } from './files.ts';
+import { PUBLIC, isThere, readIfThere, removeFile, replaceFile } from './files.ts';
 import { recordIssued } from './issued.ts';
-import { openKey } from './key.ts';
+import { openOwnKey } from './key.ts';
 
 /** Organisational unit of a certificate whose owner may ask for writes. The broker reads it. */
 export const MAY_COMMAND = 'may-command';
@@ -70,7 +70,7 @@ export async function issueCredential(request: CredentialRequest): Promise<Crede
     await removeFile(paths.cert);
     await removeFile(paths.key);
   }
-  const key = await openKey(paths.key, `remove ${paths.key} and issue again`);
+  const key = await openOwnKey(paths.key, `remove ${paths.key} and issue again`);
   const serial = newSerial();
   const validity = leafValidity(authority, clock.now(), life);
   await recordIssued(folder, {
@@ -86,7 +86,7 @@ export async function issueCredential(request: CredentialRequest): Promise<Crede
       units: request.mayCommand ? [MAY_COMMAND] : [],
       purposes: ['client'],
       addresses: [],
-      key: key.key,
+      key,
       serial,
       validity,
     },
@@ -135,7 +135,7 @@ async function refuseToHarm(paths: Paths, ca: string, force: boolean): Promise<v
       remedy: 'choose another folder with --out, or replace it with --force',
     });
   }
-  const taken = (await readIfThere(paths.key)) !== undefined && (await readIfThere(paths.cert)) !== undefined;
+  const taken = (await isThere(paths.key)) && (await isThere(paths.cert));
   if (taken) {
     throw new SluiceError('SETUP', `${paths.key} is there already`, {
       remedy: 'keep using it, choose another name or folder, or replace it with --force',

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import {
   type FileHandle,
   chmod,
+  constants,
   link,
+  lstat,
   mkdir,
   open,
   readFile,
@@ -35,6 +37,19 @@ export async function openFolder(folder: string): Promise<void> {
   });
 }
 
+/** Whether something has this name, be it a link to nowhere. */
+export async function isThere(path: string): Promise<boolean> {
+  return onDisk('look at', path, async () => {
+    try {
+      await lstat(path);
+      return true;
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return false;
+      throw error;
+    }
+  });
+}
+
 /** The text of a file, or undefined where there is none. */
 export async function readIfThere(path: string): Promise<string | undefined> {
   return onDisk('read', path, async () => {
@@ -43,6 +58,32 @@ export async function readIfThere(path: string): Promise<string | undefined> {
     } catch (error) {
       if (isCode(error, 'ENOENT')) return undefined;
       throw error;
+    }
+  });
+}
+
+/**
+ * The text of a secret in a folder where others may write too, or undefined where there is none. A link, a file of
+ * somebody else and one that others may read are refused: whoever put it there may know what it holds.
+ */
+export async function readSecret(path: string): Promise<string | undefined> {
+  return onDisk('read', path, async () => {
+    let file: FileHandle;
+    try {
+      file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return undefined;
+      if (isCode(error, 'ELOOP')) throw new Error('it is a link, and it may lead anywhere', { cause: error });
+      throw error;
+    }
+    try {
+      const found = await file.stat();
+      if (!found.isFile()) throw new Error('it is no file');
+      if (found.uid !== process.geteuid?.()) throw new Error('it belongs to another user');
+      if ((found.mode & 0o077) !== 0) throw new Error('others may read it');
+      return await file.readFile('utf8');
+    } finally {
+      await file.close();
     }
   });
 }

@@ -1,6 +1,6 @@
 import { type KeyObject, createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { SluiceError } from '../core/errors.ts';
-import { PRIVATE, createFile, makePrivate, readIfThere } from './files.ts';
+import { PRIVATE, createFile, makePrivate, readIfThere, readSecret } from './files.ts';
 
 /** P-256 with SHA-256: every TLS stack in the field has it (Modbus/TCP Security R-51 asks for it too). */
 const CURVE = 'prime256v1';
@@ -20,8 +20,14 @@ export function newKeyPem(): string {
 /** The key in the file; where there is none, a new one is made, and of several processes exactly one makes it. */
 export async function openKey(path: string, remedy: string): Promise<PrivateKey> {
   const pem = (await readIfThere(path)) ?? (await createFile(path, newKeyPem(), PRIVATE));
-  const wasExposed = await makePrivate(path);
-  return { key: parseKey(pem, path, remedy), pem, wasExposed };
+  const key = parseKey(pem, path, remedy); // before its mode is changed: it may be somebody's other file
+  return { key, pem, wasExposed: await makePrivate(path) };
+}
+
+/** The same in a folder where others may write too: a key that they could have put there is refused. */
+export async function openOwnKey(path: string, remedy: string): Promise<KeyObject> {
+  const pem = (await readSecret(path)) ?? (await createFile(path, newKeyPem(), PRIVATE));
+  return parseKey(pem, path, remedy);
 }
 
 function parseKey(pem: string, path: string, remedy: string): KeyObject {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import t from 'tap';
 import { days } from '../../src/core/units.ts';
 import { type CredentialRequest, issueCredential } from '../../src/identity/credential.ts';
 import { type Identity, openIdentity } from '../../src/identity/identity.ts';
+import { newKeyPem } from '../../src/identity/key.ts';
 import { HandClock } from '../support/clock.ts';
 import { missingPeer } from '../support/peer.ts';
 
@@ -195,6 +196,35 @@ t.test('a key is not replaced unless forced', { skip }, async (t) => {
   t.not(second.serial, first.serial);
   t.equal(openssl(['verify', '-x509_strict', '-CAfile', second.ca, second.cert]).status, 0);
 });
+
+t.test(
+  'a key that somebody else may have put there is not certified, and no file of others is touched',
+  async (t) => {
+    const planted = [
+      ['link', /it is a link/],
+      ['known', /others may read it/],
+      ['pipe', /it is no file/],
+    ] as const;
+    const root = t.testdir({ out: {}, precious: 'not a key\n' });
+    const out = join(root, 'out');
+    const precious = join(root, 'precious');
+    chmodSync(precious, 0o644);
+    symlinkSync(precious, join(out, 'link.key'));
+    writeFileSync(join(out, 'known.key'), newKeyPem(), { mode: 0o644 });
+    spawnSync('mkfifo', ['-m', '600', join(out, 'pipe.key')]);
+
+    for (const [name, says] of planted) {
+      await t.rejects(issueCredential(request(root, { name })), { code: 'SETUP', message: says }, name);
+      t.notOk(existsSync(join(out, `${name}.pem`)), 'no certificate');
+    }
+    t.equal(statSync(precious).mode & 0o777, 0o644);
+    t.equal(readFileSync(precious, 'utf8'), 'not a key\n');
+
+    const forced = await issueCredential(request(root, { name: 'link', force: true }));
+    t.equal(statSync(forced.key).mode & 0o777, 0o600);
+    t.equal(readFileSync(precious, 'utf8'), 'not a key\n', 'the link went, not its target');
+  },
+);
 
 t.test('credentials of another gateway in the same folder are left alone', async (t) => {
   const root = t.testdir();

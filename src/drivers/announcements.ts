@@ -6,6 +6,8 @@ export type OnDevice = (device: string, state: 'silent' | 'back', facts: Facts) 
 
 export interface AnnounceDeps {
   readonly endpoint: string;
+  /** Behind the endpoint, those that are only observed included. */
+  readonly devices: number;
   readonly log: Log;
   readonly onDevice: OnDevice;
 }
@@ -58,8 +60,7 @@ export function tellBack(deps: AnnounceDeps, { breaker, name, devices }: Unit, n
 /** Tells people, in one line, that an endpoint is gone, and whoever follows devices that they are silent. */
 export function tellLost(deps: AnnounceDeps, units: readonly Unit[], now: number, error: unknown): void {
   const facts = { endpoint: deps.endpoint, error: errorText(error), remedy: remedyOf(error) };
-  const devices = units.reduce((count, unit) => count + unit.devices.length, 0);
-  deps.log.warn('connection lost', { ...facts, devices });
+  deps.log.warn('connection lost', { ...facts, devices: deps.devices });
   for (const unit of units) {
     unit.breaker.silentSince ??= now;
     if (unit.breaker.announced) continue;

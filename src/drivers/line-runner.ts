@@ -24,6 +24,8 @@ export interface LineDeps {
   readonly log: Log;
   readonly random: Random;
   readonly onDevice: OnDevice;
+  /** How many are behind the line. */
+  readonly devices: number;
   /** Connects of all lines that are under way. */
   readonly connects: Limiter;
   /** Place of the line among all lines. */
@@ -65,12 +67,12 @@ export class LineRunner {
   #bug: Error | undefined;
 
   constructor(line: Line, deps: LineDeps) {
-    const { clock, into, log, onDevice, random } = deps;
+    const { clock, into, log, onDevice, devices, random } = deps;
     const lost = (error: unknown): void => this.#lost(error);
     const units = new Units(line.polls, line.inFlight, random);
     const schedule = scheduleOf(line, units, deps);
     const bad = new BadSamples(line, into, clock);
-    const people = { endpoint: line.endpoint, log, onDevice };
+    const people = { endpoint: line.endpoint, devices, log, onDevice };
     const proven = (): void => this.#prove();
     const verdicts = new Verdicts({ units, schedule, bad, clock, people, proven, lost });
     this.line = line;

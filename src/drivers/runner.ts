@@ -49,6 +49,7 @@ export function createRunner(deps: RunnerDeps): Runner {
         log: deps.log,
         random: deps.random ?? Math.random,
         onDevice: deps.onDevice ?? (() => {}),
+        devices: devicesOf(line, deps.points),
         connects,
         index,
         lines: deps.lines.length,
@@ -88,6 +89,13 @@ export function createRunner(deps: RunnerDeps): Runner {
     },
     lineStates: () => runners.map((runner) => runner.state()),
   };
+}
+
+function devicesOf({ polls, watched = [] }: Line, points: readonly PointConfig[]): number {
+  return new Set([
+    ...polls.map(({ device }) => device),
+    ...watched.flatMap((point) => points[point]?.device ?? []),
+  ]).size;
 }
 
 interface Place {

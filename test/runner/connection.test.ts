@@ -5,7 +5,7 @@ import { silentLog } from '../../src/core/log.ts';
 import { milliseconds, minutes, seconds } from '../../src/core/units.ts';
 import { createRunner } from '../../src/drivers/runner.ts';
 import { HandClock, settle } from '../support/clock.ts';
-import { FakeLine, fakePolls } from '../support/fake-line.ts';
+import { FakeLine, fakePoint, fakePolls } from '../support/fake-line.ts';
 import { Plant } from './plant.ts';
 
 t.test('an endpoint that cannot be reached is tried ever less often; all points are bad once', async (t) => {
@@ -366,4 +366,25 @@ t.test('a watch that loses the connection takes the line with it', async (t) => 
   t.ok(line.connects.length > 1);
   t.same(line.breaches, []);
   await plant.end();
+});
+
+t.test('the loss of an endpoint counts the devices that are only observed', async (t) => {
+  const clock = new HandClock();
+  const line = new FakeLine(clock, [], { watched: [0, 1, 2], reachable: () => false });
+  const lost: unknown[] = [];
+  const runner = createRunner({
+    lines: [line],
+    points: ['tank', 'tank', 'pump'].map((device, index) => fakePoint(index, { device })),
+    into: new BatchBuilder(),
+    clock,
+    log: { ...silentLog, warn: (what, facts) => lost.push([what, facts?.['devices']]) },
+  });
+  const stop = new AbortController();
+
+  const running = runner.run(stop.signal);
+  await clock.advance(seconds(1));
+
+  t.same(lost, [['connection lost', 2]]);
+  stop.abort();
+  await running;
 });

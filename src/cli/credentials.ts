@@ -6,6 +6,7 @@ import { days } from '../core/units.ts';
 import { type Credential, issueCredential } from '../identity/credential.ts';
 import { identityFolder } from '../identity/identity.ts';
 import { DEFAULT_FILE, loadConfig } from './load.ts';
+import { shellWord } from './shell-word.ts';
 import { HELP, JSON_TOO, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice credentials issue NAME --out DIR [--may-command] [--days N] [--force] [--json] [gateway.yaml]
@@ -94,11 +95,6 @@ ${line === undefined ? 'This gateway has no embedded broker (mqtt.embedded), and
 function shortest(path: string): string {
   const here = relative(process.cwd(), path);
   return here !== '' && here.length < path.length && !here.startsWith('-') ? here : path;
-}
-
-/** Quoted for a POSIX shell where it has to be. */
-function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 interface Asked {

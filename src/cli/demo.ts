@@ -10,10 +10,12 @@ import { systemClock } from '../core/clock.ts';
 import { seconds } from '../core/units.ts';
 import { runGateway } from '../gateway.ts';
 import { issueCredential } from '../identity/credential.ts';
-import { connect } from '../mqtt/client.ts';
+import { connect, type InboundMessage } from '../mqtt/client.ts';
 import { holdData } from '../sole-instance.ts';
 import { loadConfig } from './load.ts';
+import { messageLine } from './message-line.ts';
 import { HELP, oneFile, parsedOptions } from './options.ts';
+import { shellWord } from './shell-word.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
 const TEXT = `Usage: ./sluice demo [gateway.yaml]
@@ -66,7 +68,7 @@ export async function run(args: readonly string[]): Promise<number> {
 async function issue(config: Config): Promise<string> {
   const out = join(config.gateway.data, 'credentials');
   for (const name of [VIEWER, OPERATOR, SCREEN]) {
-    if (existsSync(join(out, `${name}.key`))) continue;
+    if (existsSync(join(out, `${name}.pem`))) continue; // written last
     await issueCredential({
       folder: join(config.gateway.data, 'identity'),
       gatewayId: config.gateway.id,
@@ -80,9 +82,10 @@ async function issue(config: Config): Promise<string> {
 }
 
 function welcome(config: Config, { host, port }: Listen, credentials: string): string {
+  const file = (name: string): string => shellWord(join(credentials, name));
   const client = (program: string, name: string): string =>
-    `${program} -h ${host} -p ${port} --cafile ${join(credentials, 'ca.pem')} ` +
-    `--cert ${join(credentials, `${name}.pem`)} --key ${join(credentials, `${name}.key`)} -i ${name}`;
+    `${program} -h ${host} -p ${port} --cafile ${file('ca.pem')} ` +
+    `--cert ${file(`${name}.pem`)} --key ${file(`${name}.key`)} -i ${name}`;
   const root = `sluice/${config.gateway.id}`;
   const writable = config.points.find(
     ({ source, writable: may }) => may && source.kind === 'modbus' && source.type === 'bool',
@@ -127,6 +130,10 @@ function plantEnded(code: string): SluiceError {
   });
 }
 
+function onMessage({ topic, payload }: InboundMessage): void {
+  process.stdout.write(messageLine(topic, payload));
+}
+
 /** Subscribes like any other client and prints what arrives. */
 function viewer(config: Config, listen: Listen, credentials: string, log: Log): Task {
   const text = (name: string): string => readFileSync(join(credentials, name), 'utf8');
@@ -135,9 +142,6 @@ function viewer(config: Config, listen: Listen, credentials: string, log: Log): 
     run: async (signal) => {
       const identity = { ca: text('ca.pem'), cert: text(`${SCREEN}.pem`), key: text(`${SCREEN}.key`) };
       while (!signal.aborted) {
-        const onMessage = ({ topic, payload }: { topic: string; payload: Uint8Array }): void => {
-          process.stdout.write(describe(topic, payload));
-        };
         try {
           const to = { ...listen, identity, clientId: SCREEN, protocol: 4, onMessage } as const;
           const connection = await connect(to, signal);
@@ -153,33 +157,4 @@ function viewer(config: Config, listen: Listen, credentials: string, log: Log): 
       }
     },
   };
-}
-
-interface Telemetry {
-  readonly seq: number;
-  readonly samples: readonly {
-    readonly point: string;
-    readonly value: unknown;
-    readonly unit?: string;
-    readonly quality: string;
-    readonly reason?: string;
-  }[];
-}
-
-function isTelemetry(message: unknown): message is Telemetry {
-  return typeof message === 'object' && message !== null && 'seq' in message && 'samples' in message;
-}
-
-/** One line a message: `telemetry/meter-main #12  voltage-l1 230.1 V  breaker true`. */
-function describe(topic: string, payload: Uint8Array): string {
-  const short = topic.split('/').slice(2).join('/');
-  const text = Buffer.from(payload).toString();
-  const message: unknown = JSON.parse(text);
-  if (!isTelemetry(message)) return `${short}  ${text}\n`;
-  const { seq, samples } = message;
-  const values = samples.map(
-    ({ point, value, unit, quality, reason }) =>
-      `  ${point} ${quality === 'good' ? String(value) : `${quality}: ${reason ?? ''}`}${quality === 'good' && unit !== undefined ? ` ${unit}` : ''}`,
-  );
-  return `${short} #${seq}${values.join('')}\n`;
 }

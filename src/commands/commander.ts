@@ -196,7 +196,8 @@ class WriteCommander implements Commander {
       );
     }
     if (!sameOnWire(point, command.value, value)) {
-      return this.#fail(command, 'differs', `it was written, but the device holds ${JSON.stringify(value)}`);
+      const held = typeof value === 'string' ? quoted(value) : String(value);
+      return this.#fail(command, 'differs', `it was written, but the device holds ${held}`);
     }
     this.#done += 1;
     this.#parts.log.info('command carried out', factsOf(command));
@@ -253,5 +254,5 @@ function said(error: unknown, signal: AbortSignal): string {
 }
 
 function factsOf({ by, device, point, id, value }: Command): Record<string, string | number | boolean> {
-  return { by, device, point, id, value: typeof value === 'string' ? oneLine(value) : value };
+  return { by, device, point, id: oneLine(id), value: typeof value === 'string' ? oneLine(value) : value };
 }

@@ -1,3 +1,4 @@
+import { visible } from '../core/visible.ts';
 import type { Problem } from './config.ts';
 
 /** Keys and indices from the root of the file to a value. */
@@ -10,14 +11,6 @@ export type Report = (path: Path, found: string, fix: string, at?: 'value' | 'ke
 export function formatProblem(problem: Problem): string {
   const { file, line, column, path, found, fix } = problem;
   return visible(`${file}:${line}:${column}: ${path === '' ? '' : `${path}: `}${found}; ${fix}`);
-}
-
-/** A terminal obeys control characters, and a name that is wrong may have any. */
-function visible(line: string): string {
-  return line.replace(
-    /\p{Cc}/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
 }
 
 /** `devices.meter-main.at`, `conduits[0].allow[1]` */

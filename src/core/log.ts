@@ -1,3 +1,5 @@
+import { visible } from './visible.ts';
+
 export type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
 /** Facts with fields, once, where the decision to go on is taken. Never per sample; never a secret. */
@@ -7,12 +9,20 @@ export interface Log {
   error(what: string, facts?: Facts): void;
 }
 
+interface Lines {
+  readonly isTTY?: boolean;
+  write(text: string): unknown;
+}
+
 type Level = 'info' | 'warn' | 'error';
 
-/** Lines on standard error: for a person on a terminal, JSON (one object a line) elsewhere. */
-export function streamLog(stream: NodeJS.WriteStream = process.stderr): Log {
+/**
+ * Lines on standard error: for a person on a terminal, JSON (one object a line) elsewhere. Facts come from devices and
+ * clients too: whatever they hold, a line stays one line, and a terminal has nothing to obey.
+ */
+export function streamLog(stream: Lines = process.stderr): Log {
   const write = (level: Level, what: string, facts: Facts = {}): void => {
-    stream.write(stream.isTTY ? forPerson(level, what, facts) : forMachine(level, what, facts));
+    stream.write(stream.isTTY === true ? forPerson(level, what, facts) : forMachine(level, what, facts));
   };
   return {
     info: (what, facts) => write('info', what, facts),
@@ -26,7 +36,7 @@ export const silentLog: Log = { info: () => {}, warn: () => {}, error: () => {} 
 function forMachine(level: Level, what: string, facts: Facts): string {
   const head = { time: new Date().toISOString(), level, what };
   // Twice: first for the order, last so that no fact takes the place of what every line has.
-  return `${JSON.stringify({ ...head, ...facts, ...head })}\n`;
+  return `${visible(JSON.stringify({ ...head, ...facts, ...head }))}\n`;
 }
 
 function forPerson(level: Level, what: string, facts: Facts): string {
@@ -37,5 +47,6 @@ function forPerson(level: Level, what: string, facts: Facts): string {
         ` ${key}=${typeof value === 'string' && /[\s=]/.test(value) ? JSON.stringify(value) : value}`,
     )
     .join('');
-  return `${new Date().toISOString().slice(11, 19)} ${level === 'info' ? '' : `${level}: `}${what}${fields}\n`;
+  const time = new Date().toISOString().slice(11, 19);
+  return `${time} ${level === 'info' ? '' : `${level}: `}${visible(what + fields)}\n`;
 }

@@ -2,6 +2,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
 import { SluiceError } from '../core/errors.ts';
 import { type Bytes, type Duration, kibibytes, seconds } from '../core/units.ts';
+import { guardPacketSize } from './guard.ts';
 import { QUOTA_EXCEEDED, QuotaExceeded, refusal } from './reasons.ts';
 import { DEFAULT_WINDOW, MAX_WINDOW } from './sender.ts';
 import { connectProblem, serverName, TLS_OPTIONS, type TlsIdentity } from './tls.ts';
@@ -41,6 +42,15 @@ export class Unanswered extends SluiceError {
     super('CONNECTION_LOST', `no connection to ${broker}: it closed the connection without an answer`, {
       remedy:
         "look into its log; the gateway's certificate name needs the right to publish sluice/<gateway>/status, the last will",
+    });
+  }
+}
+
+/** The broker announced a packet that is longer than any command; the parser would keep its bytes until it is whole. */
+export class TooLarge extends SluiceError {
+  constructor(broker: string) {
+    super('CONNECTION_LOST', `${broker} sends a packet of more than ${MAX_INBOUND_PACKET} bytes`, {
+      remedy: 'look for who publishes to sluice/<gateway>/command/#, perhaps a retained message',
     });
   }
 }
@@ -123,6 +133,13 @@ class Link implements Connection {
     client.on('message', (topic, payload, { retain }) =>
       options.onMessage({ topic, payload, retained: retain }),
     );
+    client.on('packetreceive', (packet) => {
+      if (packet.cmd !== 'publish' || packet.qos !== 2) return;
+      // Nobody asked for that, and the library keeps each until it is released.
+      const says = `${broker} sends messages with QoS 2 to a subscription with QoS 1`;
+      this.#problem ??= new SluiceError('CONNECTION_LOST', says, { remedy: 'look into its log' });
+      socket.destroy();
+    });
     socket.on('error', (error) => {
       this.#problem ??= error;
     });
@@ -169,7 +186,8 @@ class Link implements Connection {
       const packet = { qos: 1, retain: retain && this.#retainAvailable } as const;
       this.#client.publish(topic, asBuffer(payload), packet, (error) => {
         if (!error) settle();
-        else fail(publishProblem(error, this.#broker) ?? connectProblem(error, this.#broker));
+        else
+          fail(publishProblem(error, this.#broker) ?? connectProblem(this.#problem ?? error, this.#broker));
       });
     });
   }
@@ -256,6 +274,8 @@ function openTls(options: ConnectOptions, broker: string, signal: AbortSignal): 
     signal.throwIfAborted();
     const { host, port, identity } = options;
     const socket = connectTls({ host, port, ...identity, ...TLS_OPTIONS, ...serverName(host) });
+    const limitPackets = guardPacketSize(socket, () => socket.destroy(new TooLarge(broker)));
+    limitPackets(MAX_INBOUND_PACKET);
     let problem: unknown;
     const stop = (): void => void socket.destroy(new Error('stopped'));
     const late = setTimeout(() => {

@@ -13,7 +13,7 @@ const MAX_LENGTH_BYTES = 4; // MQTT 3.1.1, 2.2.3
  */
 export function guardPacketSize(
   socket: TLSSocket,
-  onTooLarge: (size: Bytes) => void,
+  onTooLarge: (limit: Bytes) => void,
 ): (limit: Bytes) => void {
   let limit: number = MAX_CONNECT_PACKET;
   let body = 0;
@@ -49,7 +49,7 @@ export function guardPacketSize(
   // The stream calls `push` with what was decrypted; this is the one place in front of its own buffer.
   socket.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
     if (chunk instanceof Uint8Array && !fits(chunk)) {
-      onTooLarge(bytes(length));
+      onTooLarge(bytes(limit));
       socket.destroy();
       return false;
     }

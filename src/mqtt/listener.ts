@@ -79,10 +79,10 @@ export class TlsListener {
       this.#makeRoom(client.name, socket);
       socket.setNoDelay(true);
       const notAfter = epochMs(Date.parse(certificate.valid_to));
-      const limitPackets = guardPacketSize(socket, (size) =>
+      const limitPackets = guardPacketSize(socket, (limit) =>
         onRefusal(
           `size ${client.name}`,
-          `${client.name} announced a packet of ${size} bytes`,
+          `${client.name} sends a packet of more than ${limit} bytes`,
           'look at this client',
         ),
       );

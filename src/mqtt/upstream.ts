@@ -6,7 +6,14 @@ import type { Log } from '../core/log.ts';
 import type { Consumer, Message, Outbox } from '../core/outbox.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, type EpochMs, hours, milliseconds, seconds } from '../core/units.ts';
-import { type Connection, connect, type InboundMessage, OldProtocol, Unanswered } from './client.ts';
+import {
+  type Connection,
+  connect,
+  type InboundMessage,
+  OldProtocol,
+  TooLarge,
+  Unanswered,
+} from './client.ts';
 import {
   type InboundCommand,
   MAX_COMMAND_BYTES,
@@ -28,6 +35,8 @@ const LONGEST_WAIT: Duration = seconds(15);
 const STABLE_AFTER: Duration = seconds(10);
 /** Connections that end with a used-up quota before its messages are set aside: nothing is retried for ever. */
 const MAX_QUOTA_CONNECTIONS = 8;
+/** After a packet that is too large for a command: a retained one would come again with every subscription. */
+const NO_COMMANDS_FOR: Duration = hours(1);
 /** A broker that spoke 3.1.1 only may have been updated. */
 const TRY_MQTT5_AGAIN_AFTER: Duration = hours(1);
 
@@ -97,6 +106,8 @@ class UpstreamLink implements UpstreamTask {
   #protocol: 4 | 5 = 5;
   /** When MQTT 5 is tried again at a broker that took 3.1.1. */
   #mqtt5At: number | undefined;
+  /** When commands are subscribed to again. */
+  #commandsAgainAt = 0;
   /** Connections in a row that ended with a used-up quota, and the number of the latest. */
   #quotaConnections = 0;
   #quotaConnection = 0;
@@ -157,6 +168,10 @@ class UpstreamLink implements UpstreamTask {
         if (error instanceof OldProtocol) {
           this.#protocol = 4;
           continue;
+        }
+        if (error instanceof TooLarge) {
+          this.#commandsRefused++;
+          this.#commandsAgainAt = clock.elapsed() + NO_COMMANDS_FOR;
         }
         if (error instanceof Unanswered) this.#protocol = this.#protocol === 5 ? 4 : 5;
         if (!(error instanceof SluiceError)) throw error;
@@ -222,7 +237,7 @@ class UpstreamLink implements UpstreamTask {
     });
     pump.urgent(text(STATUS, onlineStatus(clock.now(), version)), true);
     this.#pump = pump;
-    if (onCommand !== undefined) {
+    if (onCommand !== undefined && clock.elapsed() >= this.#commandsAgainAt) {
       connection.subscribe(this.#root + COMMANDS).catch((error: unknown) => {
         if (error instanceof SluiceError && error.code === 'MESSAGE_REFUSED') {
           log.warn('no commands from upstream', { because: errorText(error), remedy: 'allow it in the ACL' });

@@ -295,7 +295,7 @@ t.test('an unfinished CONNECT of 10 MB is ended at its first bytes', async (t) =
   const grown = process.memoryUsage().rss - before;
 
   t.ok(grown < 180e6, `${Math.round(grown / 1e6)} MB more, with the 100 MB that this test wrote itself`);
-  t.equal(gw.log.count(/sends a packet of more than of 10485760 bytes/), 1);
+  t.equal(gw.log.count(/sends a packet of more than 4096 bytes/), 1);
   t.equal(gw.task.state.clients, 0);
 });
 
@@ -312,7 +312,7 @@ t.test('after CONNECT a packet may be 64 KiB and no more', async (t) => {
     retain: false,
   });
   await until('closed', () => client.closed);
-  t.ok(gw.log.find(/sends a packet of more than of 700/));
+  t.ok(gw.log.find(/sends a packet of more than 65536 bytes/));
 });
 
 t.test('a subscriber that reads nothing holds up nobody else, and costs a bounded amount', async (t) => {

@@ -135,6 +135,11 @@ t.test('an endless body ends at the limit', async (t) => {
   );
 });
 
+t.test('the reserved block size is wrong, whatever the payload', async (t) => {
+  t.equal(new BodyReader().accept(part(0, false, A, 'aa', 7)).kind, 'wrong');
+  t.equal(new BodyReader().accept(part(0, true, A.repeat(128), 'aa', 7)).kind, 'wrong');
+});
+
 t.test('what is no block of this body is wrong, not a piece of it', async (t) => {
   const wrongs: readonly (readonly [string, Message])[] = [
     ['a reserved size', part(1, true, A, 'aa', 7)],

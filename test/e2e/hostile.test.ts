@@ -57,6 +57,7 @@ const MISCHIEF: Readonly<Record<string, Mischief>> = {
     request.socket.resetAndDestroy();
   },
   'close-within': (request) => request.socket.end(wrong(request).subarray(0, 9)),
+  'exception-without-code': (request) => request.socket.write(adu(request, [0x83, 0])),
   busy: (request) => request.socket.write(exceptionReply(request, 6)),
 };
 

@@ -122,6 +122,11 @@ t.test('a write is accepted only with its own echo, whatever bytes come', async 
   );
 });
 
+t.test('an exception without a code is no answer: 0 would look like data', async (t) => {
+  t.equal(checkRead(viewOf(Uint8Array.of(0x83, 0)), 0, 2, 3, 1), MISMATCH);
+  t.equal(checkEcho(viewOf(Uint8Array.of(0x86, 0)), 0, 2, writeRegister(7, 9)), MISMATCH);
+});
+
 t.test('every exception code has a name', async (t) => {
   t.equal(exceptionName(2), 'illegal data address');
   t.equal(exceptionName(11), 'gateway target failed to respond');

@@ -283,3 +283,14 @@ t.test('what becomes due between others is found, in whatever order it was set',
   t.same(later(filter, 60_100), [bad(0, 60_100)]);
   t.end();
 });
+
+t.test('what turns bad after a quiet time is repeated once a heartbeat too', (t) => {
+  const filter = filterOf({ heartbeat: 10_000 });
+  pass(filter, [good(0, 0, 1)]);
+  t.same(later(filter, 500), []);
+  pass(filter, [bad(0, 1_000)]);
+  t.same(later(filter, 1_100), []);
+  t.same(later(filter, 11_099), []);
+  t.same(later(filter, 11_100), [bad(0, 11_100)]);
+  t.end();
+});

@@ -8,9 +8,12 @@ import { modbusLine } from './modbus/line.ts';
 
 /** One line for each endpoint, with all devices behind it. */
 export function createLines(config: Config, deps: { readonly clock: Clock; readonly log: Log }): Line[] {
-  return [...Map.groupBy(config.devices, ({ endpoint }) => endpointKey(endpoint)).values()].map((devices) =>
-    createLine(devices, config, deps),
-  );
+  return devicesByEndpoint(config).map((devices) => createLine(devices, config, deps));
+}
+
+/** The devices of each line, in the order of `createLines`. */
+export function devicesByEndpoint({ devices }: Config): DeviceConfig[][] {
+  return [...Map.groupBy(devices, ({ endpoint }) => endpointKey(endpoint)).values()];
 }
 
 function createLine(

@@ -197,6 +197,19 @@ t.test('silence is a bad sample for each attempt, and the attempts grow rare', a
   await asked(before + 1);
 });
 
+t.test('a device that was away for hours is asked again within two minutes', async (t) => {
+  const { peer, clock, watch, pass } = await made(t, [{ name: 'level' }]);
+  watch();
+  for (let i = 0; i < 60; i++) await pass(60_000);
+  const before = peer.asked.length;
+  const since = clock.elapsed();
+  await until('the next attempt', async () => {
+    await pass(1_000);
+    return peer.asked.length > before;
+  });
+  t.ok(clock.elapsed() - since <= 125_000, `${clock.elapsed() - since} ms`);
+});
+
 t.test('a reset and a refusal are bad by name', async (t) => {
   const { peer, watch, samples, pass } = await made(t, [{ name: 'level' }]);
   peer.answer = (one) =>

@@ -8,7 +8,11 @@ const HALF_RANGE = 2 ** 23; // of the 24-bit sequence numbers, RFC 7641, 3.4
 const REREGISTER_MIN = 5_000; // ms
 const REREGISTER_MAX = 15_000; // ms
 const PATIENCE_PERIODS = 2; // ours
-const MAX_BACK_OFF = 300_000; // ms, ours
+/**
+ * Ours: a registration of 30 bytes that is sent four times in 30 s, and then this pause, keep below PROBING_RATE, a byte a
+ * second (RFC 7252, 4.7); and a tank that has its power back is heard within two minutes.
+ */
+const MAX_BACK_OFF = 120_000; // ms
 
 /** RFC 7641, 3.4: is the notification (v2, t2) newer than (v1, t1)? */
 export function isNewer(v1: number, t1: number, v2: number, t2: number): boolean {

@@ -1,4 +1,5 @@
 // Command line only: picks a command of cli/.
+import { nearest } from './config/nearest.ts';
 import { errorText, SluiceError } from './core/errors.ts';
 
 /** sysexits.h: EX_USAGE and EX_CONFIG, as DESIGN 5.2 promises. */
@@ -52,13 +53,21 @@ function usage(): string {
 }
 
 async function main(name: string | undefined, args: readonly string[]): Promise<number> {
-  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
-    process.stdout.write(usage());
-    return name === undefined ? EXIT.usage : 0;
+  if (name === undefined) {
+    process.stderr.write(usage());
+    return EXIT.usage;
   }
+  if (name === '--help' || name === '-h' || (name === 'help' && args.length === 0)) {
+    process.stdout.write(usage());
+    return 0;
+  }
+  if (name === 'help') return main(args[0], ['--help']);
+  if (name === '--version') return main('version', args);
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command === undefined) {
-    process.stderr.write(`sluice: there is no command "${name}"\n\n${usage()}`);
+    const meant = nearest(name, Object.keys(COMMANDS));
+    const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
+    process.stderr.write(`sluice: there is no command "${name}"${hint}\n\n${usage()}`);
     return EXIT.usage;
   }
   try {
@@ -80,5 +89,19 @@ function explain(error: unknown): number {
   if (error.code === 'USAGE') return EXIT.usage;
   return error.code === 'CONFIG_INVALID' ? EXIT.configuration : EXIT.failed;
 }
+
+/** Whoever read what we print has gone (`| head`): there is nothing more to do, and no bug to report. */
+function stopWithReader(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  // A command that runs until it is stopped stops in order; the others have printed all that anybody wanted.
+  if (!process.emit('SIGTERM', 'SIGTERM')) process.exit(0);
+}
+
+process.stdout.once('error', (error) => {
+  process.stdout.on('error', () => {});
+  stopWithReader(error);
+});
+// A log that nobody takes any more must not end the gateway.
+process.stderr.on('error', () => {});
 
 process.exitCode = await main(process.argv[2], process.argv.slice(3));

@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Upstream } from './config/config.ts';
 import { errorText, SluiceError } from './core/errors.ts';
@@ -15,11 +16,49 @@ export interface Pems {
  * @throws SluiceError SETUP for a file that is missing, unreadable or no PEM.
  */
 export function upstreamIdentity(upstream: Upstream, own: Pems): Pems {
-  return {
-    ca: pem(upstream.ca, 'mqtt.upstream.ca', 'CERTIFICATE'),
-    cert: upstream.cert === undefined ? own.cert : pem(upstream.cert, 'mqtt.upstream.cert', 'CERTIFICATE'),
-    key: upstream.key === undefined ? own.key : pem(upstream.key, 'mqtt.upstream.key', 'PRIVATE KEY'),
-  };
+  const ca = pem(upstream.ca, 'mqtt.upstream.ca', 'CERTIFICATE');
+  certificateOf(ca, upstream.ca, 'mqtt.upstream.ca');
+  if (upstream.cert === undefined || upstream.key === undefined) return { ca, cert: own.cert, key: own.key };
+
+  const cert = pem(upstream.cert, 'mqtt.upstream.cert', 'CERTIFICATE');
+  const key = pem(upstream.key, 'mqtt.upstream.key', 'PRIVATE KEY');
+  const certificate = certificateOf(cert, upstream.cert, 'mqtt.upstream.cert');
+  if (!certificate.checkPrivateKey(keyOf(key, upstream.key))) {
+    throw new SluiceError(
+      'SETUP',
+      `the key ${upstream.key} does not belong to the certificate ${upstream.cert}`,
+      {
+        remedy: 'let mqtt.upstream.cert and mqtt.upstream.key name a pair',
+      },
+    );
+  }
+  return { ca, cert, key };
+}
+
+function certificateOf(text: string, file: string, key: string): X509Certificate {
+  try {
+    return new X509Certificate(text);
+  } catch (cause) {
+    throw new SluiceError('SETUP', `${file}, which ${key} names, is no certificate: ${errorText(cause)}`, {
+      cause,
+      remedy: 'copy the certificate there again, whole',
+    });
+  }
+}
+
+function keyOf(text: string, file: string): ReturnType<typeof createPrivateKey> {
+  try {
+    return createPrivateKey(text);
+  } catch (cause) {
+    const isEncrypted = text.includes('ENCRYPTED');
+    const what = isEncrypted ? 'is encrypted' : `is no private key: ${errorText(cause)}`;
+    throw new SluiceError('SETUP', `${file}, which mqtt.upstream.key names, ${what}`, {
+      cause,
+      remedy: isEncrypted
+        ? 'nobody is there to type its passphrase when the gateway starts; give it a key without one'
+        : 'copy the key there again, whole',
+    });
+  }
 }
 
 function pem(file: string, key: string, what: string): string {

@@ -1,5 +1,7 @@
-import type { Config } from '../config/config.ts';
+import type { Config, Problem } from '../config/config.ts';
 import { formatProblem } from '../config/problem.ts';
+import { SluiceError } from '../core/errors.ts';
+import type { Parsed } from '../config/parse.ts';
 import { readConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions } from './options.ts';
 
@@ -24,7 +26,7 @@ export async function run(args: readonly string[]): Promise<number> {
   }
   const { json } = values;
   const file = oneFile('check', positionals);
-  const parsed = await readConfig(file);
+  const parsed = json ? await readOrProblem(file) : await readConfig(file);
   const problems = 'problems' in parsed ? parsed.problems : [];
   if (json) process.stdout.write(`${JSON.stringify({ file, ok: problems.length === 0, problems })}\n`);
   if ('config' in parsed) {
@@ -36,6 +38,17 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stderr.write(`${problems.map(formatProblem).join('\n')}\n${count}\n`);
   }
   return WRONG_CONFIGURATION;
+}
+
+/** A file that cannot be read is a problem too: a program that asked for JSON gets an answer. */
+async function readOrProblem(file: string): Promise<Parsed | { readonly problems: readonly Problem[] }> {
+  try {
+    return await readConfig(file);
+  } catch (error) {
+    if (!(error instanceof SluiceError)) throw error;
+    const { message: found, remedy: fix = '' } = error;
+    return { problems: [{ file, line: 1, column: 1, path: '', found, fix }] };
+  }
 }
 
 function summary({ devices, points, zones, conduits }: Config): string {

@@ -6,7 +6,7 @@ import { days } from '../core/units.ts';
 import { type Credential, issueCredential } from '../identity/credential.ts';
 import { identityFolder } from '../identity/identity.ts';
 import { DEFAULT_FILE, loadConfig } from './load.ts';
-import { shellWord } from './shell-word.ts';
+import { reachable, shellWord } from './shell-word.ts';
 import { HELP, JSON_TOO, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice credentials issue NAME --out DIR [--may-command] [--days N] [--force] [--json] [gateway.yaml]
@@ -58,7 +58,7 @@ export async function run(args: readonly string[]): Promise<number> {
 export function subscribeLine(config: Config, { name, ca, cert, key }: Credential): string | undefined {
   const { embedded } = config.mqtt;
   if (embedded === undefined) return undefined;
-  const host = embedded.host === '0.0.0.0' || embedded.host === '::' ? 'localhost' : embedded.host;
+  const host = reachable(embedded.host);
   const words = ['mosquitto_sub', '-h', host, '-p', `${embedded.port}`, '-i', name, '-q', '1', '-v'];
   const files = ['--cafile', shortest(ca), '--cert', shortest(cert), '--key', shortest(key)];
   return [...words, ...files, '-t', `sluice/${config.gateway.id}/#`].map(shellWord).join(' ');

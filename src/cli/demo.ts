@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import type { Config, Listen } from '../config/config.ts';
 import { SluiceError } from '../core/errors.ts';
 import { type Log, streamLog } from '../core/log.ts';
@@ -9,13 +10,13 @@ import type { Task } from '../core/task.ts';
 import { systemClock } from '../core/clock.ts';
 import { seconds } from '../core/units.ts';
 import { runGateway } from '../gateway.ts';
-import { issueCredential } from '../identity/credential.ts';
 import { connect, type InboundMessage } from '../mqtt/client.ts';
 import { holdData } from '../sole-instance.ts';
+import { demoCredentials, OPERATOR, SCREEN, VIEWER } from './demo-credentials.ts';
 import { loadConfig } from './load.ts';
 import { messageLine } from './message-line.ts';
 import { HELP, oneFile, parsedOptions } from './options.ts';
-import { shellWord } from './shell-word.ts';
+import { reachable, shellWord } from './shell-word.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
 const TEXT = `Usage: ./sluice demo [gateway.yaml]
@@ -23,11 +24,6 @@ const TEXT = `Usage: ./sluice demo [gateway.yaml]
 Serves the devices of the configuration on real sockets, runs the gateway in front of them, and subscribes to it with a
 certificate of its own to show what arrives. This is what npm start runs. Ctrl-C stops everything.
 `;
-
-/** Certificates of the demo, below `<data>/credentials`: for the person at the screen, and for the demo itself. */
-const VIEWER = 'viewer';
-const OPERATOR = 'operator';
-const SCREEN = 'demo-screen';
 
 /** The broker needs a moment to come up. */
 const TRY_AGAIN_AFTER = seconds(0.2);
@@ -52,7 +48,7 @@ export async function run(args: readonly string[]): Promise<number> {
   await using held = new AsyncDisposableStack();
   held.use(await holdData(config.gateway.data));
   const log = streamLog();
-  const credentials = await issue(config);
+  const credentials = await demoCredentials(config);
   const plant = await startPlant(config);
   process.stdout.write(welcome(config, embedded, credentials));
   await runUntilStopped([
@@ -64,27 +60,11 @@ export async function run(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-/** The certificates of the demo, issued once; returns their folder. */
-async function issue(config: Config): Promise<string> {
-  const out = join(config.gateway.data, 'credentials');
-  for (const name of [VIEWER, OPERATOR, SCREEN]) {
-    if (existsSync(join(out, `${name}.pem`))) continue; // written last
-    await issueCredential({
-      folder: join(config.gateway.data, 'identity'),
-      gatewayId: config.gateway.id,
-      name,
-      mayCommand: name === OPERATOR,
-      out,
-      clock: systemClock,
-    });
-  }
-  return out;
-}
-
 function welcome(config: Config, { host, port }: Listen, credentials: string): string {
+  const shown = host.includes(':') ? `[${host}]` : host;
   const file = (name: string): string => shellWord(join(credentials, name));
   const client = (program: string, name: string): string =>
-    `${program} -h ${host} -p ${port} --cafile ${file('ca.pem')} ` +
+    `${program} -h ${reachable(host)} -p ${port} --cafile ${file('ca.pem')} ` +
     `--cert ${file(`${name}.pem`)} --key ${file(`${name}.key`)} -i ${name}`;
   const root = `sluice/${config.gateway.id}`;
   const writable = config.points.find(
@@ -95,8 +75,8 @@ function welcome(config: Config, { host, port }: Listen, credentials: string): s
       ? ''
       : `Command, as somebody who may:\n  ${client('mosquitto_pub', OPERATOR)} -q 1 -t ` +
         `'${root}/command/${writable.device}/${writable.name}' -m '{"id":"1","value":true}'\n`;
-  return `Broker: mqtts://${host}:${port}, mutual TLS only. Topics: ${root}/...
-Subscribe, in another terminal:
+  return `Broker: mqtts://${shown}:${port}, mutual TLS only. Topics: ${root}/...
+Subscribe, in another terminal (Debian package mosquitto-clients):
   ${client('mosquitto_sub', VIEWER)} -q 1 -v -t '${root}/#'
 ${command}What a subscriber receives (Ctrl-C stops everything):
 `;
@@ -104,13 +84,15 @@ ${command}What a subscriber receives (Ctrl-C stops everything):
 
 /** The simulated devices in a process of their own, as they would be in a plant; resolves when all of them listen. */
 async function startPlant(config: Config): Promise<Task> {
-  const main = new URL('../main.ts', import.meta.url).pathname;
+  const main = fileURLToPath(new URL('../main.ts', import.meta.url));
   const child = spawn(process.execPath, [main, 'simulate', '--json', config.file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    // The channel carries nothing; its end tells the plant that the demo is gone, also after kill -9.
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   });
   const ended = once(child, 'exit').then(([code]) => String(code));
-  const listening = once(child.stdout, 'data').then(() => undefined);
-  const early = await Promise.race([ended, listening]);
+  const listening = Promise.withResolvers<undefined>();
+  child.stdout?.once('data', () => listening.resolve(undefined));
+  const early = await Promise.race([ended, listening.promise]);
   if (early !== undefined) throw plantEnded(early);
   const stop = (): unknown => child.kill('SIGTERM');
   return {
@@ -143,7 +125,14 @@ function viewer(config: Config, listen: Listen, credentials: string, log: Log): 
       const identity = { ca: text('ca.pem'), cert: text(`${SCREEN}.pem`), key: text(`${SCREEN}.key`) };
       while (!signal.aborted) {
         try {
-          const to = { ...listen, identity, clientId: SCREEN, protocol: 4, onMessage } as const;
+          const to = {
+            ...listen,
+            host: reachable(listen.host),
+            identity,
+            clientId: SCREEN,
+            protocol: 4,
+            onMessage,
+          } as const;
           const connection = await connect(to, signal);
           await connection.subscribe(`sluice/${config.gateway.id}/#`);
           signal.addEventListener('abort', () => void connection.end(true), { once: true });

@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { nearest } from '../config/nearest.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { DEFAULT_FILE } from './load.ts';
 
@@ -25,8 +26,16 @@ export function parsedOptions<T extends Options>(
   try {
     return parseArgs({ args: [...args], allowPositionals: true, options });
   } catch (error) {
-    throw usage(command, errorText(error), error);
+    throw usage(command, whatIsWrong(errorText(error), Object.keys(options)), error);
   }
+}
+
+/** The first sentence of what Node says, which goes on about arguments that begin with a dash; and the nearest option. */
+function whatIsWrong(says: string, known: readonly string[]): string {
+  const [sentence = says] = says.split(/\.? ?\n|\. |\.$/);
+  const [, unknown = ''] = /^Unknown option '--?([^']+)'/.exec(sentence) ?? [];
+  const meant = nearest(unknown, known);
+  return meant === undefined ? sentence : `${sentence} (did you mean --${meant}?)`;
 }
 
 /** The one configuration that a command takes as its last argument. Throws USAGE. */

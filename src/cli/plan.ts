@@ -1,15 +1,15 @@
-import type { Config, PointConfig } from '../config/config.ts';
+import type { Config, DeviceConfig, PointConfig } from '../config/config.ts';
 import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
-import { createLines } from '../drivers/catalogue.ts';
+import { createLines, devicesByEndpoint } from '../drivers/catalogue.ts';
 import type { Line, Poll } from '../drivers/driver.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions } from './options.ts';
 
 const TEXT = `Usage: ./sluice plan [--json] [gateway.yaml]
 
-Shows every request that the gateway will send, with the points that ride on it, and how many requests a second each
-line has to carry. Needs no device, no root and no network.
+Shows every request that the gateway will send, with the points that ride on it, how many requests a second each line has to
+carry, and what devices send by themselves. Needs no device, no root and no network.
 `;
 
 export async function run(args: readonly string[]): Promise<number> {
@@ -19,8 +19,9 @@ export async function run(args: readonly string[]): Promise<number> {
     return 0;
   }
   const config = await loadConfig(oneFile('plan', positionals));
-  const lines = createLines(config, { clock: systemClock, log: silentLog }).map((line) =>
-    planned(line, config),
+  const devices = devicesByEndpoint(config);
+  const lines = createLines(config, { clock: systemClock, log: silentLog }).map((line, index) =>
+    planned(line, devices[index] ?? [], config),
   );
   process.stdout.write(
     values.json ? `${JSON.stringify({ lines }, undefined, 2)}\n` : lines.map(asText).join('\n'),
@@ -34,8 +35,10 @@ interface PlannedLine {
   readonly requestsPerSecond: number;
   readonly valuesPerSecond: number;
   readonly requests: readonly PlannedRequest[];
-  /** Points that the device sends by itself. */
-  readonly unsolicited: readonly string[];
+  /** Asked for once, and again when the device falls silent; then it sends each change by itself. */
+  readonly observed: readonly string[];
+  /** What the device sends to `coap.listen` without being asked. */
+  readonly pushed: readonly string[];
 }
 
 interface PlannedRequest {
@@ -45,9 +48,10 @@ interface PlannedRequest {
   readonly points: readonly string[];
 }
 
-function planned(line: Line, config: Config): PlannedLine {
-  const polled = new Set(line.polls.flatMap(({ points }) => points));
-  const devices = new Set(line.polls.map(({ device }) => device));
+function planned(line: Line, devices: readonly DeviceConfig[], config: Config): PlannedLine {
+  const own = devices.flatMap((device) => device.points.flatMap((index) => config.points[index] ?? []));
+  const inMode = (mode: 'observe' | 'push'): string[] =>
+    own.filter(({ source }) => source.kind === 'coap' && source.mode === mode).map(nameOf);
   return {
     endpoint: line.endpoint,
     inFlight: line.inFlight,
@@ -59,9 +63,8 @@ function planned(line: Line, config: Config): PlannedLine {
       everyMs: every,
       points: points.map((index) => config.points[index]?.name ?? ''),
     })),
-    unsolicited: config.points
-      .filter((point) => devices.has(point.device) && !polled.has(point.index))
-      .map(nameOf),
+    observed: inMode('observe'),
+    pushed: inMode('push'),
   };
 }
 
@@ -73,12 +76,13 @@ const round = (value: number): number => Math.round(value * 100) / 100;
 const nameOf = ({ device, name }: PointConfig): string => `${device}/${name}`;
 
 function asText(line: PlannedLine): string {
-  const { endpoint, inFlight, requestsPerSecond, valuesPerSecond, requests, unsolicited } = line;
+  const { endpoint, inFlight, requestsPerSecond, valuesPerSecond, requests, observed, pushed } = line;
   const head = `${endpoint}  ${requestsPerSecond} requests/s, ${valuesPerSecond} values/s, ${inFlight} at a time\n`;
   const body = requests.map(
     ({ device, what, everyMs, points }) =>
       `  every ${everyMs} ms  ${device}  ${what}: ${points.length > 8 ? `${points.length} points` : points.join(' ')}\n`,
   );
-  const tail = unsolicited.length > 0 ? `  sent by the device: ${unsolicited.join(' ')}\n` : '';
-  return head + body.join('') + tail;
+  const registered = observed.length > 0 ? `  observed: ${observed.join(' ')}\n` : '';
+  const sent = pushed.length > 0 ? `  pushed by the device: ${pushed.join(' ')}\n` : '';
+  return head + body.join('') + registered + sent;
 }

@@ -37,23 +37,34 @@ export async function run(args: readonly string[]): Promise<number> {
   if (unknown !== undefined)
     throw usage('simulate', `--fault ${unknown}: there is no such device in ${asked.file}`);
 
-  await runUntilStopped([
-    {
-      name: 'simulated plant',
-      run: async (signal) => {
-        const plant = await startPlant(config, {
-          signal,
-          log: streamLog(),
-          seed: asked.seed,
-          faults: asked.faults,
-        });
-        const { places, left } = plant;
-        process.stdout.write(asked.json ? `${JSON.stringify({ places, left })}\n` : forPerson(plant));
-        await plant.stopped;
+  await runUntilStopped(
+    [
+      {
+        name: 'simulated plant',
+        run: async (signal) => {
+          const plant = await startPlant(config, {
+            signal,
+            log: streamLog(),
+            seed: asked.seed,
+            faults: asked.faults,
+          });
+          const { places, left } = plant;
+          process.stdout.write(asked.json ? `${JSON.stringify({ places, left })}\n` : forPerson(plant));
+          await plant.stopped;
+        },
       },
-    },
-  ]);
+    ],
+    whoAskedIsGone(),
+  );
   return 0;
+}
+
+/** Aborted when the process that started this one with a channel, as the demo does, has gone: no plant is left behind. */
+function whoAskedIsGone(): AbortSignal {
+  const gone = new AbortController();
+  process.once('disconnect', () => gone.abort());
+  process.channel?.unref();
+  return gone.signal;
 }
 
 function forPerson({ places, left }: Plant): string {

@@ -29,11 +29,11 @@ const ROUNDS = 3;
 type Mischief = (request: WireRequest, right: Buffer) => void;
 
 const wrong = (request: WireRequest): Buffer => registersReply(request, WRONG);
-const late = (request: WireRequest, reply: Buffer): unknown =>
-  setTimeout(() => request.socket.write(reply), TIMEOUT * 1.25).unref();
+/** What comes only when the next request has been sent: the one that it answers was given up before. */
+const owed = new WeakMap<WireRequest['socket'], Buffer>();
 
 const MISCHIEF: Readonly<Record<string, Mischief>> = {
-  late: (request) => late(request, wrong(request)),
+  late: (request) => owed.set(request.socket, wrong(request)),
   doubled: ({ socket, ...request }, right) =>
     socket.write(Buffer.concat([right, wrong({ ...request, socket })])),
   'other-id': (request, right) =>
@@ -72,8 +72,11 @@ async function hostile(mischief: Mischief): Promise<Hostile> {
   const peer = await HostileModbus.listen((request) => {
     turn += 1;
     const right = registersReply(request, (turn >> 1) % 1_000);
-    if (turn % 2 === 1) request.socket.write(right);
-    else {
+    if (turn % 2 === 1) {
+      const before = owed.get(request.socket) ?? Buffer.alloc(0);
+      owed.delete(request.socket);
+      request.socket.write(Buffer.concat([before, right]));
+    } else {
       device.rounds += 1;
       mischief(request, right);
     }

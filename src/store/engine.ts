@@ -5,11 +5,11 @@ import type { Lane, OutboxState } from '../core/outbox.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
 import type { StoredRow, Wanted } from './journal.ts';
-import { isDamage, isTrouble } from './open.ts';
+import { isDamage, isFull, isTrouble } from './open.ts';
 import type { Reply, Unread, WorkerOptions } from './protocol.ts';
 import { RecentRows } from './recent.ts';
 import type { Queue } from './cursor.ts';
-import { type Entry, type Store, openStore } from './store.ts';
+import { type Committed, type Entry, type Store, openStore } from './store.ts';
 import { TELEMETRY } from './schema.ts';
 import { type Group, MAX_WAITING_BYTES, Waiting } from './waiting.ts';
 
@@ -21,8 +21,10 @@ const QUEUES: Record<Lane, readonly (readonly [Queue, Wanted])[]> = {
   ],
   history: [['history', 'telemetry']],
 };
+const FREE_SPACE = 'free space on the disk of gateway.data; writing resumes by itself';
 const FIRST_RETRY_MILLISECONDS = 250;
 const LONGEST_RETRY_MILLISECONDS = 5_000;
+const SPARE_ROOM_EVERY_MILLISECONDS = 60_000;
 const COMMIT_AT_ONCE_BYTES = 1_048_576;
 /** What remains after giving up, so that it happens rarely. */
 const KEPT_WAITING_BYTES = MAX_WAITING_BYTES * 0.9;
@@ -49,6 +51,9 @@ export class Engine {
   #samplesCommitted = 0;
   #samplesLost = 0;
   #messagesDropped = 0;
+  /** The spare room was given up since it was last complete. */
+  #onSpareRoom = false;
+  #spareRoomAt = 0;
 
   /** Throws what `openStore` throws. */
   constructor(options: WorkerOptions, log: Log, tell: (reply: Reply) => void) {
@@ -246,13 +251,8 @@ export class Engine {
   }
 
   #commitOnce(): void {
-    if (this.#failing !== null) this.#store.checkpoint();
     const groups = this.#waiting.oldest(this.#failing === null ? undefined : 0); // a little may fit where much does not
-    const result = this.#store.commit(
-      groups.flatMap(({ rows }) => rows),
-      this.#gaps,
-      Date.now(),
-    );
+    const result = this.#commitGroups(groups);
     this.#waiting.remove(groups);
     this.#gaps = [];
     this.#commits++;
@@ -269,6 +269,46 @@ export class Engine {
         messages: result.droppedMessages,
         limit: this.#options.limit,
       });
+  }
+
+  /** Where the disk is full, room is made of what is ours: first of the log, then of the spare room. */
+  #commitGroups(groups: readonly Group[]): Committed {
+    const rows = groups.flatMap((group) => group.rows);
+    const reliefs = [undefined, () => this.#store.checkpoint(), () => this.#useSpareRoom()];
+    let full: unknown;
+    for (const relief of reliefs) {
+      if (relief !== undefined && !relief()) continue;
+      try {
+        const result = this.#store.commit(rows, this.#gaps, Date.now());
+        this.#lookForSpareRoom(relief === undefined ? SPARE_ROOM_EVERY_MILLISECONDS : 0);
+        return result;
+      } catch (error) {
+        if (!isFull(error)) throw error;
+        full = error;
+      }
+    }
+    throw full;
+  }
+
+  #useSpareRoom(): boolean {
+    if (!this.#store.useSpareRoom()) return false;
+    if (!this.#onSpareRoom) {
+      const facts = { file: this.#options.file, remedy: FREE_SPACE };
+      this.#log.warn('the disk is full: the outbox goes on in its spare room', facts);
+    }
+    this.#onSpareRoom = true;
+    return true;
+  }
+
+  /** What was given up of it is taken again when there is room, after so long. */
+  #lookForSpareRoom(milliseconds: number): void {
+    const now = performance.now();
+    if (now < this.#spareRoomAt + milliseconds || this.#store.hasSpareRoom) return;
+    this.#spareRoomAt = now;
+    this.#store.takeSpareRoom();
+    if (!this.#onSpareRoom || !this.#store.hasSpareRoom) return;
+    this.#onSpareRoom = false;
+    this.#log.info('the outbox has its spare room again');
   }
 
   /** No consumer: nobody was promised anything, so nothing is kept. */
@@ -312,7 +352,7 @@ export class Engine {
       for (const { firstSeq, lastSeq } of kind === TELEMETRY ? rows : [])
         this.#gaps = withGap(this.#gaps, { from: firstSeq, to: lastSeq, reason: 'disk full' });
       const message = `${samples} samples were given up: ${this.#failing ?? 'the outbox was closed'}`;
-      const remedy = 'free space on the disk of gateway.data; writing resumes by itself';
+      const remedy = FREE_SPACE;
       this.#tell({ type: 'failed', ids: appends, failure: { code: 'OUTBOX_FULL', message, remedy } });
     }
   }

@@ -196,14 +196,18 @@ export class Journal {
     return { rows, broken: undefined };
   }
 
+  /** Is there anything that `trim` would delete? */
+  trimmable(needs: Needs): boolean {
+    return this.#queues(needs).some(({ next, free }) =>
+      free.some(([after, upto]) => next.get(after, upto) !== undefined),
+    );
+  }
+
   /** Deletes what lies in none of the ranges, some rows at a time; `more` where it stopped before the end. */
-  trim({ telemetry, events }: Needs): { readonly more: boolean } {
+  trim(needs: Needs): { readonly more: boolean } {
     let [rows, bytes] = [0, 0];
-    for (const [next, needed] of [
-      [this.#nextTelemetry, telemetry],
-      [this.#nextEvent, events],
-    ] as const)
-      for (const [after, upto] of complement(needed, this.#head))
+    for (const { next, free } of this.#queues(needs))
+      for (const [after, upto] of free)
         for (let position = after; ; ) {
           if (rows >= TRIM_ROWS || bytes >= TRIM_BYTES) return { more: true };
           const header = next.get(position, upto);
@@ -262,6 +266,14 @@ export class Journal {
       }
     }
     return { rows, messages, gaps, freed };
+  }
+
+  /** By what is in the rows: where those may be that nobody needs, and how the next one is found. */
+  #queues({ telemetry, events }: Needs) {
+    return [
+      { next: this.#nextTelemetry, free: complement(telemetry, this.#head) },
+      { next: this.#nextEvent, free: complement(events, this.#head) },
+    ];
   }
 
   #textOf(id: number): Gap[] {

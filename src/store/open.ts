@@ -14,6 +14,16 @@ export function walBytes(limit: number): number {
   return Math.min(MAX_WAL_BYTES, Math.floor(limit / 4));
 }
 
+/** The log is copied back when it is about this long. */
+function checkpointPages(limit: number): number {
+  return Math.min(MAX_WAL_PAGES, Math.max(64, Math.floor(walBytes(limit) / 2 / PAGE_BYTES)));
+}
+
+/** What copying the log back may need, with a large transaction at its end. */
+export function spareBytes(limit: number): number {
+  return checkpointPages(limit) * PAGE_BYTES * 1.5;
+}
+
 /**
  * Opens the file for writing: WAL with an fsync for every commit. `limit` is what the file and its log may take
  * together. SQLite's own errors come through; `isTrouble` and `isDamage` sort them.
@@ -37,8 +47,7 @@ function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE'): D
     db.pragma('journal_mode = WAL');
     // The binding is compiled so that WAL databases run at NORMAL, which loses acknowledged rows on a power cut.
     db.pragma('synchronous = FULL');
-    const pages = Math.max(64, Math.floor(walBytes(limit) / 2 / PAGE_BYTES));
-    db.pragma(`wal_autocheckpoint = ${Math.min(MAX_WAL_PAGES, pages)}`);
+    db.pragma(`wal_autocheckpoint = ${checkpointPages(limit)}`);
     db.pragma(`journal_size_limit = ${walBytes(limit)}`);
     return db;
   } catch (error) {
@@ -71,6 +80,13 @@ export function sqliteCode(error: unknown): string | undefined {
 export function isDamage(error: unknown): boolean {
   const code = sqliteCode(error) ?? '';
   return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB' || code === 'SQLITE_IOERR_SHORT_READ';
+}
+
+/** Is there no room left on the disk? */
+export function isFull(error: unknown): boolean {
+  const code = sqliteCode(error);
+  if (code !== undefined) return code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE';
+  return error instanceof Error && 'code' in error && error.code === 'ENOSPC';
 }
 
 /** A disk that is full, read-only or failing, or a file that somebody else holds: it may go away by itself. */

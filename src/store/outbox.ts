@@ -12,9 +12,9 @@ import { Link, ThreadGone } from './link.ts';
 import type { WorkerOptions } from './protocol.ts';
 
 export interface OutboxOptions {
-  /** `telemetry.db` below `gateway.data`. A small file `telemetry.seq` is kept beside it. */
+  /** `telemetry.db` below `gateway.data`; `telemetry.seq` (small) and `telemetry.spare` (room for a full disk) beside it. */
   readonly file: string;
-  /** The database and its write-ahead log together; the oldest goes first, and is told as a gap. At least 1 MiB. */
+  /** Database, write-ahead log and spare room together; the oldest goes first, and is told as a gap. At least 1 MiB. */
   readonly limit: Bytes;
   /** By index, as `Batch.points` counts. */
   readonly points: readonly PointName[];

@@ -3,14 +3,23 @@ import { Cursor, type Needs } from './cursor.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
 import { type Dropped, Journal, type NewRow, type StoredRow, pagesOf } from './journal.ts';
-import { type Database, assertDurable, isDamage, isTrouble, openForWriting, walBytes } from './open.ts';
+import {
+  type Database,
+  assertDurable,
+  isDamage,
+  isTrouble,
+  openForWriting,
+  spareBytes,
+  walBytes,
+} from './open.ts';
 import { type Range, withRange } from './ranges.ts';
 import { Reservation } from './reservation.ts';
 import { prepareSchema } from './schema.ts';
+import { SpareRoom } from './spare.ts';
 
 export interface StoreOptions {
   readonly file: string;
-  /** File and log together, in bytes. */
+  /** File, log and spare room together, in bytes. */
   readonly limit: number;
   readonly log: Log;
 }
@@ -61,6 +70,7 @@ export class Store {
   readonly #db: Database;
   readonly #limit: number;
   readonly #reservation: Reservation;
+  readonly #spare: SpareRoom;
   /** Tells every consumer of this run that an older file was lost; kept until the next start. */
   #lossRow: number | undefined;
   /** Was `synchronous` looked at after the first write? */
@@ -71,8 +81,9 @@ export class Store {
   readonly #saveSeq;
   readonly #lowestSeq;
 
-  constructor(db: Database, limit: number, reservation: Reservation) {
+  constructor(db: Database, limit: number, reservation: Reservation, spare: SpareRoom) {
     this.#db = db;
+    this.#spare = spare;
     this.#limit = limit;
     this.#reservation = reservation;
     this.journal = new Journal(db);
@@ -190,13 +201,35 @@ export class Store {
     return false;
   }
 
-  /** Copies the log back, so that it can be used again from its start. A failure costs nothing: the log stays. */
-  checkpoint(): void {
+  /**
+   * Copies the log back, so that it can be used again from its start. False where that is not possible, which costs
+   * nothing: the log stays.
+   */
+  checkpoint(): boolean {
     try {
-      this.#db.pragma('wal_checkpoint(TRUNCATE)');
+      return this.#db.pragma('wal_checkpoint(TRUNCATE)', { simple: true }) === 0; // the first column: busy
     } catch (error) {
       if (!isTrouble(error)) throw error;
+      return false;
     }
+  }
+
+  /**
+   * Gives the spare room up, for a full disk, and only where something was delivered: its place is then used again,
+   * while new samples that nobody takes would soon fill the spare room too. False where nothing was gained.
+   */
+  useSpareRoom(): boolean {
+    if (!this.journal.trimmable(this.#needed()) || !this.#spare.release()) return false;
+    this.checkpoint();
+    return true;
+  }
+
+  get hasSpareRoom(): boolean {
+    return this.#spare.complete;
+  }
+
+  takeSpareRoom(): void {
+    this.#spare.take();
   }
 
   close(): void {
@@ -226,7 +259,8 @@ export class Store {
 
   #makeRoom(rows: readonly NewRow[]): { messages: number; gaps: readonly Gap[] } {
     const incoming = rows.reduce((sum, { body }) => sum + pagesOf(body.length), SLACK_BYTES);
-    const over = this.journal.usedBytes() + incoming - (this.#limit - walBytes(this.#limit));
+    const over =
+      this.journal.usedBytes() + incoming - (this.#limit - walBytes(this.#limit) - spareBytes(this.#limit));
     return over > 0 ? this.journal.dropOldest(over, this.#limit) : { messages: 0, gaps: [] };
   }
 
@@ -276,13 +310,15 @@ export class Store {
 export function openStore(options: StoreOptions, survivors?: Survivors): Store {
   const { file, limit, log } = options;
   const reservation = new Reservation(file.replace(/(\.db)?$/, '.seq'));
+  const spare = new SpareRoom(file.replace(/(\.db)?$/, '.spare'), spareBytes(limit));
   for (let lost = survivors !== undefined; ; lost = true) {
     let db: Database | undefined;
     try {
       db = openForWriting(file, limit);
       prepareSchema(db);
-      const store = new Store(db, limit, reservation);
+      const store = new Store(db, limit, reservation, spare);
       store.load(lost, survivors, Date.now());
+      spare.take();
       return store;
     } catch (error) {
       db?.close();

@@ -114,10 +114,22 @@ t.test(
     );
     const lines = log.lines.map(({ what }) => what);
     const [failed, resumed] = ['the outbox is failing and tries again', 'the outbox writes again'];
-    t.ok(
-      lines.length % 2 === 0 && lines.every((line, i) => line === (i % 2 === 0 ? failed : resumed)),
-      'and the log says it when it changes',
-    );
+    const [used, taken] = [
+      'the disk is full: the outbox goes on in its spare room',
+      'the outbox has its spare room again',
+    ];
+    for (const [bad = '', good = ''] of [
+      [failed, resumed],
+      [used, taken],
+    ]) {
+      const both = lines.filter((line) => line === bad || line === good);
+      t.ok(
+        both.every((line, i) => line === (i % 2 === 0 ? bad : good)),
+        'and the log says it when it changes',
+      );
+    }
+    t.equal(lines.filter((line) => line === failed).length, lines.filter((line) => line === resumed).length);
+    t.ok(lines.every((line) => [failed, resumed, used, taken].includes(line)));
     t.ok(lines.length <= 6, `${lines.length} lines`);
     await outbox.close();
     const db = openForWriting(file, 8 * 1_048_576);
@@ -173,6 +185,69 @@ t.test(
 );
 
 t.test(
+  'an outbox that filled its disk goes on when what it holds is delivered, though nobody frees any room',
+  { skip: cannotMount() },
+  async (t) => {
+    const disk = smallDisk(t, 16);
+    const log = listeningLog();
+    const outbox = await opened(t, join(disk, 'telemetry.db'), { limit: mebibytes(64), log });
+    const upstream = await outbox.consumer('upstream');
+    const refused: unknown[] = [];
+    let appended = 0;
+    const append = (): void => {
+      outbox.append(noiseOf(100 * appended++, 100)).catch((error: unknown) => refused.push(error));
+    };
+    await until('the disk is full', async () => {
+      append();
+      return (await outbox.state()).failing;
+    });
+    const { bavail } = statfsSync(disk);
+
+    await upstream.rewind();
+    const delivered = messagesIn(await drainWaiting(upstream));
+    await until('it writes again', async () => (await outbox.state()).failing === null);
+    for (let round = 0; round < 4; round++) {
+      // Each round more than the disk had left; what was delivered makes room for it.
+      for (let i = 0; i < 100; i++) append();
+      await until('it is on disk', async () => (await outbox.state()).samplesCommitted === 100 * appended);
+      delivered.push(...messagesIn(await drain(upstream, 'live')));
+    }
+
+    t.equal(bavail, 0);
+    t.same(refused, []);
+    t.same(new Set(delivered.flatMap(({ samples }) => samples)).size, 100 * appended);
+    t.same(
+      delivered.map(({ seq }) => seq),
+      countTo((await outbox.state()).nextSeq - 1),
+    );
+    t.ok(log.lines.some(({ what }) => what.includes('spare room')));
+  },
+);
+
+t.test('a gateway that starts on a full disk has its spare room', { skip: cannotMount() }, async (t) => {
+  const disk = smallDisk(t, 16);
+  const file = join(disk, 'telemetry.db');
+  const before = await opened(t, file);
+  await before.consumer('upstream');
+  await before.append(batchOf(0, 100));
+  await before.close();
+  fill(disk, 0);
+
+  const outbox = await opened(t, file);
+  const upstream = await outbox.consumer('upstream');
+  await upstream.rewind();
+  const history = messagesIn(await drainWaiting(upstream));
+  await outbox.append(batchOf(100, 100));
+  const live = messagesIn(await drain(upstream, 'live'));
+
+  t.same(
+    [...history, ...live].map(({ seq }) => seq),
+    countTo(20),
+  );
+  t.equal((await outbox.state()).failing, null);
+});
+
+t.test(
   'a gateway that starts on a full disk delivers what it has and takes what comes',
   { skip: cannotMount() },
   async (t) => {
@@ -182,6 +257,7 @@ t.test(
     await before.consumer('upstream');
     await before.append(batchOf(0, 100));
     await before.close();
+    rmSync(join(disk, 'telemetry.spare'));
     const stone = fill(disk, 0);
 
     const outbox = await opened(t, file);

@@ -1,0 +1,69 @@
+import { randomFillSync } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  rmSync,
+  statSync,
+  statfsSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+
+const CHUNK_BYTES = 1_048_576;
+
+/**
+ * Room on the disk that is given back when there is none left. Without it an outbox that filled its own disk could not
+ * even delete what was delivered: the log can only be copied back where the database may grow.
+ */
+export class SpareRoom {
+  readonly #file: string;
+  readonly #wanted: number;
+
+  constructor(file: string, wanted: number) {
+    this.#file = file;
+    this.#wanted = wanted;
+  }
+
+  get complete(): boolean {
+    return this.#held() >= this.#wanted;
+  }
+
+  /** Takes what it wants, or half of what there is: the other half is for the log. Never fails; takes less. */
+  take(): void {
+    const held = this.#held();
+    try {
+      if (held > this.#wanted) truncateSync(this.#file, this.#wanted);
+      const { bavail, bsize } = statfsSync(dirname(this.#file));
+      const target = Math.min(this.#wanted, Math.floor((held + bavail * bsize) / 2));
+      if (target > held) grow(this.#file, target - held);
+    } catch {
+      // A disk that takes nothing more; what was taken before it said so counts.
+    }
+  }
+
+  /** False where there was none. */
+  release(): boolean {
+    const held = this.#held();
+    rmSync(this.#file, { force: true });
+    return held > 0;
+  }
+
+  #held(): number {
+    return statSync(this.#file, { throwIfNoEntry: false })?.size ?? 0;
+  }
+}
+
+/** What cannot be compressed, and is really on the disk: some file systems keep neither zeros nor promises. */
+function grow(path: string, bytes: number): void {
+  const file = openSync(path, 'a', 0o600);
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  try {
+    for (let left = bytes; left > 0; left -= CHUNK_BYTES)
+      writeSync(file, randomFillSync(chunk), 0, Math.min(left, CHUNK_BYTES));
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}

@@ -90,16 +90,11 @@ function explain(error: unknown): number {
   return error.code === 'CONFIG_INVALID' ? EXIT.configuration : EXIT.failed;
 }
 
-/** Whoever read what we print has gone (`| head`): there is nothing more to do, and no bug to report. */
-function stopWithReader(error: NodeJS.ErrnoException): void {
+/** Whoever read what we print has gone (`| head`): nobody wants the rest, and there is no bug to report. */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
-  // A command that runs until it is stopped stops in order; the others have printed all that anybody wanted.
-  if (!process.emit('SIGTERM', 'SIGTERM')) process.exit(0);
-}
-
-process.stdout.once('error', (error) => {
-  process.stdout.on('error', () => {});
-  stopWithReader(error);
+  // A command that has more to do than to print listens too.
+  if (process.stdout.listenerCount('error') === 1) process.exit(0);
 });
 // A log that nobody takes any more must not end the gateway.
 process.stderr.on('error', () => {});

@@ -51,11 +51,16 @@ export async function run(args: readonly string[]): Promise<number> {
   const credentials = await demoCredentials(config);
   const plant = await startPlant(config);
   process.stdout.write(welcome(config, embedded, credentials));
-  await runUntilStopped([
-    plant,
-    { name: 'gateway', run: async (signal) => runGateway(config, log, signal) },
-    viewer(config, embedded, credentials, log),
-  ]);
+  const nobodyLooks = new AbortController();
+  process.stdout.on('error', () => nobodyLooks.abort());
+  await runUntilStopped(
+    [
+      plant,
+      { name: 'gateway', run: async (signal) => runGateway(config, log, signal) },
+      viewer(config, embedded, credentials, log),
+    ],
+    nobodyLooks.signal,
+  );
   process.stdout.write('Stopped: plant, gateway and subscriber.\n');
   return 0;
 }

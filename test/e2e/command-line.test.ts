@@ -85,6 +85,12 @@ t.test('a reader that leaves early is no error', async (t) => {
     encoding: 'utf8',
   });
   t.equal(broken.stderr, 'ended 0\n');
+
+  const site = await siteOf(t);
+  const line = `${SLUICE} demo '${site.file}'; echo "ended $?" >&2`;
+  const looked = spawnSync('sh', ['-c', `{ ${line}; } | grep -q '^telemetry/'`], { encoding: 'utf8' });
+  t.match(looked.stderr, /^ended 0$/m, 'the demo stops in order');
+  t.notOk(runs(`simulate --json ${site.file}`), 'and its plant with it');
 });
 
 t.test('a data folder that cannot be made is one sentence', async (t) => {

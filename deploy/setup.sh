@@ -47,6 +47,9 @@ once installed install_packages
 case "${1:-}" in check | test) once tap build_tap ;; esac
 [ "${1:-}" = test ] || exit 0
 
+# Daemons such as mosquitto are in sbin, where Debian lets nobody but root look.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
 # program:package pairs of the peers that nobody here wrote
 missing=
 for pair in mbpoll:mbpoll coap-client-notls:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \

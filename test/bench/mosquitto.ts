@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { accepts, freeTcpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
 import { Child } from './child.ts';
+import '../support/peer.ts'; // mosquitto is in sbin
 
 const run = promisify(execFile);
 

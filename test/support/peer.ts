@@ -1,5 +1,9 @@
 import { spawnSync } from 'node:child_process';
 
+/** Daemons such as mosquitto are in sbin, where Debian lets nobody but root look: not there is not the same. */
+const SBIN = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
+process.env['PATH'] = [...new Set([...(process.env['PATH'] ?? '').split(':'), ...SBIN])].join(':');
+
 /**
  * Is a peer program there? Under CI its absence is a failure; elsewhere the test says what to install and is skipped
  * with that sentence.

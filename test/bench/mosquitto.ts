@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { missingPeer } from '../support/peer.ts';
 import { accepts, freeTcpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
 import { Child } from './child.ts';
-import '../support/peer.ts'; // mosquitto is in sbin
 
 const run = promisify(execFile);
 
@@ -32,6 +32,8 @@ export class Mosquitto implements AsyncDisposable {
 
   /** Makes the server's keys below `dir`; nothing runs yet. */
   static async prepare(dir: string): Promise<Mosquitto> {
+    const missing = missingPeer('mosquitto', 'mosquitto');
+    if (missing !== false) throw new Error(missing);
     mkdirSync(dir);
     await makeServerCertificate(dir);
     return new Mosquitto(dir, await freeTcpPort(), await freeTcpPort());

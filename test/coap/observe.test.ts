@@ -5,6 +5,7 @@ import { milliseconds } from '../../src/core/units.ts';
 import { coapLine } from '../../src/drivers/coap/line.ts';
 import { isNewer } from '../../src/drivers/coap/observe.ts';
 import { HandClock, settle } from '../support/clock.ts';
+import { freeUdpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
 import { plant, type PointWish, type Row, rowsOf } from './plant.ts';
 import { type Asked, block2, etag, maxAge, observeOption, RawPeer } from './raw-peer.ts';
@@ -340,4 +341,25 @@ t.test('news that come while a registration waits in vain are no failure', async
   t.match(await failed, { code: 'DEVICE_TIMEOUT' });
   t.same(await samples(1), [2]);
   t.equal(into.count, 0);
+});
+
+t.test('a device that is not there is told once, however often the socket is opened anew', async (t) => {
+  const clock = new HandClock();
+  const config = plant({
+    name: 'tank',
+    port: await freeUdpPort(), // nobody listens: ECONNREFUSED
+    timeoutMs: 20_000,
+    points: [{ name: 'level', path: '/level', mode: 'observe' }],
+  });
+  const told: string[] = [];
+  const log = { ...silentLog, warn: (what: string) => void told.push(what) };
+  const line = coapLine(config.devices, config.points, { clock, log, random: () => 0 });
+  t.teardown(async () => line.close());
+
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await line.connect(never);
+    await t.rejects(async () => line.watch(new BatchBuilder(), never), { code: 'CONNECTION_LOST' });
+  }
+
+  t.same(told, ['CoAP observation fails']);
 });

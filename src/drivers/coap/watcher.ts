@@ -25,6 +25,8 @@ export interface Watched {
 interface Followed extends Watched {
   readonly token: Uint8Array;
   readonly observation: Observation;
+  /** People know that it fails; a new socket is no news to them. */
+  failing: boolean;
   fetching: boolean;
   again: boolean;
 }
@@ -57,6 +59,7 @@ export class Watcher {
       ...one,
       token: client.exchange.newToken(),
       observation: new Observation(one.every, random),
+      failing: false,
       fetching: false,
       again: false,
     }));
@@ -128,7 +131,8 @@ export class Watcher {
   #failed(one: Followed, error: unknown, signal: AbortSignal): void {
     if (signal.aborted || this.#signal !== signal) return; // stopped
     if (!(error instanceof SluiceError)) throw error;
-    if (one.observation.state !== 'failing') {
+    if (!one.failing) {
+      one.failing = true;
       this.#log.warn('CoAP observation fails', { resource: one.what, error: errorText(error) });
     }
     one.observation.failed(this.#clock.elapsed());
@@ -140,6 +144,7 @@ export class Watcher {
   #heard(one: Followed, message: Message, now: number, isAnswer: boolean): void {
     if (this.#signal === undefined) return; // stopped
     const before = one.observation.state;
+    one.failing = false;
     const heard = one.observation.heard(message, now, isAnswer);
     this.#wind();
     if (one.observation.state !== before) {

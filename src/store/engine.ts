@@ -236,6 +236,7 @@ export class Engine {
     else this.#seal();
     try {
       if (this.#damage !== undefined) this.#reopen(this.#damage);
+      if (this.#store.removed) this.#putBack();
       if (!this.#workLeft()) return;
       do this.#commitOnce();
       while (!this.#waiting.empty);
@@ -362,6 +363,15 @@ export class Engine {
     this.#store.close();
     this.#damage = errorText(error);
     this.#commitAll();
+  }
+
+  #putBack(): void {
+    const { file } = this.#options;
+    if (this.#failing === null) this.#log.error('the outbox database was removed and is put back', { file });
+    const before = this.#store;
+    before.putBack();
+    this.#store = openStore({ ...this.#options, log: this.#log });
+    this.#store.continueFrom(before);
   }
 
   #reopen(found: string): void {

@@ -1,3 +1,5 @@
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Log } from '../core/log.ts';
 import { Cursor, type Needs } from './cursor.ts';
 import { setAside } from './damage.ts';
@@ -73,8 +75,8 @@ export class Store {
   readonly #spare: SpareRoom;
   /** Tells every consumer of this run that an older file was lost; kept until the next start. */
   #lossRow: number | undefined;
-  /** Was `synchronous` looked at after the first write? */
-  #durable = false;
+  /** What is open, since the first write. */
+  #files: readonly { readonly path: string; readonly inode: number | undefined }[] | undefined;
   readonly #forgotten = new Set<string>();
   readonly #saveConsumer;
   readonly #deleteConsumer;
@@ -178,8 +180,10 @@ export class Store {
     this.#forgotten.clear();
     this.nextSeq = seq;
     this.#onDisk = { from: seq, kept: seq };
-    if (!this.#durable) assertDurable(this.#db);
-    this.#durable = true;
+    if (this.#files === undefined) {
+      assertDurable(this.#db); // only after the first write SQLite has settled what it does
+      this.#files = [this.#db.name, `${this.#db.name}-wal`].map((path) => ({ path, inode: inodeOf(path) }));
+    }
     return result;
   }
 
@@ -222,6 +226,34 @@ export class Store {
     if (!this.journal.trimmable(this.#needed()) || !this.#spare.release()) return false;
     this.checkpoint();
     return true;
+  }
+
+  /** Somebody took the open files out of the folder: a restart would find nothing of what is in them. */
+  get removed(): boolean {
+    return this.#files?.some(({ path, inode }) => inodeOf(path) !== inode) ?? false;
+  }
+
+  /** Writes everything into a new file in its place, and closes. Another file that lies there is set aside. */
+  putBack(): void {
+    const { name } = this.#db;
+    const copy = `${name}.new`;
+    rmSync(copy, { force: true });
+    this.#db.prepare<[string]>('VACUUM INTO ?').run(copy);
+    syncFile(copy);
+    const found = inodeOf(name);
+    if (found !== undefined && found !== this.#files?.[0]?.inode) setAside(name, new Date());
+    // A log that stayed behind belongs to the old file; replayed into the new one it would destroy it.
+    for (const path of [`${name}-wal`, `${name}-shm`]) rmSync(path, { force: true });
+    renameSync(copy, name);
+    syncFile(dirname(name));
+    this.#db.close();
+  }
+
+  /** Goes on where `before`, of which this is a copy, stopped. */
+  continueFrom(before: Store): void {
+    this.nextSeq = before.nextSeq;
+    for (const [name, entry] of before.consumers) this.consumers.set(name, entry);
+    for (const name of this.consumers.keys()) if (!before.consumers.has(name)) this.forget(name);
   }
 
   get hasSpareRoom(): boolean {
@@ -329,6 +361,19 @@ export function openStore(options: StoreOptions, survivors?: Survivors): Store {
         found: error instanceof Error ? error.message : String(error),
       });
     }
+  }
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}
+
+function syncFile(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
   }
 }
 

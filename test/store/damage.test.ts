@@ -9,13 +9,14 @@ import {
   writeFileSync,
   writeSync,
   mkdirSync,
+  renameSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openForWriting } from '../../src/store/open.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 import type { Outbox } from '../../src/core/outbox.ts';
-import { mebibytes } from '../../src/core/units.ts';
+import { bytes, mebibytes } from '../../src/core/units.ts';
 import { until } from '../support/wait.ts';
 import {
   type Told,
@@ -29,6 +30,7 @@ import {
   noiseOf,
   opened,
   points,
+  seqsIn,
 } from './fixture.ts';
 
 /** A database with a consumer `upstream` that has 40 of 100 messages behind it. */
@@ -120,6 +122,61 @@ t.test('a database that was removed is missed', async (t) => {
   t.equal(told?.gap?.reason, 'store missing');
   t.ok((told?.seq ?? 0) > 100);
 });
+
+t.test(
+  'a database that is removed or replaced while it runs is put back with everything in it',
+  async (t) => {
+    for (const [how, act] of Object.entries(REMOVALS)) {
+      const file = join(directory(t), 'telemetry.db');
+      const log = listeningLog();
+      const outbox = await opened(t, file, { log });
+      const upstream = await outbox.consumer('upstream', 'platform');
+      await outbox.consumer('absent');
+      for (let i = 0; i < 4; i++) await outbox.append(batchOf(i * 10, 10));
+      copyFileSync(file, `${file}.copy`);
+      const [first] = await upstream.read('live', bytes(1));
+
+      act(file);
+      for (let i = 4; i < 8; i++) await outbox.append(batchOf(i * 10, 10));
+      upstream.acknowledge('live', first?.id ?? 0);
+      const live = await drain(upstream, 'live', false);
+      await until('it is there again', () => existsSync(`${file}-wal`));
+      await outbox.close();
+      const again = await opened(t, file);
+      const waiting = messagesIn(await drainWaiting(await again.consumer('upstream')));
+      const absent = await again.consumer('absent');
+      await absent.rewind();
+
+      t.same(seqsIn(live), countTo(8, 2), `${how}: delivery goes on`);
+      t.same(
+        waiting.map(({ seq }) => seq),
+        [],
+        'nothing is live',
+      );
+      t.same(
+        messagesIn(await drainWaiting(absent)).map(({ seq }) => seq),
+        countTo(8),
+        'nothing is lost',
+      );
+      t.same(
+        log.lines.map(({ what }) => what),
+        ['the outbox database was removed and is put back'],
+      );
+      const db = openForWriting(file, 67_108_864);
+      t.equal(db.pragma('integrity_check', { simple: true }), 'ok');
+      db.close();
+    }
+  },
+);
+
+const REMOVALS: Readonly<Record<string, (file: string) => void>> = {
+  'the database alone': (file) => rmSync(file),
+  'its log alone': (file) => rmSync(`${file}-wal`),
+  'all of it': (file) => {
+    for (const name of [file, `${file}-wal`, `${file}-shm`]) rmSync(name);
+  },
+  'an old copy in its place': (file) => renameSync(`${file}.copy`, file),
+};
 
 t.test('an old copy of the database does not bring old numbers back', async (t) => {
   const file = join(directory(t), 'telemetry.db');

@@ -143,21 +143,15 @@ t.test(
       await until('it is there again', () => existsSync(`${file}-wal`));
       await outbox.close();
       const again = await opened(t, file);
-      const waiting = messagesIn(await drainWaiting(await again.consumer('upstream')));
-      const absent = await again.consumer('absent');
-      await absent.rewind();
+      const waiting: number[][] = [];
+      for (const name of ['upstream', 'absent']) {
+        const consumer = await again.consumer(name);
+        await consumer.rewind();
+        waiting.push(seqsIn(await drainWaiting(consumer)));
+      }
 
       t.same(seqsIn(live), countTo(8, 2), `${how}: delivery goes on`);
-      t.same(
-        waiting.map(({ seq }) => seq),
-        [],
-        'nothing is live',
-      );
-      t.same(
-        messagesIn(await drainWaiting(absent)).map(({ seq }) => seq),
-        countTo(8),
-        'nothing is lost',
-      );
+      t.same(waiting, [countTo(8, 2), countTo(8)], 'what was acknowledged is known, nothing else is lost');
       t.same(
         log.lines.map(({ what }) => what),
         ['the outbox database was removed and is put back'],

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import t from 'tap';
 import { BodyReader, MAX_BODY } from '../../src/drivers/coap/block.ts';
 import { code, CON, type CoapOption, type Message, POST } from '../../src/drivers/coap/message.ts';
+import type { Peer } from '../../src/drivers/coap/transport.ts';
 import { MAX_UPLOAD, Uploads } from '../../src/drivers/coap/upload.ts';
 import { generator } from './network.ts';
 
@@ -170,14 +171,17 @@ const up = (
   code: POST,
 });
 
+const P: Peer = { address: '10.0.0.1', port: 40_000 };
+const Q: Peer = { address: '10.0.0.2', port: 40_000 };
+
 t.test('an upload is put together whatever its tokens, and is forgotten when whole', async (t) => {
   const uploads = new Uploads();
-  t.match(uploads.accept(up(0, true, A, [], '01'), 'p', 0), {
+  t.match(uploads.accept(up(0, true, A, [], '01'), P, 0), {
     code: code('2.31'),
     options: [{ number: BLOCK1 }],
   });
-  t.match(uploads.accept(up(1, true, B, [], '02'), 'p', 0), { code: code('2.31') });
-  const whole = uploads.accept(up(2, false, 'c', [], '03'), 'p', 0);
+  t.match(uploads.accept(up(1, true, B, [], '02'), P, 0), { code: code('2.31') });
+  const whole = uploads.accept(up(2, false, 'c', [], '03'), P, 0);
   t.equal(whole.kind === 'whole' && Buffer.from(whole.payload).toString(), `${A}${B}c`);
   t.equal(uploads.size, 0);
 });
@@ -186,21 +190,21 @@ t.test(
   'out of order is 4.08, too large 4.13 with Size1, a bad block 4.00; a new first block begins anew',
   async (t) => {
     const uploads = new Uploads();
-    t.match(uploads.accept(up(1, true, A), 'p', 0), { code: code('4.08') });
-    uploads.accept(up(0, true, A), 'p', 0);
-    t.match(uploads.accept(up(2, true, A), 'p', 0), { code: code('4.08') });
-    t.match(uploads.accept(up(1, true, 'short'), 'p', 0), { code: code('4.00') });
-    uploads.accept(up(0, true, B), 'p', 0);
-    const whole = uploads.accept(up(1, false, 'x'), 'p', 0);
+    t.match(uploads.accept(up(1, true, A), P, 0), { code: code('4.08') });
+    uploads.accept(up(0, true, A), P, 0);
+    t.match(uploads.accept(up(2, true, A), P, 0), { code: code('4.08') });
+    t.match(uploads.accept(up(1, true, 'short'), P, 0), { code: code('4.00') });
+    uploads.accept(up(0, true, B), P, 0);
+    const whole = uploads.accept(up(1, false, 'x'), P, 0);
     t.equal(whole.kind === 'whole' && Buffer.from(whole.payload).toString(), `${B}x`);
-    t.match(uploads.accept(up(0, true, A, [option(60, '00ffffff')]), 'p', 0), {
+    t.match(uploads.accept(up(0, true, A, [option(60, '00ffffff')]), P, 0), {
       code: code('4.13'),
       options: [{ number: 60 }],
     });
     let num = 0;
-    while (uploads.accept(up(num, true, A), 'p', 0).kind === 'answer' && num * 16 < MAX_UPLOAD) num += 1;
+    while (uploads.accept(up(num, true, A), P, 0).kind === 'answer' && num * 16 < MAX_UPLOAD) num += 1;
     t.match(
-      uploads.accept(up(num, true, A), 'p', 0),
+      uploads.accept(up(num, true, A), P, 0),
       { code: code('4.08') },
       'what was too large is forgotten',
     );
@@ -210,22 +214,35 @@ t.test(
 
 t.test('uploads of two senders, and of two Request-Tags, are two bodies', async (t) => {
   const uploads = new Uploads();
-  uploads.accept(up(0, true, A), 'p', 0);
-  uploads.accept(up(0, true, B), 'q', 0);
-  uploads.accept(up(0, true, 'c'.repeat(16), [option(292, '01')]), 'p', 0);
-  const of = (sender: string, ...options: CoapOption[]) => {
+  uploads.accept(up(0, true, A), P, 0);
+  uploads.accept(up(0, true, B), Q, 0);
+  uploads.accept(up(0, true, 'c'.repeat(16), [option(292, '01')]), P, 0);
+  const of = (sender: Peer, ...options: CoapOption[]) => {
     const whole = uploads.accept(up(1, false, '!', options), sender, 0);
     return whole.kind === 'whole' ? Buffer.from(whole.payload).toString() : whole.kind;
   };
-  t.equal(of('p', option(292, '01')), `${'c'.repeat(16)}!`);
-  t.equal(of('q'), `${B}!`);
-  t.equal(of('p'), `${A}!`);
+  t.equal(of(P, option(292, '01')), `${'c'.repeat(16)}!`);
+  t.equal(of(Q), `${B}!`);
+  t.equal(of(P), `${A}!`);
+});
+
+t.test('a device with many ports pushes out no body of another device', async (t) => {
+  const uploads = new Uploads();
+  uploads.accept(up(0, true, A), Q, 0);
+  for (let port = 1; port <= 1_000; port++) uploads.accept(up(0, true, B), { ...P, port }, 0);
+
+  t.equal(uploads.size, 5, 'four of the one, one of the other');
+  t.equal(uploads.accept(up(1, false, '!'), Q, 0).kind, 'whole');
 });
 
 t.test('a thousand half bodies are bounded in number and in time', async (t) => {
   const uploads = new Uploads();
   for (let i = 0; i < 1_000; i++)
-    uploads.accept(up(0, true, A, [option(292, i.toString(16).padStart(4, '0'))]), `p${i % 50}`, i);
+    uploads.accept(
+      up(0, true, A, [option(292, i.toString(16).padStart(4, '0'))]),
+      { address: `10.0.0.${i % 50}`, port: 1 },
+      i,
+    );
   t.ok(uploads.size <= 64, `${uploads.size} unfinished`);
   t.ok(uploads.abandoned >= 900);
   uploads.expire(1_000 + 247_000);

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import t from 'tap';
 import { REASONS } from '../../src/core/quality.ts';
-import { at, open, type Reading, readings } from '../../src/drivers/coap/payload.ts';
+import { at, type Format, open, type Reading, readings } from '../../src/drivers/coap/payload.ts';
 import type { Place } from '../../src/drivers/coap/typed-value.ts';
 import { payloadOf } from '../../src/drivers/coap/write-payload.ts';
 
@@ -239,4 +239,28 @@ t.test('what is written has the bytes that the format wants', async (t) => {
   t.equal(written('text', '\ud83d', { type: 'string' }), undefined, 'half a character');
   t.equal(written('text', 1, { type: 'bool' }), undefined);
   t.equal(written('text', Number.NaN), undefined);
+});
+
+const nearly = (start: string, again: string, end: string): string =>
+  `${start}${again.repeat(60_000 / again.length)}${end}`;
+
+t.test('no text makes a decoder go back and try again', async (t) => {
+  const hostile: readonly (readonly [Format, string])[] = [
+    ['text', nearly('', '1', 'x')],
+    ['text', nearly('1.', '1', 'x')],
+    ['text', nearly('', ' ', 'x')],
+    ['json', nearly('"', 'a\\"', '')],
+    ['json', nearly('', '"\\"', '')],
+    ['json', nearly('', '[', '')],
+    ['senml-json', nearly('"', '\\\\\\"', '')],
+  ];
+  const before = process.cpuUsage();
+  for (let round = 0; round < 10; round++) {
+    for (const [format, text] of hostile) {
+      const [reading] = readings(open(format, Buffer.from(text), 0), place());
+      t.equal(reading?.ok, false);
+    }
+  }
+  // Some 30 ms; minutes where the work grows with the square of the length.
+  t.ok(process.cpuUsage(before).user < 10e6);
 });

@@ -216,6 +216,17 @@ t.test('who floods is told 4.29, and a stranger who floods hears nothing', async
   t.equal(server.remembered, 0);
 });
 
+t.test('a flood of long messages counts by its bytes', async (t) => {
+  const { send } = made();
+  const answers = Array.from({ length: 200 }, () => send({ payload: payload(' '.repeat(1_250)) }));
+  const length = answers[0]?.datagram.length ?? 0;
+
+  const read = answers.filter(({ parsed }) => parsed?.code === '4.00').length;
+  t.ok(length > 1_260);
+  t.equal(read, Math.floor((200 * 1_024) / length), 'as many bytes as 200 short messages may have');
+  t.equal(answers.filter(({ parsed }) => parsed?.code === '4.29').length, 200 - read);
+});
+
 t.test('when nobody fetches the samples, devices are told to come later', async (t) => {
   const { into, codeOf } = made();
   for (let i = 0; i < 100_000; i++) into.addNumber(0, 0, 0);

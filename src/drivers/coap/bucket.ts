@@ -11,12 +11,13 @@ export class Bucket {
     this.#level = rate * BURST;
   }
 
-  take(now: number): boolean {
+  /** False where less than `cost` is left; nothing is taken then. */
+  take(now: number, cost = 1): boolean {
     const passed = this.#at === Number.NEGATIVE_INFINITY ? 0 : now - this.#at;
     this.#at = now;
     this.#level = Math.min(this.#rate * BURST, this.#level + (passed * this.#rate) / 1_000);
-    if (this.#level < 1) return false;
-    this.#level -= 1;
+    if (this.#level < cost) return false;
+    this.#level -= cost;
     return true;
   }
 }

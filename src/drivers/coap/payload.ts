@@ -86,6 +86,20 @@ export function open(format: Format, payload: Uint8Array, now: number): Content 
   }
 }
 
+/** The deepest nesting of a JSON text, in one walk; of one that is none, a guess. */
+function depthOf(text: string): number {
+  let [depth, deepest, inString] = [0, 0, false];
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (inString && character === '\\') i++;
+    else if (character === '"') inString = !inString;
+    else if (inString) continue;
+    else if (character === '[' || character === '{') deepest = Math.max(deepest, ++depth);
+    else if (character === ']' || character === '}') depth--;
+  }
+  return deepest;
+}
+
 function packOf(pack: unknown, now: number): Content {
   const resolved = resolveSenml(pack, now, asNumber);
   return resolved.ok ? { kind: 'pack', records: resolved.records } : { kind: 'wrong', why: resolved.why };
@@ -93,11 +107,7 @@ function packOf(pack: unknown, now: number): Content {
 
 /** Whole numbers beyond 2^53 keep their digits as bigint; nesting is bounded before the parser recurses. */
 function parseJson(text: string): unknown {
-  let depth = 0;
-  for (const [bracket] of text.replace(/"(?:[^"\\]|\\.)*"/gs, '').matchAll(/[[\]{}]/g)) {
-    depth += bracket === '[' || bracket === '{' ? 1 : -1;
-    if (depth > MAX_DEPTH) throw new RangeError('too deep');
-  }
+  if (depthOf(text) > MAX_DEPTH) throw new RangeError('too deep');
   if (!/\d{16}/.test(text)) return JSON.parse(text) as unknown;
   return JSON.parse(text, (_key: string, value: unknown, context?: { source?: string }) =>
     typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? '')

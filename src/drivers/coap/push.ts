@@ -40,6 +40,7 @@ import { Uploads } from './upload.ts';
 const RECENT_LIMIT = 256 * 1024; // bytes per device address, ours: 1,600 messages, or 6 a second for 247 s
 const MAX_WAITING_ROWS = 100_000; // ours: samples that nobody has fetched yet; after that 5.03
 const DEVICE_RATE = 100; // messages a second and address, ours; 265 is the most that message IDs allow (RFC 7252, 4.4)
+const BYTES_PER_MESSAGE = 1024; // ours: a longer datagram counts as several messages; decoding 16 KiB costs up to 50 ms
 const STRANGER_RATE = 20; // answers a second to all others together, ours
 const BUSY_FOR = 1; // s, Max-Age of 4.29 and 5.03 (RFC 8516, 3; RFC 7252, 5.9.3.4)
 
@@ -129,7 +130,8 @@ export class PushServer {
   /** `now` in ms that never step, `wall` in ms since 1970: the time of samples without one of their own. */
   receive(datagram: Uint8Array, from: Peer, now: number, wall: number): Uint8Array | undefined {
     const sender = this.#senders.get(plainAddress(from.address));
-    const withinRate = (sender?.rate ?? this.#strangers).take(now);
+    const cost = Math.max(1, datagram.length / BYTES_PER_MESSAGE);
+    const withinRate = (sender?.rate ?? this.#strangers).take(now, cost);
     const decoded = decode(datagram);
     if (decoded.kind === 'ignore') return this.#drop();
     if (sender === undefined && !withinRate) return this.#drop();
@@ -209,7 +211,7 @@ export class PushServer {
     if (message.code !== POST && message.code !== PUT) return say(message.code >= GET ? '4.05' : '4.00');
     if (this.#points.waiting >= MAX_WAITING_ROWS) return say('5.03', uintOption(MAX_AGE, BUSY_FOR));
 
-    const upload = this.uploads.accept(message, `${plainAddress(from.address)} ${from.port}`, now);
+    const upload = this.uploads.accept(message, { ...from, address: plainAddress(from.address) }, now);
     if (upload.kind === 'answer') return upload;
     const format = uintOf(message, CONTENT_FORMAT);
     const answer =

@@ -25,7 +25,8 @@ export function placeOf(point: PointConfig, { pointer, record, type }: CoapSourc
   return { pointer, record, type, scale: point.scale, offset: point.offset };
 }
 
-const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?$/;
+/** One way to read each digit: an engine that backtracks would try all the others on a text that is nearly a number. */
+const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?$/;
 const WHOLE = /^[+-]?\d{16,400}$/;
 const TRUE = /^(?:true|on|1)$/i;
 const FALSE = /^(?:false|off|0)$/i;

@@ -2,10 +2,11 @@ import { blockOf, blockOption, blockSize } from './block.ts';
 import { code, type CoapOption, type Message } from './message.ts';
 import { BLOCK1, BLOCK2, ETAG, OBSERVE, SIZE1, SIZE2, uintOf, uintOption } from './options.ts';
 import { EXCHANGE_LIFETIME } from './recent.ts';
+import type { Peer } from './transport.ts';
 
 export const MAX_UPLOAD = 16 * 1024; // bytes, ours: a SenML pack of some 400 records
 const MAX_UNFINISHED = 64; // ours: together at most 1 MiB
-const MAX_UNFINISHED_PER_SENDER = 4; // ours
+const MAX_UNFINISHED_PER_ADDRESS = 4; // ours; whatever ports it uses, so that no device pushes out the bodies of others
 const RESERVED_SZX = 7; // RFC 7959, 2.2
 
 export type Upload =
@@ -13,7 +14,7 @@ export type Upload =
   | { readonly kind: 'answer'; readonly code: number; readonly options: readonly CoapOption[] };
 
 interface Unfinished {
-  readonly sender: string;
+  readonly address: string;
   readonly parts: Uint8Array[];
   length: number;
   until: number;
@@ -35,8 +36,8 @@ export class Uploads {
     return this.#unfinished.size;
   }
 
-  /** What a request brings. `sender` is address and port. */
-  accept(message: Message, sender: string, now: number): Upload {
+  /** What a request brings. */
+  accept(message: Message, sender: Peer, now: number): Upload {
     this.expire(now);
     const announced = uintOf(message, SIZE1) ?? 0;
     const block = blockOf(message, BLOCK1);
@@ -50,7 +51,7 @@ export class Uploads {
     const key = keyOf(message, sender);
     if (block.num === 0) this.#unfinished.delete(key); // a new first block replaces the body, 2.5
     if (block.num === 0 && !block.more) return { kind: 'whole', payload: message.payload, options: [echo] };
-    const body = block.num === 0 ? this.#begin(key, sender) : this.#unfinished.get(key);
+    const body = block.num === 0 ? this.#begin(key, sender.address) : this.#unfinished.get(key);
     if (body === undefined || body.length !== block.num * size) return answer('4.08', echo);
     if (body.length + message.payload.length > MAX_UPLOAD) {
       this.#unfinished.delete(key);
@@ -69,15 +70,15 @@ export class Uploads {
     for (const [key, { until }] of this.#unfinished) if (until <= now) this.#unfinished.delete(key);
   }
 
-  #begin(key: string, sender: string): Unfinished {
-    const mine = [...this.#unfinished].filter(([, body]) => body.sender === sender);
-    const [oldest] = mine.length >= MAX_UNFINISHED_PER_SENDER ? (mine[0] ?? []) : [];
+  #begin(key: string, address: string): Unfinished {
+    const mine = [...this.#unfinished].filter(([, body]) => body.address === address);
+    const [oldest] = mine.length >= MAX_UNFINISHED_PER_ADDRESS ? (mine[0] ?? []) : [];
     if (oldest !== undefined) this.#abandon(oldest);
     if (this.#unfinished.size >= MAX_UNFINISHED) {
       const [first] = this.#unfinished.keys();
       if (first !== undefined) this.#abandon(first);
     }
-    const body: Unfinished = { sender, parts: [], length: 0, until: 0 };
+    const body: Unfinished = { address, parts: [], length: 0, until: 0 };
     this.#unfinished.set(key, body);
     return body;
   }
@@ -95,9 +96,9 @@ const tooLarge = (...options: CoapOption[]): Upload =>
 const NOT_IN_KEY = new Set([BLOCK1, BLOCK2, SIZE1, SIZE2, OBSERVE, ETAG]);
 
 /** RFC 9175, 3.3: sender, method and the options, Request-Tag included; never the token. */
-function keyOf(message: Message, sender: string): string {
+function keyOf(message: Message, { address, port }: Peer): string {
   const options = message.options
     .filter(({ number }) => !NOT_IN_KEY.has(number))
     .map(({ number, value }) => `${number}=${Buffer.from(value).toString('hex')}`);
-  return [sender, message.code, ...options].join(' ');
+  return [address, port, message.code, ...options].join(' ');
 }

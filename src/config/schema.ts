@@ -29,7 +29,8 @@ const number = z.number({ error: 'write a number' });
 const yesNo = z.boolean({ error: 'write true or false' });
 const file = z
   .string({ error: 'write the path of a file, relative to this one' })
-  .min(1, { error: 'write the path of a file' });
+  .min(1, { error: 'write the path of a file' })
+  .refine((path) => !/\p{C}/u.test(path), { error: 'write the path of a file, without control characters' });
 const hostAndPort = text(
   /^.+:\d{1,5}$/,
   'an IP address and a port, such as 127.0.0.1:8883 or [fd00::1]:8883',

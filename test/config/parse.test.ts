@@ -327,3 +327,14 @@ t.test('no file makes the parser throw, and every problem is whole', async () =>
     { numRuns: 150 },
   );
 });
+
+t.test('a path with a control character is a problem of the file, not of whoever opens it', async (t) => {
+  const parsed = parseConfig(
+    'gateway: { id: plant, data: "x\\0y" }\nmqtt: { upstream: { url: "mqtts://h:8883", ca: "a\\e[2J" } }',
+    '/plant/gateway.yaml',
+  );
+  t.same('problems' in parsed ? parsed.problems.map(({ path, fix }) => [path, /control/.test(fix)]) : [], [
+    ['gateway.data', true],
+    ['mqtt.upstream.ca', true],
+  ]);
+});

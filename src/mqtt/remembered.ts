@@ -1,18 +1,33 @@
 import type { Clock } from '../core/clock.ts';
+import { errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
-import { days, type Duration } from '../core/units.ts';
+import { days, type Duration, hours } from '../core/units.ts';
 import { cleanPlace, type GrantedQos, persistentPlace } from './session.ts';
 
 /** Each keeps a place in the outbox, which holds back what is given up last. */
 export const MAX_PERSISTENT_SESSIONS = 32;
-/** Who stays away longer has been taken out of service. */
+/**
+ * Who stays away longer, while the gateway runs, has been taken out of service. Not by the wall clock: a box without a
+ * battery starts in another year, and when its clock is set every absent client would have been away for that long.
+ */
 export const FORGET_AFTER: Duration = days(7);
+/** How much of an absence a restart may forget; each note on disk is a write to flash. */
+const NOTE_ABSENCE_EVERY: Duration = hours(1);
+
+interface Absence {
+  /** Milliseconds of running up to `countedAt`. */
+  total: number;
+  /** `Clock.elapsed`. */
+  countedAt: number;
+  /** `total` on disk. */
+  noted: number;
+}
 
 interface Remembered {
   readonly filters: Map<string, GrantedQos>;
-  /** Milliseconds since 1970; undefined while the client is connected. */
-  absentSince: number | undefined;
+  /** Undefined while the client is connected. */
+  absence: Absence | undefined;
 }
 
 /**
@@ -37,11 +52,9 @@ export class RememberedSessions {
       if (name.startsWith(cleanPlace(''))) await this.#outbox.forget(name);
       const prefix = persistentPlace('');
       if (!name.startsWith(prefix)) continue;
-      const { filters, absentSince } = parseNote(note);
-      this.#sessions.set(name.slice(prefix.length), {
-        filters,
-        absentSince: absentSince ?? this.#clock.now(),
-      });
+      const { filters, absentFor } = parseNote(note);
+      const absence = { total: absentFor, countedAt: this.#clock.elapsed(), noted: absentFor };
+      this.#sessions.set(name.slice(prefix.length), { filters, absence });
     }
   }
 
@@ -59,7 +72,7 @@ export class RememberedSessions {
 
   note(client: string): string {
     const session = this.#sessions.get(client);
-    return JSON.stringify({ filters: [...(session?.filters ?? [])], absentSince: session?.absentSince });
+    return JSON.stringify({ filters: [...(session?.filters ?? [])], absentFor: session?.absence?.total });
   }
 
   /** False where there are too many sessions already. */
@@ -67,7 +80,7 @@ export class RememberedSessions {
     let session = this.#sessions.get(client);
     if (session === undefined) {
       if (this.#sessions.size >= MAX_PERSISTENT_SESSIONS) return false;
-      session = { filters: new Map(), absentSince: undefined };
+      session = { filters: new Map(), absence: undefined };
       this.#sessions.set(client, session);
       this.#log.info('persistent session begun', { client, sessions: this.#sessions.size });
     }
@@ -82,7 +95,7 @@ export class RememberedSessions {
 
   connected(client: string): void {
     const session = this.#sessions.get(client);
-    if (session !== undefined) session.absentSince = undefined;
+    if (session !== undefined) session.absence = undefined;
   }
 
   async disconnected(client: string): Promise<void> {
@@ -92,7 +105,7 @@ export class RememberedSessions {
       await this.forget(client);
       return;
     }
-    session.absentSince = this.#clock.now();
+    session.absence = { total: 0, countedAt: this.#clock.elapsed(), noted: 0 };
     await this.#outbox.consumer(persistentPlace(client), this.note(client));
   }
 
@@ -100,16 +113,29 @@ export class RememberedSessions {
     if (this.#sessions.delete(client)) await this.#outbox.forget(persistentPlace(client));
   }
 
-  /** Gives up sessions whose client stayed away. */
+  /** Gives up sessions whose client stayed away. Never throws: an outbox in trouble is asked again the next time. */
   async expire(): Promise<void> {
-    for (const [client, { absentSince }] of this.#sessions) {
-      if (absentSince === undefined || this.#clock.now() - absentSince <= FORGET_AFTER) continue;
-      this.#log.warn('persistent session forgotten', {
-        client,
-        absentSince: new Date(absentSince).toISOString(),
-        because: 'its client stayed away for more than 7 days',
-      });
+    const now = this.#clock.elapsed();
+    for (const [client, { absence }] of this.#sessions) {
+      if (absence === undefined) continue;
+      absence.total += now - absence.countedAt;
+      absence.countedAt = now;
+      try {
+        await this.#settleAbsence(client, absence);
+      } catch (error) {
+        this.#log.warn('absence of a client not noted', { client, because: errorText(error) });
+      }
+    }
+  }
+
+  async #settleAbsence(client: string, absence: Absence): Promise<void> {
+    if (absence.total > FORGET_AFTER) {
+      const because = 'its client stayed away for more than 7 days';
+      this.#log.warn('persistent session forgotten', { client, because });
       await this.forget(client);
+    } else if (absence.total >= absence.noted + NOTE_ABSENCE_EVERY) {
+      await this.#outbox.consumer(persistentPlace(client), this.note(client));
+      absence.noted = absence.total;
     }
   }
 }
@@ -117,14 +143,14 @@ export class RememberedSessions {
 /** A note that cannot be read is a session without subscriptions; its place in the outbox is kept all the same. */
 function parseNote(note: string): {
   readonly filters: Map<string, GrantedQos>;
-  readonly absentSince: number | undefined;
+  readonly absentFor: number;
 } {
   const filters = new Map<string, GrantedQos>();
-  let absentSince: number | undefined;
+  let absentFor = 0;
   try {
     const parsed: unknown = JSON.parse(note);
     if (typeof parsed === 'object' && parsed !== null) {
-      if ('absentSince' in parsed && typeof parsed.absentSince === 'number') absentSince = parsed.absentSince;
+      if ('absentFor' in parsed && typeof parsed.absentFor === 'number') absentFor = parsed.absentFor;
       if ('filters' in parsed && Array.isArray(parsed.filters)) {
         for (const entry of parsed.filters as unknown[]) {
           if (!Array.isArray(entry)) continue;
@@ -136,5 +162,5 @@ function parseNote(note: string): {
   } catch {
     // Written by nobody but us; a damaged note costs the subscriptions, not the gateway.
   }
-  return { filters, absentSince };
+  return { filters, absentFor };
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { days, seconds } from '../../src/core/units.ts';
+import { SluiceError } from '../../src/core/errors.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { broker, type BrokerTask } from '../../src/mqtt/broker.ts';
 import { RememberedSessions } from '../../src/mqtt/remembered.ts';
@@ -246,10 +247,64 @@ t.test('a session whose client stays away for more than 7 days is forgotten, and
   t.match(log.find(/forgotten/)?.facts['client'], 'keeper');
 });
 
+t.test(
+  'a clock that is set by a year forgets nobody, and a restart counts on from the last hour',
+  async (t) => {
+    const outbox = new MemoryOutbox();
+    const log = new RecordingLog();
+    const place = async (clock: HandClock): Promise<RememberedSessions> => {
+      const sessions = new RememberedSessions(outbox, clock, log);
+      await sessions.load();
+      return sessions;
+    };
+    await outbox.consumer('session:keeper', JSON.stringify({ filters: [['sluice/gw1/#', 1]] }));
+    const clock = new HandClock(0);
+    const first = await place(clock);
+    clock.now = () => systemClock.now();
+
+    await first.expire();
+    t.ok(first.has('keeper'));
+    for (let day = 0; day < 4; day++) {
+      await clock.advance(days(1));
+      await first.expire();
+    }
+    const again = new HandClock();
+    const second = await place(again);
+    await again.advance(days(3));
+    await second.expire();
+    t.ok(second.has('keeper'));
+    await again.advance(seconds(1));
+    await second.expire();
+
+    t.notOk(second.has('keeper'), 'four days before the restart, three after it');
+  },
+);
+
+t.test('an outbox in trouble does not end the broker over an absent client', async (t) => {
+  const outbox = new MemoryOutbox();
+  const clock = new HandClock();
+  const log = new RecordingLog();
+  await outbox.consumer('session:keeper', JSON.stringify({ filters: [['sluice/gw1/#', 1]] }));
+  const sessions = new RememberedSessions(outbox, clock, log);
+  await sessions.load();
+  const { consumer } = outbox;
+  outbox.consumer = () => Promise.reject(new SluiceError('STORE_FAILED', 'no'));
+
+  await clock.advance(days(1));
+  await sessions.expire();
+  t.equal(log.count(/not noted/), 1);
+  outbox.consumer = consumer;
+  await sessions.expire();
+
+  t.match(await outbox.consumers(), [
+    { note: JSON.stringify({ filters: [['sluice/gw1/#', 1]], absentFor: days(1) }) },
+  ]);
+});
+
 t.test('the days of absence are counted across restarts, and looked at when the broker starts', async (t) => {
   const outbox = new MemoryOutbox();
   const filters = [['sluice/gw1/#', 1]];
-  const note = (ago: number) => JSON.stringify({ filters, absentSince: systemClock.now() - ago });
+  const note = (absentFor: number) => JSON.stringify({ filters, absentFor });
   await outbox.consumer('session:gone', note(days(8)));
   await outbox.consumer('session:back-soon', note(days(6)));
   const { task } = await start(t, outbox);

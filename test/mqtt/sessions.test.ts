@@ -287,7 +287,7 @@ t.test('an outbox in trouble does not end the broker over an absent client', asy
   await outbox.consumer('session:keeper', JSON.stringify({ filters: [['sluice/gw1/#', 1]] }));
   const sessions = new RememberedSessions(outbox, clock, log);
   await sessions.load();
-  const { consumer } = outbox;
+  const consumer = outbox.consumer.bind(outbox);
   outbox.consumer = () => Promise.reject(new SluiceError('STORE_FAILED', 'no'));
 
   await clock.advance(days(1));

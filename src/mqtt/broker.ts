@@ -180,6 +180,8 @@ class EmbeddedBroker implements BrokerTask {
     this.port = undefined;
     await new Promise<void>((resolve) => this.#aedes.close(resolve));
     await this.#listener.close();
+    // The sockets are closed, but some may say so only in a later turn, when the outbox is closed as well.
+    await Promise.all([...this.#sessions].map(async ([client, session]) => this.#end(client, session)));
     while (this.#ending.size > 0) await Promise.all(this.#ending);
   }
 

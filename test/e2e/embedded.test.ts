@@ -127,3 +127,27 @@ t.test(
     );
   },
 );
+
+t.test(
+  'an orderly stop with subscribers of persistent sessions goes without a complaint',
+  { skip },
+  async (t) => {
+    const site = await makeSite();
+    t.teardown(() => site.remove());
+    const credentials = ['one', 'two', 'three'].map((name) => issue(site, name));
+    for (let round = 0; round < 3; round++) {
+      const gateway = new Running(SLUICE, ['run', site.file]);
+      t.teardown(async () => gateway.stop('SIGKILL'));
+      await gateway.says(/broker listens/);
+      for (const who of credentials) {
+        const subscriber = new Running('mosquitto_sub', [...who, '-c', '-v', '-t', `sluice/${site.id}/#`]);
+        t.teardown(async () => subscriber.stop());
+        await subscriber.says(/"state":"online"/);
+      }
+
+      t.equal(await gateway.stop('SIGTERM'), 0);
+
+      t.notMatch(gateway.err.join('\n'), /"level":"error"/);
+    }
+  },
+);

@@ -17,7 +17,7 @@ import { openIdentity } from './identity/identity.ts';
 import { broker } from './mqtt/broker.ts';
 import type { InboundCommand } from './mqtt/messages.ts';
 import { UPSTREAM_CONSUMER, type UpstreamTask, upstream } from './mqtt/upstream.ts';
-import { certificateWatch, figures } from './housekeeping.ts';
+import { certificateWatch, commandFigures, figures } from './housekeeping.ts';
 import { type Pems, upstreamIdentity } from './upstream-identity.ts';
 import { openOutbox } from './store/outbox.ts';
 import { cloudEvent, eventTopic } from './telemetry/event.ts';
@@ -125,6 +125,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     ...pipeline.counters,
     polls: runner.counters.polls,
     missed: runner.counters.missed,
+    ...commandFigures(commander.counts()),
   });
   tasks.push(figures({ outbox, facts, clock, log }));
 

@@ -1,4 +1,5 @@
 // What the roof does now and then, beside the paths.
+import type { CommandCounts } from './commands/commander.ts';
 import type { Clock } from './core/clock.ts';
 import { errorText } from './core/errors.ts';
 import type { Facts, Log } from './core/log.ts';
@@ -42,6 +43,14 @@ export function certificateWatch(
     renewed();
     deps.log.info('certificate renewed');
   });
+}
+
+const total = (counts: Readonly<Record<string, number>>): number =>
+  Object.values(counts).reduce((sum, count) => sum + count, 0);
+
+/** Commands that were carried out, that failed on the device, and that were refused for whatever reason. */
+export function commandFigures({ done, failed, refused }: CommandCounts): Facts {
+  return { commandsDone: done, commandsFailed: total(failed), commandsRefused: total(refused) };
 }
 
 export interface FiguresDeps {

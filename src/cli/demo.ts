@@ -45,8 +45,8 @@ export async function run(args: readonly string[]): Promise<number> {
       },
     );
   }
-  await using held = new AsyncDisposableStack();
-  held.use(await holdData(config.gateway.data));
+  using held = new DisposableStack();
+  held.use(holdData(config.gateway.data));
   const log = streamLog();
   const credentials = await demoCredentials(config);
   const plant = await startPlant(config);

@@ -20,8 +20,8 @@ export async function run(args: readonly string[]): Promise<number> {
     return 0;
   }
   const config = await loadConfig(oneFile('run', positionals));
-  await using held = new AsyncDisposableStack();
-  held.use(await holdData(config.gateway.data));
+  using held = new DisposableStack();
+  held.use(holdData(config.gateway.data));
   const log = streamLog();
   await runUntilStopped([{ name: 'gateway', run: async (signal) => runGateway(config, log, signal) }]);
   return 0;

@@ -56,6 +56,23 @@ function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE'): D
   }
 }
 
+/**
+ * Takes the kernel's lock on a file, which is made where it is missing; undefined where another process has it. It is
+ * given back by the function, or by the end of the process, however that comes.
+ */
+export function lockFile(file: string): (() => void) | undefined {
+  const db = new Sqlite(file, { timeout: 0 });
+  try {
+    db.pragma('journal_mode = DELETE'); // WAL would let a second one in as a reader
+    db.exec('BEGIN EXCLUSIVE');
+    return () => db.close();
+  } catch (error) {
+    db.close();
+    if (sqliteCode(error)?.startsWith('SQLITE_BUSY') === true) return undefined;
+    throw error;
+  }
+}
+
 /** Call after the first write: only then SQLite has settled what `synchronous` is. */
 export function assertDurable(db: Database): void {
   const synchronous = db.pragma('synchronous', { simple: true });

@@ -99,4 +99,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // A log that nobody takes any more must not end the gateway.
 process.stderr.on('error', () => {});
 
+// What we write is for the user and its group: a data folder that others may enter still keeps its values.
+const FOR_OTHERS_NOTHING = 0o027;
+process.umask(FOR_OTHERS_NOTHING | process.umask(FOR_OTHERS_NOTHING)); // stricter stays stricter
+
 process.exitCode = await main(process.argv[2], process.argv.slice(3));

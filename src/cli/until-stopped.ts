@@ -3,12 +3,8 @@ import { type Task, runAll } from '../core/task.ts';
 /** A clean stop has this long; then the process ends anyway, because a supervisor or a person is waiting. */
 const GRACE_MS = 10_000;
 
-/** What they write is for the user and its group: a data folder that others may enter still keeps its values. */
-const FOR_OTHERS_NOTHING = 0o027;
-
 /** Runs the tasks until SIGINT or SIGTERM, or until one of them fails; a second signal ends the process at once. */
 export async function runUntilStopped(tasks: readonly Task[], also?: AbortSignal): Promise<void> {
-  process.umask(FOR_OTHERS_NOTHING | process.umask(FOR_OTHERS_NOTHING)); // stricter stays stricter
   const stop = new AbortController();
   const onSignal = (): void => {
     if (stop.signal.aborted) process.exit(1);

@@ -3,11 +3,13 @@ import type { Clock } from '../core/clock.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Consumer, Message, Outbox } from '../core/outbox.ts';
-import { type Bytes, kibibytes } from '../core/units.ts';
+import { type Bytes, type Duration, kibibytes, milliseconds } from '../core/units.ts';
 import { DEFAULT_WINDOW, Pump } from './sender.ts';
 import { topicMatcher } from './topics.ts';
 
 const READ_AHEAD: Bytes = kibibytes(128); // per session and lane
+/** A client that does not answer our goodbye is left without one. */
+const GOODBYE_WITHIN: Duration = milliseconds(250);
 const LAST_MESSAGE_ID = 65_535; // MQTT 3.1.1, 2.3.1
 
 export type GrantedQos = 0 | 1;
@@ -167,6 +169,7 @@ export class Session {
     } catch (error) {
       if (!this.#closed) log.warn('client disconnected by the broker', { client, because: errorText(error) });
     }
+    if (!this.#closed) await this.#sayGoodbye();
     disconnect();
     if (!clean) return;
     try {
@@ -174,6 +177,16 @@ export class Session {
     } catch (error) {
       log.warn('place in the outbox not given back', { client, because: errorText(error) });
     }
+  }
+
+  /** TLS close_notify, so that the client knows an end from an accident (RFC 8446, 6.1). */
+  async #sayGoodbye(): Promise<void> {
+    const { clock, socket } = this.#options;
+    const enough = new AbortController();
+    const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    socket.end();
+    await Promise.race([gone, clock.sleep(GOODBYE_WITHIN, enough.signal).catch(() => {})]);
+    enough.abort();
   }
 
   #qosOf(topic: string): GrantedQos | undefined {

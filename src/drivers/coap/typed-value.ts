@@ -11,6 +11,9 @@ const DECIMAL_FRACTION = 4; // tag, RFC 8949, 3.4.4
 const UNSIGNED_BIGNUM = 2;
 const NEGATIVE_BIGNUM = 3;
 
+/** A value, not a document: ten times what Modbus can carry, and nothing that fills the outbox. */
+const MAX_TEXT = 2_048;
+
 /** Where a value lives in a payload, and what it is. */
 export interface Place {
   readonly pointer: string | undefined;
@@ -50,6 +53,7 @@ export function typed(
 ): PointValue | { readonly reason: number } {
   if (type === 'string') {
     if (typeof raw !== 'string') return { reason: OUT_OF_RANGE };
+    if (raw.length > MAX_TEXT) return { reason: OUT_OF_RANGE };
     return raw.isWellFormed() ? raw : { reason: BAD_ENCODING }; // half a surrogate pair has no UTF-8
   }
   if (type === 'bool') {

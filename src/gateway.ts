@@ -18,6 +18,7 @@ import { broker } from './mqtt/broker.ts';
 import type { InboundCommand } from './mqtt/messages.ts';
 import { UPSTREAM_CONSUMER, type UpstreamTask, upstream } from './mqtt/upstream.ts';
 import { certificateWatch, commandFigures, figures } from './housekeeping.ts';
+import { pointsReport } from './points-report.ts';
 import { type Pems, upstreamIdentity } from './upstream-identity.ts';
 import { openOutbox } from './store/outbox.ts';
 import { cloudEvent, eventTopic } from './telemetry/event.ts';
@@ -128,6 +129,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     ...commandFigures(commander.counts()),
   });
   tasks.push(figures({ outbox, facts, clock, log }));
+  tasks.push(pointsReport(config.points, pipeline.statistics, { clock, log }));
 
   await runAll(tasks, signal);
 }

@@ -100,7 +100,7 @@ t.test('a data folder that cannot be made is one sentence', async (t) => {
   const { status, err } = sluice('run', site.file);
 
   t.equal(status, 1);
-  t.match(err, /^sluice: cannot make the data folder [^\n]*\/data: [^\n]*; make it for the user[^\n]*\n$/);
+  t.match(err, /^sluice: cannot use the data folder [^\n]*\/data: [^\n]*; give it to the user[^\n]*\n$/);
 });
 
 t.test('files for the upstream that do not fit are one sentence each', async (t) => {

@@ -91,15 +91,16 @@ t.test('with Mosquitto over mutual TLS', { skip: noMosquitto }, async (t) => {
     async (t) => {
       const gw = await start(t, broker.port, gateway);
       await until('connected', () => gw.task.state.connected);
-      const sub = subscribe(broker.port, platform, 'sluice/gw1/result/#');
+      const sub = subscribe(broker.port, platform, 'sluice/gw1/#');
       t.teardown(async () => sub.stop());
+      await sub.says(/\/status /); // retained: it comes when the subscription stands
       const topic = 'sluice/gw1/command/press-1/setpoint';
 
       await until('the command is there', async () => {
         await publish(broker.port, platform, topic, '{"id":"7","value":21.5}');
         return gw.commands.length > 0;
       });
-      const result = await sub.says(/result/);
+      const result = await sub.says(/\/result\//);
 
       const [command] = gw.commands;
       t.match(command, { by: 'upstream', device: 'press-1', point: 'setpoint', retained: false });

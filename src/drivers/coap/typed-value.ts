@@ -11,8 +11,8 @@ const DECIMAL_FRACTION = 4; // tag, RFC 8949, 3.4.4
 const UNSIGNED_BIGNUM = 2;
 const NEGATIVE_BIGNUM = 3;
 
-/** A value, not a document: ten times what Modbus can carry, and nothing that fills the outbox. */
-const MAX_TEXT = 2_048;
+/** A value, not a document: many times what Modbus can carry, and nothing that fills the outbox. */
+const MAX_TEXT = 4_096;
 
 /** Where a value lives in a payload, and what it is. */
 export interface Place {

@@ -16,7 +16,9 @@ export function packed(text: Buffer): Buffer {
 /** Throws where the body is damaged (zlib ends with a checksum) or not as long as it should be. */
 export function unpacked(body: Buffer, length: number): Buffer {
   if (body.length === length) return body;
-  const text = inflateSync(body, { maxOutputLength: length + 1 });
+  // One piece of the right size, instead of many of 16 KiB that are put together afterwards.
+  const chunkSize = Math.max(64, length + 1);
+  const text = inflateSync(body, { maxOutputLength: length + 1, chunkSize });
   if (text.length !== length) throw new Error(`a body of ${text.length} bytes where ${length} were stored`);
   return text;
 }

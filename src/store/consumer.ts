@@ -79,12 +79,9 @@ export class StoredConsumer implements Consumer {
   }
 }
 
-function rowsOf({ ids, lengths, texts }: Rows, lane: Lane): Row[] {
-  const all = Buffer.from(texts.buffer, texts.byteOffset, texts.byteLength);
-  let at = 0;
-  return ids.map((id, i) => {
-    const start = at;
-    at += lengths[i] ?? 0;
-    return { id, messages: messagesOf(all.subarray(start, at), lane) };
-  });
+function rowsOf({ ids, texts }: Rows, lane: Lane): Row[] {
+  return texts.map(({ buffer, byteOffset, length }, i) => ({
+    id: ids[i] ?? 0,
+    messages: messagesOf(Buffer.from(buffer, byteOffset, length), lane),
+  }));
 }

@@ -29,6 +29,11 @@ const COMMIT_AT_ONCE_BYTES = 1_048_576;
 /** What remains after giving up, so that it happens rarely. */
 const KEPT_WAITING_BYTES = MAX_WAITING_BYTES * 0.9;
 
+/** A row that was read; its text is nobody else's unless it is `kept`. */
+export interface ReadRow extends StoredRow {
+  readonly kept: boolean;
+}
+
 /** Decides when to commit, what to do when the disk refuses, and who gets to know. Lives in the store's thread. */
 export class Engine {
   readonly #options: WorkerOptions;
@@ -127,9 +132,9 @@ export class Engine {
     this.#schedule(this.#options.commitEvery);
   }
 
-  read(name: string, lane: Lane, limit: number): { rows: StoredRow[]; unread: Unread } {
+  read(name: string, lane: Lane, limit: number): { rows: ReadRow[]; unread: Unread } {
     const entry = this.#entry(name);
-    const rows: StoredRow[] = [];
+    const rows: ReadRow[] = [];
     try {
       if (this.#damage === undefined) this.#collect(entry, lane, limit, rows);
     } catch (error) {
@@ -175,7 +180,7 @@ export class Engine {
     };
   }
 
-  #collect({ cursor }: Entry, lane: Lane, limit: number, rows: StoredRow[]): void {
+  #collect({ cursor }: Entry, lane: Lane, limit: number, rows: ReadRow[]): void {
     const { journal } = this.#store;
     let bytes = 0;
     for (const [queue, wanted] of QUEUES[lane])
@@ -187,7 +192,7 @@ export class Engine {
           ? { rows: recent, broken: undefined }
           : journal.read(range, limit - bytes, wanted);
         for (const row of found) {
-          rows.push(row);
+          rows.push({ ...row, kept: recent !== undefined });
           bytes += row.text.length;
         }
         const seen = broken === undefined ? range[1] : broken - 1;

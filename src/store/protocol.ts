@@ -48,11 +48,10 @@ export interface Unread {
   readonly history: boolean;
 }
 
-/** Rows in one buffer: row i takes `lengths[i]` bytes of `texts`, in order. */
+/** Rows and their texts, each in a buffer that is handed over. */
 export interface Rows {
   readonly ids: readonly number[];
-  readonly lengths: readonly number[];
-  readonly texts: Uint8Array<ArrayBuffer>;
+  readonly texts: readonly Uint8Array<ArrayBuffer>[];
 }
 
 export type Reply =

@@ -1,11 +1,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { SluiceError, errorText } from '../core/errors.ts';
 import type { Facts, Log } from '../core/log.ts';
-import { Engine } from './engine.ts';
-import type { StoredRow } from './journal.ts';
-import type { Failure, Reply, Request, Rows, WorkerOptions } from './protocol.ts';
+import { Engine, type ReadRow } from './engine.ts';
+import type { Failure, Reply, Request, WorkerOptions } from './protocol.ts';
 
 // The store's thread: owns the database, obeys the requests of outbox.ts in their order.
+
+/** A buffer may be this much longer than the text in it; inflating takes a byte more than it fills. */
+const SLACK_BYTES = 64;
 
 function tell(reply: Reply, buffers: ArrayBuffer[] = []): void {
   parentPort?.postMessage(reply, buffers);
@@ -22,14 +24,12 @@ function failureOf(error: unknown, what: string): Failure {
   return { code: 'STORE_FAILED', message: `${what}: ${errorText(error)}`, remedy: undefined };
 }
 
-function inOneBuffer(rows: readonly StoredRow[]): Rows {
-  const texts = new Uint8Array(rows.reduce((sum, { text }) => sum + text.length, 0));
-  let at = 0;
-  for (const { text } of rows) {
-    texts.set(text, at);
-    at += text.length;
-  }
-  return { ids: rows.map(({ id }) => id), lengths: rows.map(({ text }) => text.length), texts };
+/** A text that fills its own buffer may leave this thread; what is kept here, or shares a buffer, goes as a copy. */
+function handedOver({ text, kept }: ReadRow): Uint8Array<ArrayBuffer> {
+  const { buffer } = text;
+  if (!kept && buffer instanceof ArrayBuffer && buffer.byteLength <= text.length + SLACK_BYTES)
+    return new Uint8Array(buffer, text.byteOffset, text.length);
+  return new Uint8Array(text);
 }
 
 function obey(engine: Engine, request: Request): void {
@@ -57,8 +57,9 @@ function answer(engine: Engine, request: Question): void {
         return tell({ type: 'unread', id, unread: engine.rewind(request.name) });
       case 'read': {
         const { rows, unread } = engine.read(request.name, request.lane, request.limit);
-        const packed = inOneBuffer(rows);
-        return tell({ type: 'rows', id, rows: packed, unread }, [packed.texts.buffer]);
+        const texts = rows.map(handedOver);
+        const buffers = texts.map(({ buffer }) => buffer);
+        return tell({ type: 'rows', id, rows: { ids: rows.map((row) => row.id), texts }, unread }, buffers);
       }
       case 'consumers':
         return tell({ type: 'consumers', id, consumers: engine.consumers() });

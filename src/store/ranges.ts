@@ -3,10 +3,14 @@ export type Range = readonly [after: number, upto: number];
 
 /** Adds a range to an ascending list, joining what touches. */
 export function withRange(ranges: readonly Range[], added: Range): Range[] {
-  if (added[1] <= added[0]) return [...ranges];
-  const all = [...ranges, added].sort((a, b) => a[0] - b[0]);
+  return union([...ranges, added]);
+}
+
+/** Ranges in any order, which may overlap, as a list. */
+export function union(ranges: readonly Range[]): Range[] {
   const joined: Range[] = [];
-  for (const range of all) {
+  for (const range of [...ranges].sort((a, b) => a[0] - b[0])) {
+    if (range[1] <= range[0]) continue;
     const last = joined.at(-1);
     if (last !== undefined && range[0] <= last[1])
       joined[joined.length - 1] = [last[0], Math.max(last[1], range[1])];

@@ -14,7 +14,7 @@ import {
   spareBytes,
   walBytes,
 } from './open.ts';
-import { type Range, withRange } from './ranges.ts';
+import { type Range, union } from './ranges.ts';
 import { Reservation } from './reservation.ts';
 import { prepareSchema } from './schema.ts';
 import { SpareRoom } from './spare.ts';
@@ -284,8 +284,8 @@ export class Store {
     const all = [...this.consumers.values()].map(({ cursor }) => cursor.needs());
     const loss: Range[] = this.#lossRow === undefined ? [] : [[this.#lossRow - 1, this.#lossRow]];
     return {
-      telemetry: all.flatMap(({ telemetry }) => telemetry).reduce(withRange, []),
-      events: all.flatMap(({ events }) => events).reduce(withRange, loss),
+      telemetry: union(all.flatMap(({ telemetry }) => telemetry)),
+      events: union([...loss, ...all.flatMap(({ events }) => events)]),
     };
   }
 

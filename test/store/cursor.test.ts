@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import t from 'tap';
 import type { Lane } from '../../src/core/outbox.ts';
 import { Cursor, type Queue } from '../../src/store/cursor.ts';
-import { type Range, above, atMost, complement, withRange } from '../../src/store/ranges.ts';
+import { type Range, above, atMost, complement, union, withRange } from '../../src/store/ranges.ts';
 import { gapsIn, withGap } from '../../src/store/gaps.ts';
 import { gapLine } from '../../src/telemetry/encode.ts';
 
@@ -21,6 +21,7 @@ t.test('ranges hold exactly what was added, and joining the closest never loses 
     fc.property(fc.array(anyRange), fc.nat(80), fc.integer({ min: 1, max: 5 }), (added, position, most) => {
       const ranges = added.reduce(withRange, [] as Range[]);
       const numbers = numbersIn(added);
+      deepEqual(union(added), ranges);
       deepEqual(
         [...numbersIn(ranges)].sort((a, b) => a - b),
         [...numbers].sort((a, b) => a - b),

@@ -43,11 +43,20 @@ export class SpareRoom {
     }
   }
 
-  /** False where there was none. */
-  release(): boolean {
+  /** Bytes that are free now; 0 where there were none. */
+  release(): number {
     const held = this.#held();
     rmSync(this.#file, { force: true });
-    return held > 0;
+    return held;
+  }
+
+  /** Takes back what `release` gave, before anybody else can; less where the disk has less. */
+  restore(bytes: number): void {
+    try {
+      grow(this.#file, bytes);
+    } catch {
+      // What was taken counts.
+    }
   }
 
   #held(): number {

@@ -77,6 +77,8 @@ export class Store {
   #lossRow: number | undefined;
   /** What is open, since the first write. */
   #files: readonly { readonly path: string; readonly inode: number | undefined }[] | undefined;
+  /** The log was copied back for want of room, and nothing was committed since: doing it again would gain nothing. */
+  #copiedBack = false;
   readonly #forgotten = new Set<string>();
   readonly #saveConsumer;
   readonly #deleteConsumer;
@@ -178,6 +180,7 @@ export class Store {
     }
     for (const [entry, place] of places) entry.saved = place;
     this.#forgotten.clear();
+    this.#copiedBack = false;
     this.nextSeq = seq;
     this.#onDisk = { from: seq, kept: seq };
     if (this.#files === undefined) {
@@ -219,13 +222,20 @@ export class Store {
   }
 
   /**
-   * Gives the spare room up, for a full disk, and only where something was delivered: its place is then used again,
-   * while new samples that nobody takes would soon fill the spare room too. False where nothing was gained.
+   * Gives the spare room up, for a full disk: where something was delivered, whose place is then used again, or for the
+   * moment that it takes to copy a long log back, which cannot be done without room and gives all of it back. Never
+   * for new samples that nobody takes: they would soon fill the spare room too. False where nothing was gained.
    */
   useSpareRoom(): boolean {
-    if (!this.journal.trimmable(this.#needed()) || !this.#spare.release()) return false;
-    this.checkpoint();
-    return true;
+    const delivered = this.journal.trimmable(this.#needed());
+    if (!delivered && (this.#copiedBack || sizeOf(`${this.#db.name}-wal`) <= SLACK_BYTES)) return false;
+    const released = this.#spare.release();
+    if (released === 0) return false;
+    const copied = this.checkpoint();
+    if (delivered) return true;
+    this.#copiedBack = true;
+    this.#spare.restore(released);
+    return copied;
   }
 
   /** Somebody took the open files out of the folder: a restart would find nothing of what is in them. */
@@ -362,6 +372,10 @@ export function openStore(options: StoreOptions, survivors?: Survivors): Store {
       });
     }
   }
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function inodeOf(path: string): number | undefined {

@@ -1,11 +1,11 @@
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { SluiceError } from '../../src/core/errors.ts';
 import { mebibytes } from '../../src/core/units.ts';
 import { gapsIn } from '../../src/store/gaps.ts';
 import { openForWriting } from '../../src/store/open.ts';
+import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
 import { until } from '../support/wait.ts';
 import {
   batchOf,
@@ -19,31 +19,11 @@ import {
   opened,
 } from './fixture.ts';
 
-/** Mounting a small disk takes root; under CI it has to be possible. */
-function cannotMount(): string | false {
-  if (process.getuid?.() === 0 && spawnSync('sh', ['-c', 'command -v mount']).status === 0) return false;
-  const says = 'a small disk can only be mounted by root; run the tests as root to see the full disk';
-  if (process.env['CI'] === 'true') throw new Error(says);
-  return says;
-}
-
 function smallDisk(t: Test, megabytes: number): string {
   const path = join(directory(t), 'disk');
-  mkdirSync(path);
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', path], {
-    encoding: 'utf8',
-  });
-  if (mounted.status !== 0) throw new Error(`mount: ${mounted.stderr}`);
-  t.teardown(() => spawnSync('umount', ['-l', path]));
+  const disk = mountSmallDisk(path, megabytes);
+  t.teardown(() => disk.unmount());
   return path;
-}
-
-/** Takes all space but `left` bytes. */
-function fill(path: string, left: number): string {
-  const { bavail, bsize } = statfsSync(path);
-  const stone = join(path, 'stone');
-  writeFileSync(stone, Buffer.alloc(Math.max(0, bavail * bsize - left)));
-  return stone;
 }
 
 t.test(
@@ -75,7 +55,7 @@ t.test(
 
     append(0);
     await Promise.all(appends);
-    const stone = fill(disk, 300_000);
+    const stone = fillDisk(disk, 300_000);
     for (let i = 1; i <= 500; i++) append(i * 100);
     const failing = await until('the outbox says that it fails', async () => (await outbox.state()).failing);
     for (let i = 501; i <= 1_000; i++) append(i * 100);
@@ -150,7 +130,7 @@ t.test(
 
     const delivered = [];
     for (let round = 0; round < 12; round++) {
-      const stone = fill(disk, 20_000 + 30_000 * round);
+      const stone = fillDisk(disk, 20_000 + 30_000 * round);
       const appends = countTo(9, 0).map(async (i) => {
         const first = (round * 10 + i) * 100;
         await outbox.append(noiseOf(first, 100));
@@ -231,7 +211,7 @@ t.test('a gateway that starts on a full disk has its spare room', { skip: cannot
   await before.consumer('upstream');
   await before.append(batchOf(0, 100));
   await before.close();
-  fill(disk, 0);
+  fillDisk(disk, 0);
 
   const outbox = await opened(t, file);
   const upstream = await outbox.consumer('upstream');
@@ -258,7 +238,7 @@ t.test(
     await before.append(batchOf(0, 100));
     await before.close();
     rmSync(join(disk, 'telemetry.spare'));
-    const stone = fill(disk, 0);
+    const stone = fillDisk(disk, 0);
 
     const outbox = await opened(t, file);
     const upstream = await outbox.consumer('upstream');

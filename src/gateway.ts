@@ -51,7 +51,11 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
   });
   await using closing = new AsyncDisposableStack();
   closing.defer(async () => outbox.close());
-  if (platform === undefined) await outbox.forget(UPSTREAM_CONSUMER);
+  const places = await outbox.consumers();
+  if (platform === undefined && places.some(({ name }) => name === UPSTREAM_CONSUMER)) {
+    log.warn('mqtt.upstream was taken out of the configuration: what still waited for it is given up');
+    await outbox.forget(UPSTREAM_CONSUMER);
+  }
 
   const intake = new BatchBuilder();
   const onDevice = (device: string, state: string, facts: Facts): void =>

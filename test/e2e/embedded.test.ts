@@ -3,7 +3,8 @@ import t from 'tap';
 import { issue } from '../support/client.ts';
 import { missingPeer } from '../support/peer.ts';
 import { accepts } from '../support/ports.ts';
-import { Running, SLUICE } from '../support/process.ts';
+import { Running } from '../support/process.ts';
+import { startGateway, startPlant } from '../support/running-site.ts';
 import { contradictions, holes, received } from '../support/received.ts';
 import { makeSite } from '../support/site.ts';
 import { until } from '../support/wait.ts';
@@ -16,12 +17,9 @@ t.test(
   async (t) => {
     const site = await makeSite();
     t.teardown(() => site.remove());
-    const plant = new Running(SLUICE, ['simulate', site.file]);
-    t.teardown(async () => plant.stop());
+    startPlant(t, site);
     const who = issue(site, 'historian');
-    let gateway = new Running(SLUICE, ['run', site.file]);
-    t.teardown(async () => gateway.stop('SIGKILL'));
-    await gateway.says(/broker listens/);
+    let gateway = await startGateway(t, site);
 
     // mosquitto_sub ends when a TLS connection breaks; its session is the broker's, so the next one goes on.
     const lines: string[] = [];
@@ -49,8 +47,7 @@ t.test(
     for (let kill = 1; kill <= 3; kill++) {
       const before = messages().length;
       await gateway.stop('SIGKILL');
-      gateway = new Running(SLUICE, ['run', site.file]);
-      await gateway.says(/broker listens/);
+      gateway = await startGateway(t, site);
       await until(`messages after kill ${kill}`, () => messages().length > before + 15);
     }
     t.equal(await gateway.stop('SIGTERM'), 0, 'a stop on request ends with 0');
@@ -74,13 +71,10 @@ t.test(
   async (t) => {
     const site = await makeSite();
     t.teardown(() => site.remove());
-    const plant = new Running(SLUICE, ['simulate', site.file]);
-    t.teardown(async () => plant.stop());
+    startPlant(t, site);
     const reader = issue(site, 'reader');
     const operator = issue(site, 'operator', '--may-command');
-    const gateway = new Running(SLUICE, ['run', site.file]);
-    t.teardown(async () => gateway.stop('SIGKILL'));
-    await gateway.says(/broker listens/);
+    await startGateway(t, site);
 
     const stranger = new Running('mosquitto_sub', [
       ...['-h', '127.0.0.1', '-p', String(site.brokerPort), '--cafile', join(site.folder, 'keys/ca.pem')],
@@ -137,9 +131,7 @@ t.test(
     const credentials = ['one', 'two', 'three'].map((name) => issue(site, name));
     const subscribers: Running[] = [];
     for (let round = 1; round <= 3; round++) {
-      const gateway = new Running(SLUICE, ['run', site.file]);
-      t.teardown(async () => gateway.stop('SIGKILL'));
-      await gateway.says(/broker listens/);
+      const gateway = await startGateway(t, site);
       if (round === 1) {
         for (const who of credentials) {
           const subscriber = new Running('mosquitto_sub', [...who, '-c', '-v', '-t', `sluice/${site.id}/#`]);

@@ -7,6 +7,7 @@ import { issue } from '../support/client.ts';
 import { missingPeer } from '../support/peer.ts';
 import { freeTcpPort } from '../support/ports.ts';
 import { Running, SLUICE } from '../support/process.ts';
+import { startGateway, startPlant } from '../support/running-site.ts';
 import { holes, received } from '../support/received.ts';
 import { makeSite } from '../support/site.ts';
 import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
@@ -23,12 +24,9 @@ t.test(
     const data = join(site.folder, 'data');
     const disk = mountSmallDisk(data, 16);
     t.teardown(() => disk.unmount());
-    const plant = new Running(SLUICE, ['simulate', site.file]);
-    t.teardown(async () => plant.stop());
+    startPlant(t, site);
     const operator = issue(site, 'operator', '--may-command');
-    const gateway = new Running(SLUICE, ['run', site.file]);
-    t.teardown(async () => gateway.stop('SIGKILL'));
-    await gateway.says(/broker listens/);
+    const gateway = await startGateway(t, site);
     const subscriber = new Running('mosquitto_sub', [
       ...issue(site, 'reader'),
       '-v',
@@ -75,9 +73,7 @@ t.test('what a person has to mend is one clear sentence with the remedy', { skip
   await t.test('a second gateway on the same data', async (t) => {
     const site = await makeSite();
     t.teardown(() => site.remove());
-    const first = new Running(SLUICE, ['run', site.file]);
-    t.teardown(async () => first.stop('SIGKILL'));
-    await first.says(/broker listens/);
+    await startGateway(t, site);
     const second = new Running(SLUICE, ['run', site.file]);
     t.equal(await second.ended, 1);
     t.match(second.err.at(-1), /^sluice: another gateway runs on the data folder .*; stop it/);

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Running, SLUICE } from '../support/process.ts';
+import { startGateway, startPlant } from '../support/running-site.ts';
 import { makeSite } from '../support/site.ts';
 import { until } from '../support/wait.ts';
 
@@ -22,11 +22,8 @@ function isTold(value: unknown): value is Told {
 t.test('SIGUSR2 tells what each point did, counted before the filter', async (t) => {
   const site = await makeSite();
   t.teardown(() => site.remove());
-  const plant = new Running(SLUICE, ['simulate', site.file]);
-  t.teardown(async () => plant.stop());
-  const gateway = new Running(SLUICE, ['run', site.file]);
-  t.teardown(async () => gateway.stop('SIGKILL'));
-  await gateway.says(/broker listens/);
+  startPlant(t, site);
+  const gateway = await startGateway(t, site);
   const told = (): Told[] =>
     gateway.err
       .map((line): unknown => JSON.parse(line))

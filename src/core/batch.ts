@@ -90,6 +90,21 @@ export class BatchBuilder {
     return batch;
   }
 
+  /** Everything collected so far, in place: valid until the next row is added. */
+  peek(): Batch {
+    const count = this.#count;
+    return {
+      count,
+      points: this.#points.subarray(0, count),
+      times: this.#times.subarray(0, count),
+      values: this.#values.subarray(0, count),
+      forms: this.#forms.subarray(0, count),
+      qualities: this.#qualities.subarray(0, count),
+      reasons: this.#reasons.subarray(0, count),
+      texts: this.#texts,
+    };
+  }
+
   #row(point: number, time: number, value: number, form: number, quality: number, reason: number): void {
     const at = this.#count;
     if (at === this.#points.length) this.#grow();

@@ -6,7 +6,7 @@ import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Consumer, Outbox, OutboxState } from '../core/outbox.ts';
 import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
-import type { PointName } from '../telemetry/encode.ts';
+import type { PointName } from '../core/point.ts';
 import { StoredConsumer } from './consumer.ts';
 import { Link, ThreadGone } from './link.ts';
 import type { WorkerOptions } from './protocol.ts';

@@ -2,7 +2,7 @@ import type { Batch } from '../core/batch.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { Facts } from '../core/log.ts';
 import type { Lane, OutboxState } from '../core/outbox.ts';
-import type { PointName } from '../telemetry/encode.ts';
+import type { PointName } from '../core/point.ts';
 
 /** What passes between the gateway's thread and the store's, in the order in which it was sent. */
 export type Request =

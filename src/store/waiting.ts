@@ -1,5 +1,6 @@
 import type { Batch } from '../core/batch.ts';
-import { type EncodedRow, MessageEncoder, type PointName, eventLine } from '../telemetry/encode.ts';
+import type { PointName } from '../core/point.ts';
+import { type EncodedRow, MessageEncoder, eventLine } from '../telemetry/encode.ts';
 import { packed } from './body.ts';
 import type { NewRow } from './journal.ts';
 import { EVENT, TELEMETRY } from './schema.ts';

@@ -1,12 +1,6 @@
 import { BOOLEAN, type Batch, NUMBER, TEXT } from '../core/batch.ts';
+import type { PointName } from '../core/point.ts';
 import { BAD, GOOD, QUALITIES, REASONS, reasonCode } from '../core/quality.ts';
-
-/** What a message needs to know of a point. A `Config.points` entry fits after a map of its names. */
-export interface PointName {
-  readonly device: string;
-  readonly point: string;
-  readonly unit?: string | undefined;
-}
 
 /** Lines `<topic> <payload JSON>\n`, ready to store and to send. */
 export interface EncodedRow {

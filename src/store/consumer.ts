@@ -2,19 +2,19 @@ import type { Consumer, Lane, Row } from '../core/outbox.ts';
 import type { Bytes } from '../core/units.ts';
 import { messagesOf } from './body.ts';
 import type { Link } from './link.ts';
-import type { Rows, Unread } from './protocol.ts';
+import type { Reply, Request, Rows, Unread } from './protocol.ts';
 
 /** The gateway's end of a consumer; its place is kept in the store's thread. */
 export class StoredConsumer implements Consumer {
   readonly name: string;
-  readonly #link: Link;
+  readonly #link: Link<Request, Reply>;
   #unread: Unread = { live: false, history: false };
   #waiters = new Set<() => void>();
   /** Acknowledgements of this turn of the event loop; they travel together. */
   #acknowledged: Record<Lane, number[]> = { live: [], history: [] };
   #flushing = false;
 
-  constructor(name: string, link: Link) {
+  constructor(name: string, link: Link<Request, Reply>) {
     this.name = name;
     this.#link = link;
   }

@@ -11,6 +11,7 @@ import { RecentRows } from './recent.ts';
 import type { Queue } from './cursor.ts';
 import { type Committed, type Entry, type Store, openStore } from './store.ts';
 import { TELEMETRY } from './schema.ts';
+import type { ThreadReply } from './thread.ts';
 import { type Group, MAX_WAITING_BYTES, Waiting } from './waiting.ts';
 
 /** What each lane hands out, in order, and of which rows. */
@@ -38,7 +39,7 @@ export interface ReadRow extends StoredRow {
 export class Engine {
   readonly #options: WorkerOptions;
   readonly #log: Log;
-  readonly #tell: (reply: Reply) => void;
+  readonly #tell: (reply: Reply | ThreadReply) => void;
   readonly #waiting: Waiting;
   readonly #recent = new RecentRows();
   #store: Store;
@@ -61,7 +62,7 @@ export class Engine {
   #spareRoomAt = 0;
 
   /** Throws what `openStore` throws. */
-  constructor(options: WorkerOptions, log: Log, tell: (reply: Reply) => void) {
+  constructor(options: WorkerOptions, log: Log, tell: (reply: Reply | ThreadReply) => void) {
     this.#options = options;
     this.#log = log;
     this.#tell = tell;

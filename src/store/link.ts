@@ -1,17 +1,31 @@
 import type { Worker } from 'node:worker_threads';
 import { SluiceError, errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import type { Failure, Reply, Request } from './protocol.ts';
+import { type CloseRequest, type ThreadReply, errorFrom } from './thread.ts';
 
 const FIRST_RESTART_MILLISECONDS = 250;
-/** A thread that fails again and again costs a start in so long, and samples are given up meanwhile. */
+/** A thread that fails again and again costs a start in so long, and what it should do is left undone meanwhile. */
 const LONGEST_RESTART_MILLISECONDS = 30_000;
 /** A thread that ran for so long did not fail for the reason of the one before. */
 const STABLE_MILLISECONDS = 60_000;
 
-interface Pending {
+/** What a thread sends: the answer to one request or to several, or news where it names none. */
+export interface Addressed {
+  readonly type: string;
+  readonly id?: number;
+  readonly ids?: readonly number[];
+}
+
+interface Pending<Reply> {
   readonly resolve: (reply: Reply) => void;
   readonly reject: (error: Error) => void;
+}
+
+export interface LinkOptions {
+  /** As in "the outbox is started again". */
+  readonly name: string;
+  readonly spawn: () => Worker;
+  readonly log: Log;
 }
 
 /** The thread ended, or is not there at the moment: nobody knows what became of the request. */
@@ -21,16 +35,15 @@ export class ThreadGone extends SluiceError {
   }
 }
 
-/** The gateway's end of the channel to the store's thread. A thread that fails is started again. */
-export class Link {
-  readonly #spawn: () => Worker;
-  readonly #log: Log;
-  readonly #pending = new Map<number, Pending>();
+/** The gateway's end of the channel to a thread of the store. A thread that fails is started again. */
+export class Link<Request, Reply extends Addressed> {
+  readonly #options: LinkOptions;
+  readonly #pending = new Map<number, Pending<Reply>>();
   readonly #ended = Promise.withResolvers<void>();
   #worker: Worker | undefined;
   /** Why nothing can be asked. */
-  #gone = new ThreadGone('the outbox is not open yet');
-  #grown: () => void = () => {};
+  #gone: ThreadGone;
+  #news: (reply: Reply) => void = () => {};
   #again: () => void = () => {};
   #lastId = 0;
   #closing = false;
@@ -39,32 +52,34 @@ export class Link {
   #wait = FIRST_RESTART_MILLISECONDS;
   #complained = '';
 
-  constructor(spawn: () => Worker, log: Log) {
-    this.#spawn = spawn;
-    this.#log = log;
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#gone = new ThreadGone(`the ${options.name} is not open yet`);
   }
 
-  /** Resolves when the database is open; throws why it cannot be. */
+  /** Resolves when the thread is ready; throws why it cannot be. */
   async open(): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const worker = this.#spawn();
+    const { name, spawn } = this.#options;
+    const worker = spawn();
     const started = performance.now();
     let why: SluiceError | undefined;
-    worker.on('message', (reply: Reply) => {
-      if (reply.type === 'cannot start') why = errorFrom(reply.failure);
+    worker.on('message', (reply: Reply | ThreadReply) => {
+      if (!isOfThread(reply)) this.#take(reply);
+      else if (reply.type === 'cannot start') why = errorFrom(reply.failure);
       else if (reply.type === 'ready') {
         this.#worker = worker;
         resolve();
-      } else this.#take(reply);
+      } else this.#hear(reply);
     });
     worker.on('error', (error) => {
-      why = new ThreadGone(`the thread of the outbox failed: ${errorText(error)}`, error);
+      why = new ThreadGone(`the thread of the ${name} failed: ${errorText(error)}`, error);
     });
     worker.once('exit', () => {
       const wasOpen = this.#worker === worker;
       this.#worker = undefined;
       const says =
-        why?.message ?? (this.#closing ? 'the outbox is closed' : 'the thread of the outbox ended');
+        why?.message ?? (this.#closing ? `the ${name} is closed` : `the thread of the ${name} ended`);
       this.#gone = new ThreadGone(says, why);
       reject(why ?? this.#gone);
       for (const pending of this.#pending.values()) pending.reject(this.#gone);
@@ -75,8 +90,9 @@ export class Link {
     return promise;
   }
 
-  onGrown(grown: () => void): void {
-    this.#grown = grown;
+  /** Called with what answers nothing. */
+  onNews(news: (reply: Reply) => void): void {
+    this.#news = news;
   }
 
   /** Called when a thread was started in place of one that failed. */
@@ -90,7 +106,7 @@ export class Link {
   }
 
   /** Rejects with ThreadGone where no answer will come. */
-  async ask(request: (id: number) => Request, buffers: ArrayBuffer[] = []): Promise<Reply> {
+  async ask(request: (id: number) => Request | CloseRequest, buffers: ArrayBuffer[] = []): Promise<Reply> {
     if (this.#worker === undefined) throw this.#gone;
     const id = ++this.#lastId;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
@@ -115,9 +131,10 @@ export class Link {
   }
 
   #restartLater(lived: number): void {
+    const { name, log } = this.#options;
     if (lived > STABLE_MILLISECONDS) this.#wait = FIRST_RESTART_MILLISECONDS;
     const error = errorText(this.#gone);
-    if (error !== this.#complained) this.#log.error('the outbox is started again', { error });
+    if (error !== this.#complained) log.error(`the ${name} is started again`, { error });
     this.#complained = error;
     this.#restart = setTimeout(() => {
       this.#restarting = this.#openAgain();
@@ -132,29 +149,26 @@ export class Link {
       if (!this.#closing) this.#restartLater(0);
       return;
     }
-    this.#log.info('the outbox runs again');
+    this.#options.log.info(`the ${this.#options.name} runs again`);
     this.#complained = '';
     this.#again();
   }
 
-  #take(reply: Exclude<Reply, { type: 'ready' | 'cannot start' }>): void {
-    switch (reply.type) {
-      case 'log':
-        return this.#log[reply.level](reply.what, reply.facts);
-      case 'grown':
-        return this.#grown();
-      case 'settled':
-        for (const id of reply.ids) this.#settle(id, reply);
-        return undefined;
-      case 'failed':
-        for (const id of reply.ids) {
-          this.#pending.get(id)?.reject(errorFrom(reply.failure));
-          this.#pending.delete(id);
-        }
-        return undefined;
-      default:
-        return this.#settle(reply.id, reply);
+  #hear(reply: Extract<ThreadReply, { type: 'log' | 'failed' }>): void {
+    if (reply.type === 'log') {
+      this.#options.log[reply.level](reply.what, reply.facts);
+      return;
     }
+    for (const id of reply.ids) {
+      this.#pending.get(id)?.reject(errorFrom(reply.failure));
+      this.#pending.delete(id);
+    }
+  }
+
+  #take(reply: Reply): void {
+    if (reply.ids !== undefined) for (const id of reply.ids) this.#settle(id, reply);
+    else if (reply.id !== undefined) this.#settle(reply.id, reply);
+    else this.#news(reply);
   }
 
   #settle(id: number, reply: Reply): void {
@@ -163,6 +177,6 @@ export class Link {
   }
 }
 
-function errorFrom({ code, message, remedy }: Failure): SluiceError {
-  return new SluiceError(code, message, remedy === undefined ? {} : { remedy });
+function isOfThread(reply: Addressed): reply is ThreadReply {
+  return ['ready', 'cannot start', 'log', 'failed'].includes(reply.type);
 }

@@ -9,7 +9,7 @@ import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
 import type { PointName } from '../core/point.ts';
 import { StoredConsumer } from './consumer.ts';
 import { Link, ThreadGone } from './link.ts';
-import type { WorkerOptions } from './protocol.ts';
+import type { Reply, Request, WorkerOptions } from './protocol.ts';
 
 export interface OutboxOptions {
   /** `telemetry.db` below `gateway.data`; `telemetry.seq` (small) and `telemetry.spare` (room for a full disk) beside it. */
@@ -54,13 +54,13 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
       execArgv: [],
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
-  const link = new Link(spawn, log);
+  const link = new Link<Request, Reply>({ name: 'outbox', spawn, log });
   await link.open();
   return new StoredOutbox(link);
 }
 
 class StoredOutbox implements Outbox {
-  readonly #link: Link;
+  readonly #link: Link<Request, Reply>;
   readonly #consumers = new Map<string, StoredConsumer>();
   readonly #notes = new Map<string, string>();
   #unsettledSamples = 0;
@@ -69,9 +69,10 @@ class StoredOutbox implements Outbox {
   #lost = 0;
   #tellingLost = false;
 
-  constructor(link: Link) {
+  constructor(link: Link<Request, Reply>) {
     this.#link = link;
-    link.onGrown(() => {
+    link.onNews(({ type }) => {
+      if (type !== 'grown') return;
       for (const consumer of this.#consumers.values()) consumer.grown();
     });
     link.onAgain(() => {

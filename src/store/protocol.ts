@@ -1,8 +1,7 @@
 import type { Batch } from '../core/batch.ts';
-import type { ErrorCode } from '../core/errors.ts';
-import type { Facts } from '../core/log.ts';
 import type { Lane, OutboxState } from '../core/outbox.ts';
 import type { PointName } from '../core/point.ts';
+import type { CloseRequest } from './thread.ts';
 
 /** What passes between the gateway's thread and the store's, in the order in which it was sent. */
 export type Request =
@@ -33,14 +32,7 @@ export type Request =
       readonly rows: readonly number[];
     }
   | { readonly type: 'state'; readonly id: number }
-  | { readonly type: 'close'; readonly id: number };
-
-/** An error of the store's thread, as it can be cloned. */
-export interface Failure {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly remedy: string | undefined;
-}
+  | CloseRequest;
 
 /** Unread rows of a consumer, by lane. */
 export interface Unread {
@@ -55,19 +47,10 @@ export interface Rows {
 }
 
 export type Reply =
-  | { readonly type: 'ready' }
-  | { readonly type: 'cannot start'; readonly failure: Failure }
-  | {
-      readonly type: 'log';
-      readonly level: 'info' | 'warn' | 'error';
-      readonly what: string;
-      readonly facts: Facts;
-    }
   /** Appends that are on disk. */
   | { readonly type: 'settled'; readonly ids: readonly number[] }
   /** There are new rows. */
   | { readonly type: 'grown' }
-  | { readonly type: 'failed'; readonly ids: readonly number[]; readonly failure: Failure }
   | { readonly type: 'done'; readonly id: number }
   | { readonly type: 'unread'; readonly id: number; readonly unread: Unread }
   | { readonly type: 'rows'; readonly id: number; readonly rows: Rows; readonly unread: Unread }

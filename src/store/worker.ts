@@ -1,28 +1,18 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { SluiceError, errorText } from '../core/errors.ts';
-import type { Facts, Log } from '../core/log.ts';
 import { Engine, type ReadRow } from './engine.ts';
-import type { Failure, Reply, Request, WorkerOptions } from './protocol.ts';
+import type { Reply, Request, WorkerOptions } from './protocol.ts';
+import { type ThreadReply, failureOf, threadLog } from './thread.ts';
 
 // The store's thread: owns the database, obeys the requests of outbox.ts in their order.
 
 /** A buffer may be this much longer than the text in it; inflating takes a byte more than it fills. */
 const SLACK_BYTES = 64;
 
-function tell(reply: Reply, buffers: ArrayBuffer[] = []): void {
+function tell(reply: Reply | ThreadReply, buffers: ArrayBuffer[] = []): void {
   parentPort?.postMessage(reply, buffers);
 }
 
-const logAs =
-  (level: 'info' | 'warn' | 'error') =>
-  (what: string, facts: Facts = {}): void =>
-    tell({ type: 'log', level, what, facts });
-const log: Log = { info: logAs('info'), warn: logAs('warn'), error: logAs('error') };
-
-function failureOf(error: unknown, what: string): Failure {
-  if (error instanceof SluiceError) return { code: error.code, message: error.message, remedy: error.remedy };
-  return { code: 'STORE_FAILED', message: `${what}: ${errorText(error)}`, remedy: undefined };
-}
+const log = threadLog(tell);
 
 /** A text that fills its own buffer may leave this thread; what is kept here, or shares a buffer, goes as a copy. */
 function handedOver({ text, kept }: ReadRow): Uint8Array<ArrayBuffer> {

@@ -150,6 +150,8 @@ export interface PointConfig {
   readonly max: number | undefined;
   /** Does `mqtt.publish` let it go up? */
   readonly published: boolean;
+  /** Are its values kept in the history? Where not, they go up and to flows, and nothing is left of them here. */
+  readonly recorded: boolean;
 }
 
 export type Deadband =

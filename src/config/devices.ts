@@ -124,5 +124,6 @@ function pointOf(device: string, template: Template, index: number, published: b
     min: template.min,
     max: template.max,
     published,
+    recorded: template.recorded,
   };
 }

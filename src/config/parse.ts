@@ -1,15 +1,17 @@
 import { dirname, resolve } from 'node:path';
-import { bytes, minutes, seconds } from '../core/units.ts';
+import { bytes, days, minutes, seconds } from '../core/units.ts';
 import { checked, entries, unknownKey } from './checked.ts';
 import { readClasses } from './classes.ts';
 import type { Config, Problem } from './config.ts';
 import { checkNothingPushes, readDevices } from './devices.ts';
 import { readDocument, type Source } from './document.ts';
+import { LONGEST } from './duration.ts';
 import { frozen } from './frozen.ts';
 import { checkPatterns, readListen, readMqtt } from './mqtt.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Report } from './problem.ts';
 import * as schema from './schema.ts';
+import { formatSize } from './size.ts';
 import { readDuration, readSize } from './units.ts';
 import { readConduits, readZones } from './zones.ts';
 
@@ -113,21 +115,28 @@ function readCoap(
   return { listen: listen === undefined ? undefined : readListen(listen, ['coap', 'listen'], report) };
 }
 
+/** The history is kept in whole files, and the smallest is that of a UTC day: what is shorter cannot be held to. */
+const KEPT = [days(1), LONGEST] as const;
+/** What the files that are being written, their logs and the rollups of some days of a small plant take. */
+const SMALLEST_HISTORY = bytes(8_000_000);
+/** As much again for the outbox, the sample log and everything else below `data`. */
+const SMALLEST_DISK = bytes(2 * SMALLEST_HISTORY);
+
 function readTelemetry(value: unknown, report: Report): Config['telemetry'] | undefined {
   const head = checked(schema.telemetryHead, value ?? {}, ['telemetry'], report).shape;
   const path = ['telemetry', 'retention'];
   const kept = checked(schema.retention, head.retention ?? {}, path, report).shape;
-  const raw = readDuration(kept.raw, [...path, 'raw'], report);
-  const minute = readDuration(kept.minute, [...path, 'minute'], report);
-  const hour = readDuration(kept.hour, [...path, 'hour'], report);
-  const disk = readSize(kept.disk, [...path, 'disk'], report);
+  const raw = readDuration(kept.raw, [...path, 'raw'], report, KEPT);
+  const minute = readDuration(kept.minute, [...path, 'minute'], report, KEPT);
+  const hour = readDuration(kept.hour, [...path, 'hour'], report, KEPT);
+  const disk = readSize(kept.disk, [...path, 'disk'], report, SMALLEST_DISK);
   const outbox = readSize(head.outbox, ['telemetry', 'outbox'], report);
   if (raw === undefined || minute === undefined || hour === undefined || disk === undefined) return undefined;
-  if (outbox !== undefined && outbox > disk) {
+  if (outbox !== undefined && outbox > disk - SMALLEST_HISTORY) {
     report(
       ['telemetry', 'outbox'],
-      `${describe(head.outbox)} is more than retention.disk, ${kept.disk}`,
-      'make it a part of it',
+      `${describe(head.outbox)} leaves less than ${formatSize(SMALLEST_HISTORY)} of retention.disk, ${kept.disk}, to the history`,
+      `use at most ${formatSize(bytes(disk - SMALLEST_HISTORY))}, or more disk`,
     );
   }
   return { retention: { raw, minute, hour, disk }, outbox: outbox ?? bytes(Math.floor(disk / 4)) };

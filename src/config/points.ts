@@ -65,6 +65,7 @@ export function readPoint(value: unknown, context: PointContext): Template | und
     writable: shape.writable ?? false,
     min: shape.min,
     max: shape.max,
+    recorded: shape.history ?? true,
   };
 }
 

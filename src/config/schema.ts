@@ -196,6 +196,9 @@ const pointKeys = {
     .default(DEFAULTS.heartbeat)
     .describe('Longest time between two reports, changed or not.'),
   every: duration.optional().describe('Period of this point, in place of the one of its class.'),
+  history: yesNo
+    .default(true)
+    .describe('Keep its values on the gateway? Where not, they go up and to flows, and are forgotten here.'),
   writable: yesNo.default(false).describe('May a command write it?'),
   min: number.optional().describe('Smallest value that a command may write, in the unit of the point.'),
   max: number.optional().describe('Largest value that a command may write, in the unit of the point.'),

@@ -25,3 +25,8 @@ export function parseSize(text: string): Bytes | undefined {
   const size = Number(amount) * (UNITS.get(unit) ?? Number.NaN);
   return size <= LARGEST ? bytes(size) : undefined;
 }
+
+/** Whole megabytes, as a person would write them; below one, bytes. */
+export function formatSize(size: Bytes): string {
+  return size < 1_000_000 ? `${size}B` : `${Math.floor(size / 1_000_000)}MB`;
+}

@@ -1,7 +1,7 @@
-import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
+import { type Bytes, bytes, type Duration, milliseconds } from '../core/units.ts';
 import { formatDuration, LONGEST, parseDuration } from './duration.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import { parseSize } from './size.ts';
+import { formatSize, parseSize } from './size.ts';
 
 /** Shortest and longest period or time-out that is not a slip of the pen. */
 const SHORTEST_PERIOD = milliseconds(10);
@@ -31,12 +31,21 @@ export function readPeriod(text: string | undefined, path: Path, report: Report)
 }
 
 /** Below this a journal cannot even be opened. */
-const SMALLEST_SIZE = 1_000_000;
+const SMALLEST_SIZE = bytes(1_000_000);
 
-export function readSize(text: string | undefined, path: Path, report: Report): Bytes | undefined {
+export function readSize(
+  text: string | undefined,
+  path: Path,
+  report: Report,
+  smallest = SMALLEST_SIZE,
+): Bytes | undefined {
   if (text === undefined) return undefined;
   const size = parseSize(text);
-  if (size === undefined) report(path, describe(text), 'use at most 1000TB');
-  else if (size < SMALLEST_SIZE) report(path, describe(text), 'use 1MB or more');
+  if (size === undefined) {
+    report(path, describe(text), 'use at most 1000TB');
+  } else if (size < smallest) {
+    report(path, describe(text), `use ${formatSize(smallest)} or more`);
+    return undefined;
+  }
   return size;
 }

@@ -61,6 +61,7 @@ function pointOf(index: number, device: string, wish: PointWish): PointConfig {
     min: undefined,
     max: undefined,
     published: true,
+    recorded: true,
   };
 }
 

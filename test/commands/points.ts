@@ -55,6 +55,7 @@ export function pointOf(source: ModbusSource | CoapSource, more: Partial<PointCo
     min: undefined,
     max: undefined,
     published: true,
+    recorded: true,
     ...more,
   };
 }

@@ -116,6 +116,7 @@ t.test('what is left out has its default', async (t) => {
     min: undefined,
     max: undefined,
     published: true,
+    recorded: true,
   });
   t.match(point('at: /a', 'coap'), {
     every: 60_000,
@@ -125,7 +126,7 @@ t.test('what is left out has its default', async (t) => {
 
 t.test('every key of a point arrives', async (t) => {
   const modbus = point(
-    'at: "holding:5:int32:DCBA", unit: bar, scale: 0.1, offset: -4, deadband: 1%, span: [0, 50], min-interval: 2s, heartbeat: 1h, every: 250ms, writable: true, min: 1, max: 16',
+    'at: "holding:5:int32:DCBA", unit: bar, scale: 0.1, offset: -4, deadband: 1%, span: [0, 50], min-interval: 2s, heartbeat: 1h, every: 250ms, history: false, writable: true, min: 1, max: 16',
   );
   t.match(modbus, {
     source: { table: 'holding', address: 5, type: 'int32', length: 2, order: 'DCBA' },
@@ -138,12 +139,14 @@ t.test('every key of a point arrives', async (t) => {
     writable: true,
     min: 1,
     max: 16,
+    recorded: false,
   });
   const pushed = point(
     'push: true, type: bool, format: senml-json, record: a',
     'coap',
     'coap: { listen: "[fd00::1]:5683" }',
   );
+  t.equal(point('at: /a, history: false', 'coap').recorded, false);
   t.match(pushed.source, { path: '/d/p', mode: 'push', type: 'bool', format: 'senml-json', record: 'a' });
   t.match(point('at: "/a?u=m", observe: true, pointer: /x~1y', 'coap').source, {
     path: '/a?u=m',

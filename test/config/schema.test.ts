@@ -88,6 +88,7 @@ t.test(
       ['deadband: 0.2', 'dead-band: 0.2'],
       ['span: [0, 300]', 'span: [0]'],
       ['writable: true', 'writable: perhaps'],
+      ['writable: true', 'writable: true, history: no'],
       ['observe: true', 'observ: true'],
       ['format: json', 'format: xml'],
       ['class: boiler,', 'klass: boiler,'],

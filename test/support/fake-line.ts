@@ -190,6 +190,7 @@ export function fakePoint(index: number, changes: Partial<PointConfig> = {}): Po
     min: undefined,
     max: undefined,
     published: true,
+    recorded: true,
     ...changes,
   };
 }

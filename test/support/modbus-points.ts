@@ -50,6 +50,7 @@ export function modbusPoint(index: number, sketch: PointSketch = {}): PointConfi
     min: undefined,
     max: undefined,
     published: true,
+    recorded: true,
   };
 }
 

@@ -1,0 +1,138 @@
+import { BOOLEAN, type Batch, type BatchBuilder, NOTHING, NUMBER, TEXT } from '../core/batch.ts';
+import { BAD, GOOD, reasonCode } from '../core/quality.ts';
+
+/** Kinds of rows of the sample log. */
+export const SAMPLES = 0;
+/** Samples were given up: `{"from":…,"to":…,"samples":…,"reason":…}`. */
+export const OUTAGE = 1;
+/** The gateway started: `[[series, period in ms], …]` of everything that is recorded, 0 where nobody polls. */
+export const START = 2;
+
+/** Samples of one row: what a reader of the log decodes at a time. */
+export const MAX_ROW_SAMPLES = 65_536;
+
+const NOT_A_NUMBER = reasonCode('not a number');
+
+/** What the body of a row of kind OUTAGE says. `from` and `to` are times of samples, as far as known; both inclusive. */
+export interface Outage {
+  readonly from: number;
+  readonly to: number;
+  readonly samples: number;
+  readonly reason: string;
+}
+
+/**
+ * The samples of a batch as the text of one row: a JSON array of runs `[time - row time, first series, [element, …]]`.
+ * Element i is a sample of series first + i: its value, or `[value, quality, reason]` where it is not good. `seriesOf`
+ * holds the series by point, 0 where the point is not recorded. Undefined where nothing of the batch is recorded.
+ */
+export function encodeRows(batch: Batch, seriesOf: Uint32Array, time: number): string | undefined {
+  const runs = encodeRuns(batch, { seriesOf, time, from: 0, to: batch.count });
+  return runs === '' ? undefined : `[${runs}]`;
+}
+
+export interface RunOptions {
+  /** Series by point, 0 where it is not recorded. */
+  readonly seriesOf: Uint32Array;
+  /** Of the row: times of samples are told as their distance from it. */
+  readonly time: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Rows [from, to) of the batch as runs with commas between them, so that several batches make one row; maybe ''. */
+export function encodeRuns(batch: Batch, { seriesOf, time, from, to }: RunOptions): string {
+  const { points, times, values, forms, qualities } = batch;
+  let text = '';
+  let expected = 0;
+  let runTime = Number.NaN;
+  for (let i = from; i < to; i++) {
+    const series = seriesOf[points[i] ?? 0] ?? 0;
+    if (series === 0) continue;
+    const at = times[i] ?? 0;
+    if (series === expected && at === runTime) text += ',';
+    else {
+      text += `${text === '' ? '[' : ']],['}${Math.round(at) - time},${series},[`;
+      runTime = at;
+    }
+    expected = series + 1;
+    const value = values[i] ?? 0;
+    if (qualities[i] === GOOD && forms[i] === NUMBER && value !== 0 && Number.isFinite(value)) text += value;
+    else text += uncommonElement(batch, i);
+  }
+  return text === '' ? '' : `${text}]]`;
+}
+
+/** Zero, and all that is not a good number. */
+function uncommonElement(batch: Batch, i: number): string {
+  const value = batch.values[i] ?? 0;
+  const form = batch.forms[i] ?? NOTHING;
+  const quality = batch.qualities[i] ?? BAD;
+  const reason = batch.reasons[i] ?? 0;
+  if (form === NUMBER && !Number.isFinite(value)) return `[null,${BAD},${NOT_A_NUMBER}]`;
+  if (form === NOTHING || quality === BAD) return `[null,${BAD},${reason}]`; // an error is never a value
+  const text = valueText(value, form, batch.texts);
+  return quality === GOOD ? text : `[${text},${quality},${reason}]`;
+}
+
+function valueText(value: number, form: number, texts: readonly string[]): string {
+  if (form === BOOLEAN) return value === 0 ? 'false' : 'true';
+  if (form === TEXT) return JSON.stringify(texts[value] ?? '');
+  return Object.is(value, -0) ? '-0' : `${value}`;
+}
+
+/**
+ * Adds the samples of a row of kind SAMPLES to `into`; its `points` are series. Throws where the text is not what
+ * `encodeRows` makes, with nothing to be relied on in `into`.
+ */
+export function decodeRow(text: string, time: number, into: BatchBuilder): void {
+  for (const run of listOf(JSON.parse(text))) {
+    const [offset, first, elements] = listOf(run);
+    if (typeof offset !== 'number' || typeof first !== 'number') throw notARow();
+    const at = time + offset;
+    let series = first;
+    for (const element of listOf(elements)) {
+      if (typeof element === 'number') into.addNumber(series, at, element);
+      else decodeElement(element, series, at, into);
+      series++;
+    }
+  }
+}
+
+function decodeElement(element: unknown, series: number, at: number, into: BatchBuilder): void {
+  if (typeof element === 'boolean') return into.addBoolean(series, at, element);
+  if (typeof element === 'string') return into.addText(series, at, element);
+  const [value, quality, reason] = listOf(element);
+  if (typeof quality !== 'number' || typeof reason !== 'number') throw notARow();
+  if (typeof value === 'number') return into.addNumber(series, at, value, quality, reason);
+  if (typeof value === 'boolean') return into.addBoolean(series, at, value, quality, reason);
+  if (typeof value === 'string') return into.addText(series, at, value, quality, reason);
+  return into.addBad(series, at, reason);
+}
+
+/** The text of an OUTAGE row; undefined where it cannot be understood. */
+export function outageOf(text: string): Outage | undefined {
+  const found: unknown = JSON.parse(text);
+  if (typeof found !== 'object' || found === null) return undefined;
+  const { from, to, samples, reason } = { from: 0, to: 0, samples: 0, reason: '', ...found };
+  if (![from, to, samples].every(Number.isFinite) || typeof reason !== 'string') return undefined;
+  return { from, to, samples, reason };
+}
+
+/** The text of a START row: series and their periods, 0 where nobody polls. */
+export function startOf(text: string): readonly (readonly [series: number, period: number])[] {
+  return listOf(JSON.parse(text)).map((pair) => {
+    const [series, period] = listOf(pair);
+    if (typeof series !== 'number' || typeof period !== 'number') throw notARow();
+    return [series, period];
+  });
+}
+
+function listOf(found: unknown): readonly unknown[] {
+  if (!Array.isArray(found)) throw notARow();
+  return found;
+}
+
+function notARow(): TypeError {
+  return new TypeError('not the text of a row of the sample log');
+}

@@ -1,14 +1,48 @@
+import { randomInt } from 'node:crypto';
 import { SluiceError } from '../core/errors.ts';
 import type { Database } from './open.ts';
 
 /** Raise it with every change that an older Sluice could not read. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
+
+/** A sample log is known by a number that no other has: files of the history remember how far they have read which. */
+const MAX_LOG = 2 ** 48 - 1;
 
 export const TELEMETRY = 0;
 export const EVENT = 1;
 export const GAP = 2;
 
-// AUTOINCREMENT: after a full drain a plain key would start again at 1, below the cursors.
+// AUTOINCREMENT: after a full drain a plain key would start again at 1, below the cursors and the marks of the history.
+const SAMPLE_LOG = `
+CREATE TABLE series(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device TEXT NOT NULL,
+  point TEXT NOT NULL,
+  unit TEXT NOT NULL DEFAULT '',
+  UNIQUE(device, point, unit)
+) STRICT;
+CREATE TABLE reason(code INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE TABLE sample_log(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind INTEGER NOT NULL,       -- 0 samples, 1 outage, 2 start of the gateway
+  time INTEGER NOT NULL,       -- of the commit, milliseconds since 1970
+  samples INTEGER NOT NULL,
+  len INTEGER NOT NULL,        -- of the text in bytes; body is the plain text where it is as long, else zlib
+  body BLOB NOT NULL           -- JSON; kind 0: [[ms after time, first series, [value or [value,quality,reason],...]],...]
+) STRICT;
+CREATE VIEW recent AS
+SELECT s.device, s.point,
+  strftime('%Y-%m-%d %H:%M:%f', (l.time + (run.value->>0)) / 1000.0, 'unixepoch') AS time,
+  CASE e.type WHEN 'array' THEN e.value->>0 ELSE e.value END AS value, s.unit,
+  CASE WHEN e.type <> 'array' THEN 'good' WHEN e.value->>1 = 2 THEN 'bad' ELSE 'uncertain' END AS quality,
+  CASE e.type WHEN 'array' THEN r.text ELSE '' END AS reason
+FROM sample_log l, json_each(CAST(sqlar_uncompress(l.body, l.len) AS TEXT)) run, json_each(run.value, '$[2]') e
+JOIN series s ON s.id = (run.value->>1) + e.key
+LEFT JOIN reason r ON r.code = CASE e.type WHEN 'array' THEN e.value->>2 END
+WHERE l.kind = 0;
+INSERT INTO meta(key, value) VALUES('log', $log);
+`;
+
 const SCHEMA = `
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE journal(
@@ -39,7 +73,6 @@ SELECT id, strftime('%Y-%m-%d %H:%M:%f', time / 1000.0, 'unixepoch') AS time,
   messages, samples, length(body) AS bytes,
   CAST(sqlar_uncompress(body, len) AS TEXT) AS text
 FROM journal;
-PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
 /** From 1: events wait apart from telemetry. What waited as history waits as both. */
@@ -47,17 +80,19 @@ const FROM_VERSION_1 = `
 CREATE INDEX journal_event ON journal(id) WHERE kind <> 0;
 ALTER TABLE consumer ADD COLUMN events TEXT NOT NULL DEFAULT '[]';
 UPDATE consumer SET events = ranges;
-PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+/** What brings a file of each version to the present one, in order. */
+const STEPS: Readonly<Record<number, readonly string[]>> = {
+  0: [SCHEMA, SAMPLE_LOG],
+  1: [FROM_VERSION_1, SAMPLE_LOG],
+  2: [SAMPLE_LOG],
+};
 
 /** Makes the tables of an empty file, brings those of an older Sluice up to date; refuses a file of a newer Sluice or of another program. */
 export function prepareSchema(db: Database): void {
   const version = Number(db.pragma('user_version', { simple: true }));
   if (version === SCHEMA_VERSION) return;
-  if (version === 1) {
-    db.transaction(() => db.exec(FROM_VERSION_1)).immediate();
-    return;
-  }
   if (version > SCHEMA_VERSION)
     throw new SluiceError(
       'STORE_FAILED',
@@ -68,9 +103,14 @@ export function prepareSchema(db: Database): void {
       },
     );
   const tables = db.prepare<[], number>('SELECT count(*) FROM sqlite_schema').pluck().get() ?? 0;
-  if (version !== 0 || tables > 0)
+  const steps = STEPS[version];
+  if (steps === undefined || (version === 0 && tables > 0))
     throw new SluiceError('STORE_FAILED', `${db.name} is a database of another program`, {
       remedy: 'name another directory as gateway.data, or move the file away',
     });
-  db.transaction(() => db.exec(SCHEMA)).immediate();
+  const log = `${randomInt(1, MAX_LOG)}`;
+  db.transaction(() => {
+    for (const step of steps) db.exec(step.replace('$log', log));
+    db.pragma(`user_version = ${SCHEMA_VERSION}`);
+  }).immediate();
 }

@@ -1,0 +1,52 @@
+import type { BatchBuilder } from '../../core/batch.ts';
+import type { PointName } from '../../core/point.ts';
+import type { Duration, EpochMs } from '../../core/units.ts';
+
+/** When the gateway started, and what it set out to record. */
+export interface Start {
+  readonly time: EpochMs;
+  readonly recorded: ReadonlyMap<string /* nameKey */, Duration /* period */>;
+}
+
+/** Samples that had to be given up because the store could not take them. */
+export interface Outage {
+  readonly from: EpochMs;
+  readonly to: EpochMs;
+  readonly samples: number;
+  readonly reason: string;
+}
+
+export interface TailQuery {
+  readonly names: readonly PointName[];
+  readonly from: EpochMs;
+  /** Exclusive. */
+  readonly to: EpochMs;
+  /** Only of rows of the log above this one: what a file has up to its mark is read from the file. */
+  readonly after: number;
+}
+
+/**
+ * What is in the sample log and not, or not yet, in every file that it belongs to. The historian answers from memory,
+ * another process from `telemetry.db`. A query calls `refresh` before it looks into the first file: what is filed
+ * while it reads is then in the file, in the tail, or in both, and the mark of the file tells which.
+ */
+export interface Tail {
+  /** Identity of the log that rows and marks are counted in. */
+  readonly log: number;
+  /** Takes in what is committed now. */
+  refresh(): void;
+  /** Every series that the log ever had. */
+  names(): readonly PointName[];
+  /** Appends samples to `into` in the order of the log; `points` are indices into `query.names`. */
+  samples(query: TailQuery, into: BatchBuilder): void;
+  /** The newest sample by time of each of these series that has one; `points` are indices into `names`. */
+  last(names: readonly PointName[], into: BatchBuilder): void;
+  /** Starts and outages that history.db does not have yet; some that it has do no harm. */
+  starts(): readonly Start[];
+  outages(): readonly Outage[];
+}
+
+/** Names contain no space. */
+export function nameKey({ device, point, unit }: PointName): string {
+  return `${device}/${point} ${unit ?? ''}`;
+}

@@ -28,10 +28,13 @@ export interface Trace {
   /** Of the population: the root of the mean square distance from the mean. */
   readonly deviations: Float64Array<ArrayBuffer>;
   readonly firsts: Float64Array<ArrayBuffer>;
+  /** When the first and the last value came: a line from bucket to bucket begins and ends there. */
+  readonly firstTimes: Float64Array<ArrayBuffer>;
   readonly lasts: Float64Array<ArrayBuffer>;
+  readonly lastTimes: Float64Array<ArrayBuffer>;
   /** How often a value differed from the one before it in the same bucket. */
   readonly changes: Float64Array<ArrayBuffer>;
-  /** First and last string, by index of the bucket. */
+  /** First and last value as text, by index of the bucket, where one of them is a string. */
   readonly texts: ReadonlyMap<number, readonly [first: string, last: string]>;
 }
 

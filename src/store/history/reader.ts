@@ -1,14 +1,22 @@
+import { join } from 'node:path';
 import type { Batch } from '../../core/batch.ts';
+import { SluiceError } from '../../core/errors.ts';
 import type { ChartQuery, Completeness, HistoryQuery, LastSample, Trace } from '../../core/history.ts';
 import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
+import { type Book, openBookForReading } from './book.ts';
 import { logTail } from './log-tail.ts';
 import type { Tail } from './tail.ts';
+
+/** The part of the book that answers are made of. */
+export type Ledger = Pick<Book, 'floor' | 'runs' | 'outages' | 'drops' | 'period'>;
 
 export interface ReaderOptions {
   /** `gateway.data`. */
   readonly folder: string;
   readonly tail: Tail;
+  /** What was recorded when, and what was given up. */
+  readonly book: Ledger;
   readonly log: Log;
 }
 
@@ -63,5 +71,7 @@ function* none(): Generator<Batch, void, void> {}
 
 /** For another process than the gateway's; throws SluiceError where there is no history, or it may not be read. */
 export function openReader({ folder, log }: { readonly folder: string; readonly log: Log }): Reader {
-  return new Reader({ folder, log, tail: logTail(folder) });
+  const book = openBookForReading(join(folder, 'history.db'));
+  if (book === undefined) throw new SluiceError('SETUP', `there is no history in ${folder}`);
+  return new Reader({ folder, log, book, tail: logTail(folder) });
 }

@@ -53,6 +53,7 @@ export const REASONS = [
   'no longer observable',
   'not heard yet', // nothing was received since the start
   'driver fault', // a bug of ours, never of the device
+  'implausible time', // the device says when it measured, and that cannot be; the time is that of arrival
 ] as const;
 export type Reason = (typeof REASONS)[number];
 

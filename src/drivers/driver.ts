@@ -1,5 +1,5 @@
 import type { BatchBuilder, PointValue } from '../core/batch.ts';
-import type { Duration } from '../core/units.ts';
+import type { Duration, EpochMs } from '../core/units.ts';
 
 /**
  * One request (or one indivisible group of requests) that a line repeats: its points share unit, period and, for
@@ -16,6 +16,16 @@ export interface Poll {
   readonly what: string;
 }
 
+/** One run of a poll. */
+export interface Scan {
+  readonly signal: AbortSignal;
+  /**
+   * The time of what has just arrived: that of the tick where the poll is in time, otherwise the moment of the call. To
+   * be called when a reply has arrived, once for all points in it; a device that says when it measured knows better.
+   */
+  readonly stamp: () => EpochMs;
+}
+
 /**
  * One endpoint with everything behind it. The runner calls; it owns schedule, retry, back-off and jitter. A line
  * never retries by itself (RFC 7252 retransmission of one message is part of one exchange), never sleeps between
@@ -28,10 +38,12 @@ export interface Poll {
  *     nothing and throws a SluiceError: DEVICE_TIMEOUT and REPLY_MISMATCH concern the unit alone, CONNECTION_LOST
  *     the whole line (with reason `timeout` where the endpoint is there and nothing behind it answers), DEVICE_REFUSED
  *     with reason `server device busy` asks for another try before the next tick. The runner then appends the bad
- *     samples. `now()` is read when the reply has arrived.
+ *     samples, with the time at which it knows: until then the device might still have answered. Samples of a reply
+ *     carry `scan.stamp()`.
  *  3. `write` and `readBack` obey the same limit; the runner puts them before polls. They throw DEVICE_REFUSED where
  *     the device says no.
- *  4. `watch`, where the protocol has it (Observe), runs until aborted and appends to `into` whatever arrives.
+ *  4. `watch`, where the protocol has it (Observe), runs until aborted and appends to `into` whatever arrives, with the time
+ *     at which it came.
  *  5. `close` at the end, once; pending calls fail with CONNECTION_LOST.
  */
 export interface Line {
@@ -43,7 +55,7 @@ export interface Line {
   /** What `watch` serves, where the line has it: these points turn bad with the connection, as those of polls do. */
   readonly watched?: readonly number[];
   connect(signal: AbortSignal): Promise<void>;
-  poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void>;
+  poll(poll: Poll, into: BatchBuilder, scan: Scan): Promise<void>;
   write?(point: number, value: PointValue, signal: AbortSignal): Promise<void>;
   readBack?(point: number, signal: AbortSignal): Promise<PointValue>;
   watch?(into: BatchBuilder, signal: AbortSignal): Promise<void>;

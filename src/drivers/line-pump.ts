@@ -7,6 +7,7 @@ import { busy, CommandLane, type LineCommand, notConnected, silent } from './com
 import type { Line } from './driver.ts';
 import { isLoss } from './failures.ts';
 import type { Counters } from './line-state.ts';
+import type { ScanTimes } from './scan-times.ts';
 import type { Schedule } from './schedule.ts';
 import type { Unit, Units } from './units.ts';
 import type { Verdicts } from './verdicts.ts';
@@ -17,6 +18,7 @@ export interface PumpDeps {
   readonly clock: Clock;
   readonly units: Units;
   readonly schedule: Schedule;
+  readonly times: ScanTimes;
   readonly bad: BadSamples;
   readonly verdicts: Verdicts;
   /** What concerns no unit. */
@@ -174,7 +176,7 @@ export class LinePump {
   }
 
   async #read(poll: number, unit: Unit, started: number): Promise<void> {
-    const { line, into, units } = this.#deps;
+    const { line, into, units, times } = this.#deps;
     const request = line.polls[poll];
     if (request === undefined) return;
     const { epoch } = unit.breaker;
@@ -183,7 +185,7 @@ export class LinePump {
     this.#active += 1;
     units.began(poll, unit);
     try {
-      await line.poll(request, into, this.#signal);
+      await line.poll(request, into, { signal: this.#signal, stamp: times.stamp(poll, started) });
     } catch (error) {
       thrown = error ?? new Error('a poll threw nothing');
     }

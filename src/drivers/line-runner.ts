@@ -13,14 +13,18 @@ import type { Limiter } from './limiter.ts';
 import { LinePump } from './line-pump.ts';
 import { type Connection, type Counters, type LineState, newCounters, sum } from './line-state.ts';
 import { pause } from './pause.ts';
+import { ScanTimes } from './scan-times.ts';
 import { placeInPeriod, Schedule } from './schedule.ts';
 import { Units, unitState } from './units.ts';
 import { DRIVER_FAULT, Verdicts } from './verdicts.ts';
+import type { WallTime } from './wall-time.ts';
 import { keepWatching } from './watching.ts';
 
 export interface LineDeps {
   readonly into: BatchBuilder;
   readonly clock: Clock;
+  /** Of all lines: scans of several lines stay comparable. */
+  readonly wall: WallTime;
   readonly log: Log;
   readonly random: Random;
   readonly onDevice: OnDevice;
@@ -71,7 +75,8 @@ export class LineRunner {
     const lost = (error: unknown): void => this.#lost(error);
     const units = new Units(line.polls, line.inFlight, random);
     const schedule = scheduleOf(line, units, deps);
-    const bad = new BadSamples(line, into, clock);
+    const times = new ScanTimes(schedule, deps.wall, line.polls.length);
+    const bad = new BadSamples({ line, into, times, clock });
     const people = { endpoint: line.endpoint, devices, log, onDevice };
     const proven = (): void => this.#prove();
     const verdicts = new Verdicts({ units, schedule, bad, clock, people, proven, lost });
@@ -87,6 +92,7 @@ export class LineRunner {
       clock,
       units,
       schedule,
+      times,
       bad,
       verdicts,
       counters: this.#counters,

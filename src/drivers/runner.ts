@@ -10,6 +10,7 @@ import type { Line } from './driver.ts';
 import { Limiter } from './limiter.ts';
 import { LineRunner } from './line-runner.ts';
 import { type Counters, type LineState, sum } from './line-state.ts';
+import { WallTime } from './wall-time.ts';
 
 export interface RunnerDeps {
   readonly lines: readonly Line[];
@@ -41,11 +42,13 @@ const CONNECTS_AT_A_TIME = 16;
 
 export function createRunner(deps: RunnerDeps): Runner {
   const connects = new Limiter(CONNECTS_AT_A_TIME);
+  const wall = new WallTime(deps.clock);
   const runners = deps.lines.map(
     (line, index) =>
       new LineRunner(line, {
         into: deps.into,
         clock: deps.clock,
+        wall,
         log: deps.log,
         random: deps.random ?? Math.random,
         onDevice: deps.onDevice ?? (() => {}),

@@ -64,6 +64,11 @@ export class Schedule {
     return this.#periods[poll] ?? 0;
   }
 
+  /** A tick of the poll's grid; the others are whole periods away. */
+  originOf(poll: number): number {
+    return this.#origins[poll] ?? 0;
+  }
+
   /** Uses the tick of the first poll and moves it to its next one. Returns how many ticks passed unused. */
   advance(now: number): number {
     const poll = this.first;

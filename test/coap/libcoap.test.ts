@@ -11,6 +11,7 @@ import { coapServer } from '../../src/drivers/coap/server.ts';
 import { missingPeer } from '../support/peer.ts';
 import { freeUdpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
+import { scan } from '../support/scan.ts';
 import { CLIENT, libcoapClient, libcoapServer, PACKAGE, SERVER } from './libcoap.ts';
 import { plant, type PointWish, type Row, rowsOf, valuesOf } from './plant.ts';
 
@@ -45,7 +46,7 @@ async function lineTo(
   const poll = async (index: number): Promise<Row[]> => {
     const one = line.polls[index];
     if (one === undefined) throw new Error('no such poll');
-    await line.poll(one, into, never);
+    await line.poll(one, into, scan());
     return rowsOf(into.take());
   };
   return { line, into, poll };

@@ -9,6 +9,7 @@ import { coapServer } from '../../src/drivers/coap/server.ts';
 import { HandClock } from '../support/clock.ts';
 import { freeUdpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
+import { scan } from '../support/scan.ts';
 import { plant, type PointWish, rowsOf, valuesOf } from './plant.ts';
 import { block2, etag, RawPeer } from './raw-peer.ts';
 
@@ -29,7 +30,7 @@ async function made(t: Test, points: readonly PointWish[], timeoutMs = 20_000) {
   const poll = async (index = 0, signal = never) => {
     const one = line.polls[index];
     if (one === undefined) throw new Error('no such poll');
-    await line.poll(one, into, signal);
+    await line.poll(one, into, scan(clock, signal));
     return rowsOf(into.take());
   };
   const failure = async (index = 0, signal = never): Promise<unknown> =>
@@ -164,14 +165,14 @@ t.test(
     const [poll] = line.polls;
     if (poll === undefined) throw new Error('no poll');
     const into = new BatchBuilder();
-    await t.rejects(line.poll(poll, into, never), { code: 'CONNECTION_LOST' });
+    await t.rejects(line.poll(poll, into, scan()), { code: 'CONNECTION_LOST' });
 
     const peer = new RawPeer();
     await peer.open(port);
     t.teardown(() => peer.close());
     peer.answer = (asked) => peer.reply(asked, { payload: Buffer.from('4') });
     await line.connect(never);
-    await line.poll(poll, into, never);
+    await line.poll(poll, into, scan());
     t.same(valuesOf(into.take()), [4]);
   },
 );
@@ -308,7 +309,7 @@ t.test('a line and the server speak IPv6', async (t) => {
   if (poll === undefined) throw new Error('no poll');
   const asked = async (): Promise<string> => {
     try {
-      await line.poll(poll, into, never);
+      await line.poll(poll, into, scan());
       return rowsOf(into.take())[0]?.reason ?? 'nothing';
     } catch {
       return 'not yet';

@@ -7,6 +7,7 @@ import { coapLine } from '../../src/drivers/coap/line.ts';
 import { coapServer } from '../../src/drivers/coap/server.ts';
 import { freeUdpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
+import { scan } from '../support/scan.ts';
 import { plant, valuesOf } from './plant.ts';
 
 const never = new AbortController().signal;
@@ -51,7 +52,7 @@ t.test('a device of node-coap is polled, in blocks too, and observed', async (t)
   t.teardown(() => line.close());
   await line.connect(never);
   const into = new BatchBuilder();
-  for (const poll of line.polls) await line.poll(poll, into, never);
+  for (const poll of line.polls) await line.poll(poll, into, scan());
   const [plain, json, large] = valuesOf(into.take());
   t.same([plain, json, String(large).length], [7, 20.5, 3_000]);
 

@@ -7,6 +7,7 @@ import { isNewer } from '../../src/drivers/coap/observe.ts';
 import { HandClock, settle } from '../support/clock.ts';
 import { freeUdpPort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
+import { scan } from '../support/scan.ts';
 import { plant, type PointWish, type Row, rowsOf } from './plant.ts';
 import { type Asked, block2, etag, maxAge, observeOption, RawPeer } from './raw-peer.ts';
 
@@ -333,7 +334,7 @@ t.test('news that come while a registration waits in vain are no failure', async
   await pass(24_000);
   const [poll] = line.polls;
   if (poll === undefined) throw new Error('no poll');
-  const failed = line.poll(poll, new BatchBuilder(), never).catch((error: unknown) => error);
+  const failed = line.poll(poll, new BatchBuilder(), scan()).catch((error: unknown) => error);
   await asked(2);
   await pass(1_000); // the new registration queues behind the poll
   await acknowledged(peer.notify(first, { options: [observeOption(2), maxAge(20)], payload: text(2) }));

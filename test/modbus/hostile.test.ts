@@ -16,6 +16,7 @@ import { lineTo, never, pollOutcome, rows } from '../support/modbus-line.ts';
 import { modbusDevice, modbusPoint, type PointSketch } from '../support/modbus-points.ts';
 import { type Scene, scene } from '../support/modbus-scene.ts';
 import { until } from '../support/wait.ts';
+import { scan } from '../support/scan.ts';
 
 const TIMEOUT = seconds(1);
 const ONE: readonly PointSketch[] = [{ address: 10 }];
@@ -228,7 +229,7 @@ t.test(
     let wrong = 0;
     for (let before = 0; before < 65_536; before = served) {
       const into = new BatchBuilder();
-      await Promise.all(line.polls.slice(1).map((poll) => line.poll(poll, into, never)));
+      await Promise.all(line.polls.slice(1).map((poll) => line.poll(poll, into, scan())));
       const values = rows(into);
       for (let i = 1; i < 16; i++) if (values[i] !== ((i * 200 + before + i - 1) & 0xffff)) wrong++;
       peer.requests.length = 0;
@@ -268,7 +269,7 @@ t.test('a device that is busy asks to be asked again, and nothing is appended', 
   if (poll === undefined) throw new Error('no poll');
   const into = new BatchBuilder();
 
-  await t.rejects(line.poll(poll, into, never), {
+  await t.rejects(line.poll(poll, into, scan()), {
     code: 'DEVICE_REFUSED',
     reason: reasonCode('server device busy'),
   });
@@ -296,7 +297,7 @@ t.test('a connection that answers nothing any more is given up after three reque
   const [poll] = now.line.polls;
   if (poll === undefined) throw new Error('no poll');
   const mute = { code: 'CONNECTION_LOST', reason: reasonCode('timeout') };
-  const third = t.rejects(now.line.poll(poll, new BatchBuilder(), never), mute, 'there, and mute');
+  const third = t.rejects(now.line.poll(poll, new BatchBuilder(), scan()), mute, 'there, and mute');
   await until('the third request', () => now.peer.requests.length === 3);
   await now.clock.advance(TIMEOUT);
   await third;

@@ -2,7 +2,7 @@ import type { PointConfig } from '../../src/config/config.ts';
 import type { BatchBuilder, PointValue } from '../../src/core/batch.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import { SluiceError } from '../../src/core/errors.ts';
-import type { Line, Poll } from '../../src/drivers/driver.ts';
+import type { Line, Poll, Scan } from '../../src/drivers/driver.ts';
 import { type Duration, milliseconds, seconds } from '../../src/core/units.ts';
 
 /** What a unit does with one request. */
@@ -72,13 +72,13 @@ export class FakeLine implements Line {
     this.connected = true;
   }
 
-  async poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void> {
+  async poll(poll: Poll, into: BatchBuilder, { signal, stamp }: Scan): Promise<void> {
     if (this.#running.has(poll)) this.breaches.push(`${poll.what} overlaps itself`);
     this.#running.add(poll);
     try {
       await this.#request('poll', poll.unit, poll.what, signal);
-      const now = this.#clock.now();
-      for (const point of poll.points) into.add(point, now, this.values.get(point) ?? point);
+      const time = stamp();
+      for (const point of poll.points) into.add(point, time, this.values.get(point) ?? point);
     } finally {
       this.#running.delete(poll);
     }

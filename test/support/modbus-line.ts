@@ -6,6 +6,7 @@ import { type Log, silentLog } from '../../src/core/log.ts';
 import { REASONS } from '../../src/core/quality.ts';
 import { type ModbusLine, modbusLine } from '../../src/drivers/modbus/line.ts';
 import { type DeviceSketch, modbusDevice, modbusPoint, type PointSketch } from './modbus-points.ts';
+import { scan } from './scan.ts';
 
 export const never = new AbortController().signal;
 
@@ -25,7 +26,7 @@ export async function lineTo(
 /** Values by point after all polls of the line, in its order; a bad one is its reason in angle brackets. */
 export async function readAll(line: ModbusLine): Promise<readonly PointValue[]> {
   const into = new BatchBuilder();
-  for (const poll of line.polls) await line.poll(poll, into, never);
+  for (const poll of line.polls) await line.poll(poll, into, scan());
   return rows(into);
 }
 
@@ -46,7 +47,7 @@ export async function pollOutcome(line: ModbusLine, which = 0): Promise<readonly
   const poll = line.polls[which];
   if (poll === undefined) throw new Error(`the line has no poll ${which}`);
   try {
-    await line.poll(poll, into, never);
+    await line.poll(poll, into, scan());
   } catch (error) {
     if (!(error instanceof SluiceError)) throw error;
     return into.count === 0 ? error.code : `${error.code} and ${into.count} samples`;

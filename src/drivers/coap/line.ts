@@ -3,13 +3,15 @@ import type { Clock } from '../../core/clock.ts';
 import { SluiceError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { reasonCode } from '../../core/quality.ts';
+import type { EpochMs } from '../../core/units.ts';
 import type { DeviceConfig, PointConfig } from '../../config/config.ts';
-import type { Line, Poll } from '../driver.ts';
+import type { Line, Poll, Scan } from '../driver.ts';
 import type { Body } from './block.ts';
 import { CoapClient, refusal } from './client.ts';
 import { MAX_PAYLOAD, PUT } from './message.ts';
 import { CONTENT_FORMAT, pathOptions, uintOption } from './options.ts';
 import { contentFormat, formatOf, open, type Reading, readings, TEXT_PLAIN } from './payload.ts';
+import { addReading } from './reading.ts';
 import { type CoapPoint, pollOf, type Resource, resourcesOf } from './resource.ts';
 import { Watcher, type Watched } from './watcher.ts';
 import { payloadOf } from './write-payload.ts';
@@ -19,6 +21,12 @@ export interface CoapLineDeps {
   readonly log: Log;
   /** 0 to 1: jitter of retransmission and re-registration. */
   readonly random?: () => number;
+}
+
+/** What of a body is taken, and the time of what carries none of its own. */
+interface Taken {
+  readonly which: 'latest' | 'all';
+  readonly time: EpochMs;
 }
 
 const UNKNOWN_FORMAT = reasonCode('unsupported content format');
@@ -89,16 +97,17 @@ class CoapLine implements Required<Line> {
     await this.#client.open();
   }
 
-  async poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void> {
+  async poll(poll: Poll, into: BatchBuilder, { signal, stamp }: Scan): Promise<void> {
     const resource = this.#polled.get(poll);
     if (resource === undefined) throw new TypeError(`${poll.what} is no poll of ${this.endpoint}`);
     try {
       const body = await this.#client.get(poll.what, resource.options, resource.device.timeout, signal);
-      this.#take(resource, body, into, 'latest');
+      this.#take(resource, body, into, { which: 'latest', time: stamp() });
     } catch (error) {
       if (!(error instanceof SluiceError) || error.code !== 'DEVICE_REFUSED') throw error;
       // 4.xx, 5.xx and a reset are answers
-      for (const { index } of resource.points) into.addBad(index, this.#clock.now(), error.reason);
+      const time = stamp();
+      for (const { index } of resource.points) into.addBad(index, time, error.reason);
     }
   }
 
@@ -127,7 +136,7 @@ class CoapLine implements Required<Line> {
     const { resource, at } = this.#find(point);
     const what = `GET ${resource.path} of ${resource.device.name}`;
     const body = await this.#client.get(what, resource.options, resource.device.timeout, signal);
-    const reading = this.#readings(resource, body)(at)?.at(-1);
+    const reading = this.#readings(resource, body, this.#clock.now())(at)?.at(-1);
     if (reading?.ok === true) return reading.value;
     // Not a mismatch: the device is there and answers, so nothing has to be backed off.
     throw new SluiceError('DEVICE_REFUSED', `${what}: the answer holds no value for ${at.name}`, {
@@ -155,7 +164,8 @@ class CoapLine implements Required<Line> {
       limit: resource.device.timeout,
       every: resource.every,
       news: (body) => {
-        if (this.#into !== undefined) this.#take(resource, body, this.#into, 'all');
+        if (this.#into === undefined) return;
+        this.#take(resource, body, this.#into, { which: 'all', time: this.#clock.now() });
       },
       bad: (reason) => {
         for (const { index } of resource.points) this.#into?.addBad(index, this.#clock.now(), reason);
@@ -164,24 +174,28 @@ class CoapLine implements Required<Line> {
   }
 
   /** A poll gives one sample per point; a notification everything that its pack carries. */
-  #take(resource: Resource, body: Body, into: BatchBuilder, which: 'latest' | 'all'): void {
-    const now = this.#clock.now();
-    const of = this.#readings(resource, body);
+  #take(resource: Resource, body: Body, into: BatchBuilder, { which, time }: Taken): void {
+    const of = this.#readings(resource, body, time);
     for (const point of resource.points) {
       const found = of(point);
-      if (found === undefined) into.addBad(point.index, now, UNKNOWN_FORMAT);
-      else if (found.length === 0) into.addBad(point.index, now, NO_SUCH_VALUE);
+      if (found === undefined) into.addBad(point.index, time, UNKNOWN_FORMAT);
+      else if (found.length === 0) into.addBad(point.index, time, NO_SUCH_VALUE);
       else
-        for (const reading of which === 'all' ? found : found.slice(-1)) add(into, point.index, reading, now);
+        for (const reading of which === 'all' ? found : found.slice(-1))
+          addReading(into, point.index, reading, time);
     }
   }
 
   /** Decodes once; the function returned looks for a point, and answers undefined where the format is foreign. */
-  #readings(resource: Resource, body: Body): (point: CoapPoint) => readonly Reading[] | undefined {
+  #readings(
+    resource: Resource,
+    body: Body,
+    now: number,
+  ): (point: CoapPoint) => readonly Reading[] | undefined {
     this.#lastFormat.set(keyOf(resource), body.format);
     const format = formatOf(resource.format, body.format);
     if (format === undefined) return () => undefined;
-    const content = open(format, body.payload, this.#clock.now());
+    const content = open(format, body.payload, now);
     return (point) => readings(content, point.place);
   }
 
@@ -196,9 +210,3 @@ class CoapLine implements Required<Line> {
 
 const keyOf = ({ device, path }: Resource): string => `${device.name}\n${path}`;
 const refused = (message: string): SluiceError => new SluiceError('DEVICE_REFUSED', message);
-
-/** A reading as a sample; the arrival stands where the device gives no time. */
-export function add(into: BatchBuilder, point: number, reading: Reading, arrival: number): void {
-  if (reading.ok) into.add(point, reading.time ?? arrival, reading.value);
-  else into.addBad(point, reading.time ?? arrival, reading.reason);
-}

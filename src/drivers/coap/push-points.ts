@@ -2,6 +2,7 @@ import type { BatchBuilder } from '../../core/batch.ts';
 import { reasonCode } from '../../core/quality.ts';
 import type { CoapSource, DeviceConfig, PointConfig } from '../../config/config.ts';
 import { contentFormat, formatOf, open, type Reading, readings } from './payload.ts';
+import { addReading } from './reading.ts';
 import { type Place, placeOf } from './typed-value.ts';
 
 const NOT_A_NUMBER = reasonCode('not a number');
@@ -82,13 +83,9 @@ export class PushPoints {
     for (const [{ point }, all] of found) {
       for (const reading of all) {
         this.samples += 1;
-        const time = reading.time ?? wall;
-        if (reading.ok) this.#into.add(point.index, time, reading.value);
-        else {
-          this.#into.addBad(point.index, time, reading.reason);
-          // a sensor that says it has no number speaks well
-          isGood &&= reading.reason === NOT_A_NUMBER;
-        }
+        addReading(this.#into, point.index, reading, wall);
+        // a sensor that says it has no number speaks well
+        isGood &&= reading.ok || reading.reason === NOT_A_NUMBER;
       }
     }
     return isGood ? '2.04' : '4.00';

@@ -4,7 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import { SluiceError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { REASONS } from '../../core/quality.ts';
-import type { Line, Poll } from '../driver.ts';
+import type { Line, Poll, Scan } from '../driver.ts';
 import { type ModbusPoint, modbusPoints, type ModbusPoll, planPolls } from './plan.ts';
 import { type Counters, zeroCounters } from './counters.ts';
 import { PartedReading } from './parted.ts';
@@ -94,14 +94,15 @@ class TcpLine implements ModbusLine {
     if (this.#closed) connection.lose(`${endpoint}: closed by the gateway`);
   }
 
-  poll(poll: Poll, into: BatchBuilder, signal: AbortSignal): Promise<void> {
+  poll(poll: Poll, into: BatchBuilder, { signal, stamp }: Scan): Promise<void> {
     const job = this.#jobs.get(poll);
     if (job === undefined) return Promise.reject(new Error(`${poll.what} is no poll of ${this.endpoint}`));
     if (signal.aborted) return Promise.reject(signal.reason);
     const connection = this.#connection;
     if (connection === undefined) return Promise.reject(this.#notConnected());
-    if (job.parted !== undefined) return job.parted.read(connection, into);
-    const exchange = new ReadExchange(job.reading, into, job.reads);
+    const sink = { into, stamp };
+    if (job.parted !== undefined) return job.parted.read(connection, sink);
+    const exchange = new ReadExchange(job.reading, sink, job.reads);
     return connection.exchange(exchange);
   }
 
@@ -129,9 +130,9 @@ class TcpLine implements ModbusLine {
     const target = this.#target(index);
     const into = new BatchBuilder();
     const reading = readingOf(target.of, [target]);
-    const { clock } = this.#deps;
+    const sink = { into, stamp: () => this.#deps.clock.now() };
     await this.#open().exchange(
-      new ReadExchange(reading, into, { clock, counters: this.counters, onHole: () => {} }),
+      new ReadExchange(reading, sink, { counters: this.counters, onHole: () => {} }),
     );
     const batch = into.take();
     const value = batch === undefined ? null : valueAt(batch, 0);
@@ -155,7 +156,7 @@ class TcpLine implements ModbusLine {
       if (poll.points.length === 1) return;
       job.parted = new PartedReading(of, wanted(), exception, { ...this.#deps, counters });
     };
-    const reads = { clock: this.#deps.clock, counters, onHole: findHoles };
+    const reads = { counters, onHole: findHoles };
     const job: Job = { reading: readingOf(of, wanted()), reads, parted: undefined };
     return job;
   }

@@ -5,7 +5,7 @@ import { minutes } from '../../core/units.ts';
 import { halves, joined, type Part, wholePart } from './holes.ts';
 import { exceptionName, exceptionReason } from './pdu.ts';
 import type { ModbusPoint } from './plan.ts';
-import { type Reading, ReadExchange, readingOf, type Unit } from './reading.ts';
+import { type Reading, ReadExchange, readingOf, type Sink, type Unit } from './reading.ts';
 import type { Counters } from './counters.ts';
 import type { Connection } from './transport.ts';
 
@@ -44,15 +44,16 @@ export class PartedReading {
   }
 
   /** One sample for every point, or none at all and the error of the part that failed. */
-  async read(connection: Connection, into: BatchBuilder): Promise<void> {
+  async read(connection: Connection, { into, stamp }: Sink): Promise<void> {
     const collected = new BatchBuilder();
+    const sink = { into: collected, stamp };
     const todo = [...this.#parts];
     const done: Part[] = [];
     let spare = SEARCH_REQUESTS;
     try {
       for (let part = todo[0]; part !== undefined; part = todo[0]) {
         const mayAsk = part.state === 'fine' || (this.#isDue(part) && spare-- > 0);
-        const next = mayAsk ? await this.#ask(part, connection, collected) : this.#leave(part, collected);
+        const next = mayAsk ? await this.#ask(part, connection, sink) : this.#leave(part, sink);
         todo.shift();
         if (next.length > 1) todo.unshift(...next);
         else done.push(...next);
@@ -70,26 +71,22 @@ export class PartedReading {
   }
 
   /** What becomes of the part: itself with a new state, or its two halves, of which nothing was appended yet. */
-  async #ask(part: Part, connection: Connection, into: BatchBuilder): Promise<readonly Part[]> {
+  async #ask(part: Part, connection: Connection, sink: Sink): Promise<readonly Part[]> {
     const { clock, counters } = this.#deps;
-    const exchange = new ReadExchange(this.#readingOf(part), into, {
-      clock,
-      counters,
-      onHole: 'leave',
-    });
+    const exchange = new ReadExchange(this.#readingOf(part), sink, { counters, onHole: 'leave' });
     await connection.exchange(exchange);
     if (exchange.hole) {
       if (part.end - part.first > 1) return halves(part, exchange.exception);
       const retryAt = clock.elapsed() + ASK_AGAIN_AFTER;
-      return this.#leave({ ...part, state: 'illegal', exception: exchange.exception, retryAt }, into);
+      return this.#leave({ ...part, state: 'illegal', exception: exchange.exception, retryAt }, sink);
     }
     if (exchange.exception !== 0) return [part];
     if (part.state === 'illegal') this.#settled = false;
     return [part.state === 'fine' ? part : { ...part, state: 'fine' }];
   }
 
-  #leave(part: Part, into: BatchBuilder): readonly Part[] {
-    const time = this.#deps.clock.now();
+  #leave(part: Part, { into, stamp }: Sink): readonly Part[] {
+    const time = stamp();
     const reason = exceptionReason(part.exception);
     for (const { config } of this.#points.slice(part.first, part.end))
       into.addBad(config.index, time, reason);

@@ -1,7 +1,6 @@
 import type { BatchBuilder } from '../../core/batch.ts';
-import type { Clock } from '../../core/clock.ts';
 import { SluiceError } from '../../core/errors.ts';
-import type { Duration } from '../../core/units.ts';
+import type { Duration, EpochMs } from '../../core/units.ts';
 import { decodeInto, type Step, stepFor } from './decode.ts';
 import { ACCEPTED, checkRead, exceptionName, exceptionReason, MISMATCH, readRequest } from './pdu.ts';
 import { extentOf, extentText, type ModbusPoint } from './plan.ts';
@@ -46,13 +45,18 @@ export function readingOf(of: Unit, points: readonly ModbusPoint[]): Reading {
 }
 
 export interface ReadDependencies {
-  readonly clock: Clock;
   readonly counters: Counters;
   /**
    * The device says that something of what was asked for is not there: `leave` appends nothing, so that the caller can
    * ask for less; otherwise it is called and a bad sample is appended for each point.
    */
   readonly onHole: 'leave' | ((exception: number) => void);
+}
+
+/** Where the samples of a reply go, and with which time. */
+export interface Sink {
+  readonly into: BatchBuilder;
+  readonly stamp: () => EpochMs;
 }
 
 /** Carries out one `Reading`: the samples are appended while the reply is still in the receive buffer. */
@@ -63,15 +67,15 @@ export class ReadExchange implements Exchange {
   /** Code of the exception reply, 0 where there was none. */
   exception = 0;
   readonly #reading: Reading;
-  readonly #into: BatchBuilder;
+  readonly #sink: Sink;
   readonly #deps: ReadDependencies;
 
-  constructor(reading: Reading, into: BatchBuilder, deps: ReadDependencies) {
+  constructor(reading: Reading, sink: Sink, deps: ReadDependencies) {
     this.unit = reading.of.unit;
     this.pdu = reading.pdu;
     this.timeout = reading.of.timeout;
     this.#reading = reading;
-    this.#into = into;
+    this.#sink = sink;
     this.#deps = deps;
   }
 
@@ -86,9 +90,10 @@ export class ReadExchange implements Exchange {
 
   accept(view: DataView, start: number, end: number): void {
     const { steps, quantity, pdu } = this.#reading;
+    const { into, stamp } = this.#sink;
     const result = checkRead(view, start, end, pdu[0] ?? 0, quantity);
     if (result === ACCEPTED) {
-      decodeInto(this.#into, steps, view, start + 2, this.#deps.clock.now());
+      decodeInto(into, steps, view, start + 2, stamp());
       return;
     }
     if (result === MISMATCH) throw mismatch(this.#reading.of, this.what);
@@ -101,8 +106,8 @@ export class ReadExchange implements Exchange {
       this.#deps.onHole(result);
     }
     const reason = exceptionReason(result);
-    const time = this.#deps.clock.now();
-    for (const { point } of steps) this.#into.addBad(point, time, reason);
+    const time = stamp();
+    for (const { point } of steps) into.addBad(point, time, reason);
   }
 }
 

@@ -1,7 +1,7 @@
 import { BatchBuilder, valueAt, type PointValue } from '../../core/batch.ts';
 import type { Clock } from '../../core/clock.ts';
 import { SluiceError } from '../../core/errors.ts';
-import type { Duration } from '../../core/units.ts';
+import type { Duration, EpochMs } from '../../core/units.ts';
 import { type Encoded, encodeValue } from './encode.ts';
 import {
   ACCEPTED,
@@ -121,7 +121,8 @@ async function wholeRegister({ of, config, source }: Target, deps: WriteDependen
   const register = { ...source, bit: undefined, type: 'uint16', length: 1, order: 'ABCD' } as const;
   const reading = readingOf(of, [{ config: plain, source: register }]);
   const into = new BatchBuilder();
-  const exchange = new ReadExchange(reading, into, { ...deps, onHole: () => {} });
+  const stamp = (): EpochMs => deps.clock.now();
+  const exchange = new ReadExchange(reading, { into, stamp }, { ...deps, onHole: () => {} });
   await deps.connection.exchange(exchange);
   const batch = into.take();
   const value = batch === undefined ? null : valueAt(batch, 0);

@@ -105,6 +105,12 @@ export class BatchBuilder {
     };
   }
 
+  /** Everything collected so far is done with; what it lay in is used again. */
+  clear(): void {
+    this.#count = 0;
+    this.#texts = [];
+  }
+
   #row(point: number, time: number, value: number, form: number, quality: number, reason: number): void {
     const at = this.#count;
     if (at === this.#points.length) this.#grow();

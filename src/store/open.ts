@@ -56,6 +56,11 @@ function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE'): D
   }
 }
 
+/** Opens the file for reading, beside whoever writes it. Throws where there is none. */
+export function openForReading(file: string): Database {
+  return new Sqlite(file, { readonly: true, fileMustExist: true, timeout: BUSY_MILLISECONDS });
+}
+
 /**
  * Takes the kernel's lock on a file, which is made where it is missing; undefined where another process has it. It is
  * given back by the function, or by the end of the process, however that comes.

@@ -36,6 +36,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'issue a client certificate for the embedded broker',
     run: async (args) => (await import('./cli/credentials.ts')).run(args),
   },
+  export: {
+    summary: 'write recorded samples as CSV, JSON lines or Parquet',
+    run: async (args) => (await import('./cli/export.ts')).run(args),
+  },
   schema: {
     summary: 'print the JSON Schema of gateway.yaml',
     run: async (args) => (await import('./cli/schema.ts')).run(args),
@@ -92,7 +96,12 @@ function explain(error: unknown): number {
 
 /** Whoever read what we print has gone (`| head`): nobody wants the rest, and there is no bug to report. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+  if (error.code !== 'EPIPE') {
+    process.stderr.write(
+      `sluice: cannot write to standard output: ${errorText(error)}; make room, or send it elsewhere\n`,
+    );
+    process.exit(EXIT.failed);
+  }
   // A command that has more to do than to print listens too.
   if (process.stdout.listenerCount('error') === 1) process.exit(0);
 });

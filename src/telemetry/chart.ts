@@ -35,6 +35,8 @@ export class ChartBuilder {
   readonly #part: Part = emptyPart();
   /** Columns in use, which is one more than the number of the current bucket. */
   #used = 0;
+  /** Of the current bucket. */
+  #first: PointValue | null = null;
   #last: PointValue | null = null;
   #texts = new Map<number, readonly [string, string]>();
 
@@ -91,7 +93,6 @@ export class ChartBuilder {
       texts: this.#texts,
     };
     this.#used = 0;
-    this.#last = null;
     this.#texts = new Map();
     return trace;
   }
@@ -105,6 +106,7 @@ export class ChartBuilder {
     if (this.#used === 0 || columns.starts[this.#used - 1] !== start) {
       startBucket(columns, this.#used, start);
       this.#used++;
+      this.#first = null;
       this.#last = null;
     }
     const at = this.#used - 1;
@@ -113,24 +115,22 @@ export class ChartBuilder {
     if (part.first === null || part.last === null) return;
     const between = this.#last !== null && this.#last !== part.first ? 1 : 0;
     columns.changes[at] = (columns.changes[at] ?? 0) + part.changes + between;
-    if (this.#last === null) {
+    if (this.#first === null) {
+      this.#first = part.first;
       columns.firsts[at] = asNumber(part.first);
       columns.firstTimes[at] = part.firstTime;
     }
     columns.lasts[at] = asNumber(part.last);
     columns.lastTimes[at] = part.lastTime;
     this.#last = part.last;
-    this.#rememberTexts(at, part.first, part.last);
+    this.#rememberTexts(at);
   }
 
-  #rememberTexts(at: number, first: PointValue, last: PointValue): void {
-    const known = this.#texts.get(at);
-    if (known === undefined && typeof first !== 'string' && typeof last !== 'string') return;
-    const before = this.#columns.firsts[at] ?? Number.NaN;
-    this.#texts.set(at, [
-      known?.[0] ?? (Number.isNaN(before) ? String(first) : String(before)),
-      String(last),
-    ]);
+  #rememberTexts(at: number): void {
+    const [first, last] = [this.#first, this.#last];
+    if (first === null || last === null) return;
+    if (typeof first === 'string' || typeof last === 'string') this.#texts.set(at, [`${first}`, `${last}`]);
+    else if (this.#texts.size > 0) this.#texts.delete(at); // a string in between
   }
 }
 
@@ -268,15 +268,17 @@ function reduceRun(batch: Batch, from: number, to: number, part: Part): Part {
   return part;
 }
 
-/** Sum of the squared distances of the numbers from their mean. */
+/** Sum of the squared distances of the numbers from their mean; what rounding did to the mean is taken out again. */
 function squares({ values, forms, qualities }: Batch, from: number, to: number, mean: number): number {
-  let total = 0;
+  let [total, off, numbers] = [0, 0, 0];
   for (let i = from; i < to; i++) {
     if (qualities[i] === BAD || (forms[i] !== NUMBER && forms[i] !== BOOLEAN)) continue;
     const distance = (values[i] ?? 0) - mean;
     total += distance * distance;
+    off += distance;
+    numbers++;
   }
-  return total;
+  return Math.max(0, total - (off * off) / numbers);
 }
 
 function asNumber(value: PointValue): number {

@@ -1,0 +1,146 @@
+const QUOTE = 34;
+const COMMA = 44;
+const MINUS = 45;
+const POINT = 46;
+const ZERO = 48;
+const NINE = 57;
+const OPEN = 91;
+const BACKSLASH = 92;
+const CLOSE = 93;
+const LETTER_F = 102;
+const LETTER_N = 110;
+const LETTER_T = 116;
+
+/** Integers of 15 digits and these powers are exact in a double, so that their quotient is correctly rounded. */
+const MOST_DIGITS = 15;
+const POWERS = Float64Array.from({ length: MOST_DIGITS + 1 }, (_, k) => Number(`1e${k}`));
+const NUMBER_TEXT = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+
+/** Reads the JSON that `JsonWriter` writes, without white space, straight from its bytes. Throws where it is something else. */
+export class JsonReader {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get atEnd(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
+  /** Is the next value a number? */
+  get isNumber(): boolean {
+    const byte = this.#bytes[this.#at] ?? 0;
+    return (byte >= ZERO && byte <= NINE) || byte === MINUS;
+  }
+
+  open(): boolean {
+    return this.#took(OPEN);
+  }
+
+  close(): boolean {
+    return this.#took(CLOSE);
+  }
+
+  comma(): boolean {
+    return this.#took(COMMA);
+  }
+
+  number(): number {
+    const bytes = this.#bytes;
+    const from = this.#at;
+    let at = from;
+    const negative = bytes[at] === MINUS;
+    if (negative) at++;
+    const first = at;
+    let digits = 0;
+    let byte = bytes[at] ?? 0;
+    while (byte >= ZERO && byte <= NINE) {
+      digits = digits * 10 + (byte - ZERO);
+      byte = bytes[++at] ?? 0;
+    }
+    const whole = at - first;
+    let places = 0;
+    if (byte === POINT) {
+      byte = bytes[++at] ?? 0;
+      const behind = at;
+      while (byte >= ZERO && byte <= NINE) {
+        digits = digits * 10 + (byte - ZERO);
+        byte = bytes[++at] ?? 0;
+      }
+      places = at - behind;
+      if (places === 0) this.fail();
+    }
+    const isPlain = whole === 1 || (whole > 1 && bytes[first] !== ZERO);
+    if (!isPlain || whole + places > MOST_DIGITS || (byte !== COMMA && byte !== CLOSE)) return this.#byText();
+    this.#at = at;
+    const value = places === 0 ? digits : digits / (POWERS[places] ?? 1);
+    return negative ? -value : value;
+  }
+
+  /** Any value but an array or an object. */
+  value(): number | boolean | string | null {
+    switch (this.#bytes[this.#at]) {
+      case QUOTE:
+        return this.#string();
+      case LETTER_T:
+        return this.#literal('true', true);
+      case LETTER_F:
+        return this.#literal('false', false);
+      case LETTER_N:
+        return this.#literal('null', null);
+      default:
+        return this.number();
+    }
+  }
+
+  fail(): never {
+    throw new Error(`byte ${this.#at} of ${this.#bytes.length} is not what belongs there`);
+  }
+
+  #took(byte: number): boolean {
+    if (this.#bytes[this.#at] !== byte) return false;
+    this.#at++;
+    return true;
+  }
+
+  #byText(): number {
+    const from = this.#at;
+    let to = from;
+    while (to < this.#bytes.length && this.#bytes[to] !== COMMA && this.#bytes[to] !== CLOSE) to++;
+    const text = this.#text(from, to);
+    if (!NUMBER_TEXT.test(text)) this.fail();
+    this.#at = to;
+    return Number(text);
+  }
+
+  #string(): string {
+    const from = this.#at;
+    let at = from + 1;
+    let escaped = false;
+    for (; this.#bytes[at] !== QUOTE; at++) {
+      if (at >= this.#bytes.length) this.fail();
+      if (this.#bytes[at] !== BACKSLASH) continue;
+      escaped = true;
+      at++;
+    }
+    this.#at = at + 1;
+    if (!escaped) return this.#text(from + 1, at);
+    const value: unknown = JSON.parse(this.#text(from, at + 1));
+    return typeof value === 'string' ? value : this.fail();
+  }
+
+  #literal<T>(text: string, value: T): T {
+    const to = this.#at + text.length;
+    if (this.#text(this.#at, to) !== text) this.fail();
+    this.#at = to;
+    return value;
+  }
+
+  #text(from: number, to: number): string {
+    return Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset + from, Math.max(0, to - from)).toString(
+      'utf8',
+    );
+  }
+}

@@ -21,8 +21,15 @@ export interface TailQuery {
   readonly from: EpochMs;
   /** Exclusive. */
   readonly to: EpochMs;
-  /** Only of rows of the log above this one: what a file has up to its mark is read from the file. */
-  readonly after: number;
+}
+
+/**
+ * Where samples come from: those from `at` on, up to the next entry, are of rows of the log up to `row`. A file whose
+ * mark is `row` or more has them, if they belong into it.
+ */
+export interface RowMark {
+  readonly at: number;
+  readonly row: number;
 }
 
 /**
@@ -37,13 +44,17 @@ export interface Tail {
   refresh(): void;
   /** Every series that the log ever had. */
   names(): readonly PointName[];
-  /** Appends samples to `into` in the order of the log; `points` are indices into `query.names`. */
-  samples(query: TailQuery, into: BatchBuilder): void;
+  /**
+   * Appends samples to `into`, which is empty, in the order of the log; `points` are indices into `query.names`.
+   * Returns where they come from, `at` ascending.
+   */
+  samples(query: TailQuery, into: BatchBuilder): readonly RowMark[];
   /** The newest sample by time of each of these series that has one; `points` are indices into `names`. */
   last(names: readonly PointName[], into: BatchBuilder): void;
   /** Starts and outages that history.db does not have yet; some that it has do no harm. */
   starts(): readonly Start[];
   outages(): readonly Outage[];
+  close(): void;
 }
 
 /** Names contain no space. */

@@ -16,14 +16,19 @@ export interface Told {
 
 /** A runner under a hand-wound clock, with everything it says written down. */
 export class Plant {
-  readonly clock = new HandClock();
+  readonly clock: HandClock;
   readonly into = new BatchBuilder();
   readonly told: Told[] = [];
   readonly logged: { readonly what: string; readonly facts: Facts | undefined }[] = [];
   readonly stop = new AbortController();
-  readonly start = this.clock.elapsed();
+  readonly start: number;
   #runner: Runner | undefined;
   #running: Promise<void> | undefined;
+
+  constructor(clock = new HandClock()) {
+    this.clock = clock;
+    this.start = clock.elapsed();
+  }
 
   /** The middle of the jitter, so that waits are exact. */
   run(lines: readonly Line[], random = () => 0.5): Runner {

@@ -19,7 +19,8 @@ export interface Seen {
 export interface FakeOptions {
   readonly endpoint?: string;
   readonly inFlight?: number;
-  readonly rtt?: Duration;
+  /** Of one request, or how to find out. */
+  readonly rtt?: Duration | (() => Duration);
   readonly timeout?: Duration;
   readonly behave?: (unit: string, what: string, at: number) => Behaviour;
   /** Throws where the endpoint cannot be reached at that time. */
@@ -129,7 +130,8 @@ export class FakeLine implements Line {
       this.connected = false;
       throw new SluiceError('CONNECTION_LOST', `${this.endpoint} answers nothing`, { reason: 'timeout' });
     }
-    if (rtt > 0) await this.#clock.sleep(rtt, signal);
+    const wait = typeof rtt === 'number' ? rtt : rtt();
+    if (wait > 0) await this.#clock.sleep(wait, signal);
     if (behaviour === 'answers') return;
     if (behaviour === 'bug') throw new TypeError('a bug in the driver');
     if (behaviour === 'mismatch') throw new SluiceError('REPLY_MISMATCH', `${what} got another answer`);

@@ -15,8 +15,8 @@ export function walBytes(limit: number): number {
 }
 
 /** The log is copied back when it is about this long. */
-function checkpointPages(limit: number): number {
-  return Math.min(MAX_WAL_PAGES, Math.max(64, Math.floor(walBytes(limit) / 2 / PAGE_BYTES)));
+function checkpointPages(limit: number, pageBytes = PAGE_BYTES): number {
+  return Math.min(MAX_WAL_PAGES, Math.max(64, Math.floor(walBytes(limit) / 2 / pageBytes)));
 }
 
 /** What copying the log back may need, with a large transaction at its end. */
@@ -28,27 +28,26 @@ export function spareBytes(limit: number): number {
  * Opens the file for writing: WAL with an fsync for every commit. `limit` is what the file and its log may take
  * together. SQLite's own errors come through; `isTrouble` and `isDamage` sort them.
  */
-export function openForWriting(file: string, limit: number): Database {
+export function openForWriting(file: string, limit: number, pageBytes = PAGE_BYTES): Database {
   try {
-    return opened(file, limit, 'NORMAL');
+    return opened(file, limit, 'NORMAL', pageBytes);
   } catch (error) {
     // A full disk has no room for the index that is shared with other processes. Without it nobody else can read
     // along, but what waits can be delivered.
     if (sqliteCode(error)?.startsWith('SQLITE_IOERR_SHM') !== true) throw error;
-    return opened(file, limit, 'EXCLUSIVE');
+    return opened(file, limit, 'EXCLUSIVE', pageBytes);
   }
 }
 
-function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE'): Database {
+function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE', pageBytes: number): Database {
   const db = new Sqlite(file, { timeout: BUSY_MILLISECONDS });
   try {
     db.pragma(`locking_mode = ${locking}`);
-    db.pragma(`page_size = ${PAGE_BYTES}`);
+    db.pragma(`page_size = ${pageBytes}`);
     db.pragma('journal_mode = WAL');
     // The binding is compiled so that WAL databases run at NORMAL, which loses acknowledged rows on a power cut.
     db.pragma('synchronous = FULL');
-    db.pragma(`wal_autocheckpoint = ${checkpointPages(limit)}`);
-    db.pragma(`journal_size_limit = ${walBytes(limit)}`);
+    limitLog(db, limit, pageBytes);
     return db;
   } catch (error) {
     db.close();
@@ -59,6 +58,26 @@ function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE'): D
 /** Opens the file for reading, beside whoever writes it. Throws where there is none. */
 export function openForReading(file: string): Database {
   return new Sqlite(file, { readonly: true, fileMustExist: true, timeout: BUSY_MILLISECONDS });
+}
+
+/** The log is kept as short as a file of this limit has it. */
+export function limitLog(db: Database, limit: number, pageBytes = PAGE_BYTES): void {
+  db.pragma(`wal_autocheckpoint = ${checkpointPages(limit, pageBytes)}`);
+  db.pragma(`journal_size_limit = ${walBytes(limit)}`);
+}
+
+/**
+ * Makes it one self-contained file that needs no log and no shared memory, and that a read-only directory can serve.
+ * False where somebody else has it open: it stays as it is.
+ */
+export function sealed(db: Database): boolean {
+  try {
+    if (db.pragma('wal_checkpoint(TRUNCATE)', { simple: true }) !== 0) return false; // the first column: busy
+    return db.pragma('journal_mode = DELETE', { simple: true }) === 'delete';
+  } catch (error) {
+    if (sqliteCode(error)?.startsWith('SQLITE_BUSY') === true) return false;
+    throw error;
+  }
 }
 
 /**
@@ -96,6 +115,11 @@ export function assertDurable(db: Database): void {
 /** The code of an error that SQLite reported, such as SQLITE_FULL; undefined for any other error. */
 export function sqliteCode(error: unknown): string | undefined {
   return error instanceof Sqlite.SqliteError ? error.code : undefined;
+}
+
+/** For a file that SQLite can read and that is not what it should be: `isDamage` holds for it. */
+export function damaged(message: string): Error {
+  return new Sqlite.SqliteError(message, 'SQLITE_NOTADB');
 }
 
 /** Is the file itself broken, so that trying again cannot help? */

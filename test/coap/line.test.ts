@@ -3,7 +3,7 @@ import { generate } from 'coap-packet';
 import t, { type Test } from 'tap';
 import { BatchBuilder } from '../../src/core/batch.ts';
 import { silentLog } from '../../src/core/log.ts';
-import { milliseconds } from '../../src/core/units.ts';
+import { epochMs, milliseconds } from '../../src/core/units.ts';
 import { coapLine } from '../../src/drivers/coap/line.ts';
 import { coapServer } from '../../src/drivers/coap/server.ts';
 import { HandClock } from '../support/clock.ts';
@@ -248,6 +248,42 @@ t.test(
     t.match(await poll(), [{ value: 3, time: clock.now() }]);
   },
 );
+
+t.test('what a poll brings carries the time of its scan, values and refusals alike', async (t) => {
+  const { peer, line, into } = await made(t, [
+    { name: 'p', path: '/all', pointer: '/a', format: 'json' },
+    { name: 'q', path: '/all', pointer: '/b', format: 'json' },
+  ]);
+  const [poll] = line.polls;
+  if (poll === undefined) throw new Error('no poll');
+  let asked = 0;
+  const at = (time: number) => ({ signal: never, stamp: () => (asked++, epochMs(time)) });
+
+  peer.answer = (one) => {
+    t.equal(asked, 0, 'the time is asked for when the answer is there');
+    peer.reply(one, { payload: Buffer.from('{"a":1}') });
+  };
+  await line.poll(poll, into, at(5_000));
+  t.match(rowsOf(into.take()), [
+    { value: 1, time: 5_000 },
+    { value: null, time: 5_000, reason: 'no such value' },
+  ]);
+  peer.answer = (one) => peer.reply(one, { code: '4.04' });
+  await line.poll(poll, into, at(6_000));
+  t.match(rowsOf(into.take()), [
+    { time: 6_000, reason: 'not found' },
+    { time: 6_000, reason: 'not found' },
+  ]);
+
+  const options = [{ name: 'Content-Format' as const, value: Buffer.from([110]) }];
+  const senml = await made(t, [{ name: 'p' }]);
+  senml.peer.answer = (one) =>
+    senml.peer.reply(one, { options, payload: Buffer.from('[{"n":"p","v":3,"t":-2}]') });
+  const [packed] = senml.line.polls;
+  if (packed === undefined) throw new Error('no poll');
+  await senml.line.poll(packed, senml.into, at(1_795_516_800_000));
+  t.match(rowsOf(senml.into.take()), [{ value: 3, time: 1_795_516_798_000 }], 'two seconds before the scan');
+});
 
 t.test('a foreign format is bad by name, a declared one overrides what the device says', async (t) => {
   const { peer, poll } = await made(t, [{ name: 'p' }, { name: 'q', format: 'json', pointer: '/v' }]);

@@ -1,6 +1,6 @@
 import type { CoapSource, DeviceConfig, PointConfig } from '../../src/config/config.ts';
 import { type Batch, type PointValue, valueAt } from '../../src/core/batch.ts';
-import { REASONS } from '../../src/core/quality.ts';
+import { QUALITIES, type Quality, REASONS } from '../../src/core/quality.ts';
 import { milliseconds, seconds } from '../../src/core/units.ts';
 
 export interface PointWish extends Partial<Omit<CoapSource, 'kind'>> {
@@ -69,6 +69,7 @@ export interface Row {
   readonly point: number;
   readonly time: number;
   readonly value: PointValue | null;
+  readonly quality: Quality | undefined;
   readonly reason: string;
 }
 
@@ -78,6 +79,7 @@ export function rowsOf(batch: Batch | undefined): Row[] {
     point: batch.points[i] ?? -1,
     time: batch.times[i] ?? -1,
     value: valueAt(batch, i),
+    quality: QUALITIES[batch.qualities[i] ?? -1],
     reason: REASONS[batch.reasons[i] ?? 0] ?? '?',
   }));
 }

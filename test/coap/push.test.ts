@@ -179,6 +179,40 @@ t.test('a SenML pack to the device carries several points, whole or not at all',
   t.equal(into.take(), undefined);
 });
 
+t.test('a device whose clock is lost keeps its values and loses its times', async (t) => {
+  const { into, codeOf } = made();
+  const day = 86_400;
+  const seconds = WALL / 1_000;
+  const cases: readonly (readonly [what: string, time: number, taken: boolean])[] = [
+    ['an RTC without a battery: 2000-01-01', 946_684_800, false],
+    ['the year 2038', 2 ** 31, false],
+    ['the oldest that SenML can say, 1978', 2 ** 28, false],
+    ['eight years ahead, relative', 2 ** 28 - 1, false],
+    ['a thousand years ago, relative', -31_536_000_000, false],
+    ['a month ago', seconds - 31 * day, true],
+    ['a little more than a month ago', seconds - 31 * day - 1, false],
+    ['a day ahead', seconds + day, true],
+    ['a little more than a day ahead', seconds + day + 1, false],
+    ['a month ago, relative', -31 * day, true],
+  ];
+  for (const [what, time, taken] of cases) {
+    t.equal(codeOf(pack(`[{"n":"level","v":20,"t":${time}}]`)), '2.04', what);
+    const absolute = time >= 2 ** 28 ? time * 1_000 : WALL + time * 1_000;
+    const [row, ...more] = rowsOf(into.take());
+    t.match(
+      row,
+      taken
+        ? { value: 2, time: absolute, quality: 'good' }
+        : { value: 2, time: WALL, quality: 'uncertain', reason: 'implausible time' },
+      what,
+    );
+    t.same(more, []);
+  }
+
+  t.equal(codeOf({ ...pack('[{"n":"energy","vs":"?","t":946684800}]'), path: '/tank-3/energy' }), '4.00');
+  t.match(rowsOf(into.take()), [{ value: null, time: WALL, quality: 'bad', reason: 'bad encoding' }]);
+});
+
 t.test('an upload in blocks is one sample', async (t) => {
   const { into, codeOf } = made();
   const whole = `[{"n":"energy","v":1.5,"t":-1},{"n":"energy","v":2.5}]`;

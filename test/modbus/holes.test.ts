@@ -1,10 +1,11 @@
 import t from 'tap';
+import { BatchBuilder } from '../../src/core/batch.ts';
 import type { Log } from '../../src/core/log.ts';
-import { minutes, seconds } from '../../src/core/units.ts';
+import { epochMs, minutes, seconds } from '../../src/core/units.ts';
 import type { ModbusLine } from '../../src/drivers/modbus/line.ts';
 import { HandClock } from '../support/clock.ts';
 import { adu, exceptionReply, HostileModbus, type WireRequest } from '../support/hostile-modbus.ts';
-import { lineTo, pollOutcome } from '../support/modbus-line.ts';
+import { lineTo, never, pollOutcome } from '../support/modbus-line.ts';
 import { until } from '../support/wait.ts';
 
 const POINTS = Array.from({ length: 40 }, (_, address) => ({ address }));
@@ -160,4 +161,22 @@ t.test('another exception of a part is bad and teaches nothing', async (t) => {
   t.equal(outcome[3], '<server device failure>');
   t.equal(outcome[7], '<illegal data address>');
   t.strictSame(await pollOutcome(now.line), expected(holes));
+});
+
+t.test('parts of a scan that come later than others carry their own time', async (t) => {
+  const one = await scene(t, new Set([7]));
+  await learn(one);
+  const into = new BatchBuilder();
+  const [poll] = one.line.polls;
+  if (poll === undefined) throw new Error('no poll');
+  let now = 1_000;
+
+  await one.line.poll(poll, into, { signal: never, stamp: () => epochMs(now++) });
+
+  const batch = into.take();
+  const times = Array.from({ length: batch?.count ?? 0 }, (_, i) => [batch?.points[i], batch?.times[i]]);
+  t.same(
+    times,
+    POINTS.map(({ address }) => [address, address < 7 ? 1_000 : address === 7 ? 1_001 : 1_002]),
+  );
 });

@@ -210,7 +210,7 @@ t.test('a device whose clock is lost keeps its values and loses its times', asyn
   }
 
   t.equal(codeOf({ ...pack('[{"n":"energy","vs":"?","t":946684800}]'), path: '/tank-3/energy' }), '4.00');
-  t.match(rowsOf(into.take()), [{ value: null, time: WALL, quality: 'bad', reason: 'bad encoding' }]);
+  t.match(rowsOf(into.take()), [{ value: null, time: WALL, quality: 'bad', reason: 'out of range' }]);
 });
 
 t.test('an upload in blocks is one sample', async (t) => {

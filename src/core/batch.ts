@@ -111,6 +111,11 @@ export class BatchBuilder {
     this.#texts = [];
   }
 
+  /** Takes back everything after the first `count` rows. */
+  truncate(count: number): void {
+    this.#count = Math.min(this.#count, count);
+  }
+
   #row(point: number, time: number, value: number, form: number, quality: number, reason: number): void {
     const at = this.#count;
     if (at === this.#points.length) this.#grow();

@@ -40,6 +40,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'write recorded samples as CSV, JSON lines or Parquet',
     run: async (args) => (await import('./cli/export.ts')).run(args),
   },
+  backup: {
+    summary: 'write the databases of a gateway, running or not, into one file',
+    run: async (args) => (await import('./cli/backup.ts')).run(args),
+  },
+  restore: {
+    summary: 'check a backup, and put it in the place of the data of a stopped gateway',
+    run: async (args) => (await import('./cli/restore.ts')).run(args),
+  },
   schema: {
     summary: 'print the JSON Schema of gateway.yaml',
     run: async (args) => (await import('./cli/schema.ts')).run(args),

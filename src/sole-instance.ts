@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { finishRestore } from './backup/swap.ts';
 import { errorText, SluiceError } from './core/errors.ts';
 import { lockFile } from './store/open.ts';
 
@@ -18,7 +19,10 @@ export function holdData(folder: string): Disposable {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o750 });
     const release = lockFile(file);
-    if (release !== undefined) return { [Symbol.dispose]: release };
+    if (release !== undefined) {
+      finishRestore(folder); // a power cut in the middle of one leaves what is old and what is new side by side
+      return { [Symbol.dispose]: release };
+    }
   } catch (cause) {
     throw new SluiceError('SETUP', `cannot use the data folder ${folder}: ${errorText(cause)}`, {
       cause,

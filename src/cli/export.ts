@@ -97,7 +97,10 @@ async function written(folder: string, wanted: Wanted): Promise<void> {
     );
     return;
   }
-  await untilInterrupted(async (signal) => toFile(wanted.out ?? '', signal, samples, figures));
+  const { out } = wanted;
+  await untilInterrupted('export', `nothing is left of ${out}`, async (signal) =>
+    toFile(out, signal, samples, figures),
+  );
 }
 
 async function toFile(
@@ -116,8 +119,7 @@ async function toFile(
     });
   } catch (error) {
     await file.discard();
-    if (!signal.aborted) throw error;
-    throw new SluiceError('SETUP', 'the export was stopped', { remedy: `nothing is left of ${path}` });
+    throw error;
   }
 }
 

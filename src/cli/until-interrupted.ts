@@ -1,8 +1,14 @@
+import { SluiceError } from '../core/errors.ts';
+
 /**
  * Work that a person may stop, and that cleans up behind itself: SIGINT and SIGTERM abort the signal, a second one
- * ends the process at once.
+ * ends the process at once. `left` says in the end what is left of it.
  */
-export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function untilInterrupted<T>(
+  what: string,
+  left: string,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const stop = new AbortController();
   const onSignal = (): void => {
     if (stop.signal.aborted) process.exit(1);
@@ -12,6 +18,9 @@ export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise
   process.on('SIGTERM', onSignal);
   try {
     return await work(stop.signal);
+  } catch (error) {
+    if (error !== stop.signal.reason) throw error;
+    throw new SluiceError('SETUP', `the ${what} was stopped`, { remedy: left });
   } finally {
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);

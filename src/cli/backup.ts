@@ -1,0 +1,117 @@
+import { existsSync, realpathSync, rmSync } from 'node:fs';
+import { dirname, resolve, sep } from 'node:path';
+import { type Backup, backupBytes, makeBackup } from '../backup/backup.ts';
+import type { Config } from '../config/config.ts';
+import { SluiceError } from '../core/errors.ts';
+import { visible } from '../core/visible.ts';
+import { check, isSealed, snapshot } from '../store/history/snapshot.ts';
+import { version } from '../version.ts';
+import { loadConfig } from './load.ts';
+import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
+import { PartialFile } from './partial-file.ts';
+import { count, size } from './progress.ts';
+import { Transfer } from './transfer.ts';
+import { untilInterrupted } from './until-interrupted.ts';
+
+const TEXT = `Usage: ./sluice backup FILE [--force] [--json] [gateway.yaml]
+
+Writes what the gateway remembers into one file: what still has to go up, every sample, the rollups. The gateway may run
+and is not held up; everything that was acknowledged before the backup began is in it. FILE appears when it is complete,
+on the disk and read back.
+
+Keys and certificates are not in it: keep data/identity and gateway.yaml apart from it. FILE is a plain tar archive: any
+tar unpacks it, and sha256sum -c SHA256SUMS checks it there. ./sluice restore puts it back.
+
+  --force  replaces a FILE that is there
+  --json   one object on standard output: {"file", "gateway", "made", "bytes", "files", "leftOut": [{"name", "why"}]}
+
+A database that is damaged is left out and told; the rest is backed up.
+
+Exit status: 0 done, 1 failed or stopped, 64 wrong usage, 78 wrong configuration.
+`;
+
+export async function run(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parsedOptions('backup', args, {
+    ...HELP,
+    ...JSON_TOO,
+    force: { type: 'boolean', default: false },
+  });
+  if (values.help) {
+    process.stdout.write(TEXT);
+    return 0;
+  }
+  const [path, ...rest] = positionals;
+  if (path === undefined) throw usage('backup', 'FILE is missing: where the backup is to be written');
+  const config = await loadConfig(oneFile('backup', rest));
+  assertPlace(path, config.gateway.data, values.force);
+  const made = new Date();
+  const { files, leftOut, bytes } = await untilInterrupted(
+    'backup',
+    `nothing is left of ${path}`,
+    async (signal) => written(path, config, made, signal),
+  );
+  for (const { name, why } of leftOut)
+    process.stderr.write(`sluice: ${name} is not in it: ${visible(why)}\n`);
+  const summary = {
+    file: path,
+    gateway: config.gateway.id,
+    made: made.toISOString(),
+    bytes,
+    files: files.length,
+    leftOut,
+  };
+  process.stdout.write(
+    values.json
+      ? `${JSON.stringify(summary)}\n`
+      : `${path}: ${count(files.length)} databases of ${config.gateway.id}, ${size(bytes)}, as of ${summary.made}\n`,
+  );
+  return 0;
+}
+
+async function written(
+  path: string,
+  { gateway }: Config,
+  made: Date,
+  signal: AbortSignal,
+): Promise<Backup & { readonly bytes: number }> {
+  const draft = await PartialFile.create(path);
+  const transfer = new Transfer('backup', 2 * backupBytes(gateway.data));
+  const scratch = `${draft.path}.snapshot`;
+  try {
+    const backup = await makeBackup({
+      folder: gateway.data,
+      gateway: gateway.id,
+      sluice: version(),
+      made,
+      draft,
+      draftPath: `${draft.path}.partial`,
+      scratch,
+      databases: { snapshot, isSealed, check },
+      advance: transfer.advance,
+      signal,
+    });
+    await draft.finish();
+    return { ...backup, bytes: draft.bytes };
+  } catch (error) {
+    await draft.discard();
+    throw error;
+  } finally {
+    rmSync(scratch, { force: true });
+    transfer.end();
+  }
+}
+
+function assertPlace(path: string, data: string, force: boolean): void {
+  if (existsSync(path) && !force)
+    throw new SluiceError('SETUP', `${path} is there already`, { remedy: 'with --force it is replaced' });
+  const folder = dirname(resolve(path));
+  const within =
+    existsSync(folder) &&
+    existsSync(data) &&
+    `${realpathSync(folder)}${sep}`.startsWith(`${realpathSync(data)}${sep}`);
+  if (within)
+    throw new SluiceError('SETUP', `${path} lies in the data folder of the gateway`, {
+      remedy:
+        'name a file elsewhere, best on another disk: the gateway would drop history to make room for it',
+    });
+}

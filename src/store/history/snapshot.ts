@@ -1,0 +1,101 @@
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { SluiceError, errorText } from '../../core/errors.ts';
+import { type Database, openForReading, sqliteCode } from '../open.ts';
+import { Reservation } from '../reservation.ts';
+import { SCHEMA_VERSION } from '../schema.ts';
+
+/** The newest schema that this Sluice reads, by the folder of a file, or by its name where it is in none. */
+const NEWEST: Readonly<Record<string, number>> = {
+  'telemetry.db': SCHEMA_VERSION,
+  raw: 1,
+  minute: 1,
+  hour: 1,
+  'history.db': 1,
+};
+
+/** A file that was written a moment ago may be written again in the same tick of the clock of the file system. */
+const SETTLED_MS = 2_000;
+/** The file format, 1.3: bytes 18 and 19 are 1 where the journal is no write-ahead log. */
+const MODE_AT = 18;
+const NO_WAL = 1;
+
+/**
+ * A copy as of one moment, without the free pages, in one file. A writer goes on meanwhile; only its log cannot be
+ * used again from the start before the copy is made. `VACUUM INTO` and not the backup interface of SQLite: that one
+ * begins anew with every commit of another process, and would never end beside a gateway that records.
+ */
+export function snapshot(file: string, copy: string): void {
+  reading(file, (db) => db.prepare<[string]>('VACUUM INTO ?').run(copy));
+}
+
+/** Is the file whole by itself and left alone, so that copying its bytes is enough? */
+export function isSealed(file: string): boolean {
+  if (existsSync(`${file}-wal`) || existsSync(`${file}-journal`)) return false;
+  if (Date.now() - statSync(file).mtimeMs < SETTLED_MS) return false;
+  const modes = Buffer.alloc(2);
+  const opened = openSync(file, 'r');
+  try {
+    readSync(opened, modes, 0, modes.length, MODE_AT);
+  } finally {
+    closeSync(opened);
+  }
+  return modes[0] === NO_WAL && modes[1] === NO_WAL;
+}
+
+/**
+ * Reads the whole file and returns the version of its schema. Throws STORE_FAILED where it is damaged, of another
+ * program or of a newer Sluice; `name` says which of ours it is, such as `raw/2026-11-24.db`.
+ */
+export function check(file: string, name: string): number {
+  return reading(file, (db) => {
+    const found = db.pragma('integrity_check(1)', { simple: true });
+    if (found !== 'ok') throw new SluiceError('STORE_FAILED', `${name} is damaged: ${String(found)}`);
+    const version = Number(db.pragma('user_version', { simple: true }));
+    const newest = NEWEST[name.split('/')[0] ?? ''] ?? 0;
+    if (version > newest)
+      throw new SluiceError(
+        'STORE_FAILED',
+        `${name} was written by a newer Sluice (its schema is ${version}, this one reads ${newest})`,
+        { remedy: 'install that version' },
+      );
+    if (version < 1) throw new SluiceError('STORE_FAILED', `${name} is a database of another program`);
+    return version;
+  });
+}
+
+export interface RestoredNumbers {
+  /** The copy of telemetry.db that is restored. */
+  readonly telemetry: string;
+  /** telemetry.seq of the folder into which it is restored; need not be there. */
+  readonly before: string;
+  /** How many messages the gateway may have sent since the copy was made. */
+  readonly sinceThen: number;
+  /** The new telemetry.seq. */
+  readonly into: string;
+}
+
+/**
+ * Makes the gateway count on above every number that it can have used since the copy was made; it tells the numbers
+ * between as a gap, 'store restored'.
+ */
+export function reserveNumbers({ telemetry, before, sinceThen, into }: RestoredNumbers): void {
+  const next = reading(telemetry, (db) =>
+    db.prepare<[], number>("SELECT value FROM meta WHERE key = 'next_seq'").pluck().get(),
+  );
+  const stored = next ?? 1;
+  const used = new Reservation(before).load()?.upto ?? 0;
+  new Reservation(into).cover(Math.max(used, stored + sinceThen), { from: stored + 1, kept: stored });
+}
+
+function reading<T>(file: string, read: (db: Database) => T): T {
+  let db: Database | undefined;
+  try {
+    db = openForReading(file);
+    return read(db);
+  } catch (cause) {
+    if (sqliteCode(cause) === undefined) throw cause;
+    throw new SluiceError('STORE_FAILED', `cannot read ${file}: ${errorText(cause)}`, { cause });
+  } finally {
+    db?.close();
+  }
+}

@@ -46,7 +46,9 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
   const outbox = await openOutbox({
     file: join(data, 'telemetry.db'),
     limit: config.telemetry.outbox,
-    points: config.points.map(({ device, name, unit }) => ({ device, point: name, unit })),
+    points: config.points.map(({ device, name, unit, every, recorded }) => {
+      return { device, point: name, unit, every, recorded };
+    }),
     log,
   });
   await using closing = new AsyncDisposableStack();
@@ -72,6 +74,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     points: config.points,
     intake,
     append: async (batch) => outbox.append(batch),
+    record: async (batch) => outbox.record(batch),
     onDevice,
     clock,
     log,

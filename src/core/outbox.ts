@@ -1,5 +1,5 @@
 import type { Batch } from './batch.ts';
-import type { Bytes } from './units.ts';
+import type { Bytes, Duration } from './units.ts';
 
 /**
  * `history` is telemetry that had to wait for the connection. `live` is what was committed since it stands, behind
@@ -70,5 +70,28 @@ export interface OutboxState {
   /** Samples that were given up before a commit, and messages that retention dropped. */
   readonly samplesLost: number;
   readonly messagesDropped: number;
+  /** Samples that are in the sample log, or were, since the start; and those that could not be recorded. */
+  readonly samplesRecorded: number;
+  readonly samplesUnrecorded: number;
   readonly failing: string | null;
+  /** What the outbox may take at present, with its log and its spare room. */
+  readonly limit: Bytes;
+  /**
+   * What is added to the outbox, as the pages that it takes in the file: what was committed in the last ten minutes, or
+   * since the start, divided by that time (the oldest half minute of it may be missing). Independent of delivery.
+   */
+  readonly bytesPerSecond: number;
+  /**
+   * How long an outage the outbox still holds before the oldest goes: what is left of `limit`, without log and spare
+   * room, divided by `bytesPerSecond`. Undefined where nothing is added.
+   */
+  readonly holdsFor: Duration | undefined;
+  /** On disk, for whoever has not acknowledged them. */
+  readonly messagesWaiting: number;
+  /**
+   * How long the backlog needs: what waits on the disk, divided by the rate of delivery over the last minute that was
+   * spent draining (in which everybody took what waited for a connection), less `bytesPerSecond`. 0 where nothing waited
+   * for a connection; undefined where nothing has drained since the start, or no faster than it grows.
+   */
+  readonly drainsIn: Duration | undefined;
 }

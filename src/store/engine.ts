@@ -2,37 +2,36 @@ import type { Batch } from '../core/batch.ts';
 import { SluiceError, errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Lane, OutboxState } from '../core/outbox.ts';
+import { bytes } from '../core/units.ts';
+import type { Outage } from '../telemetry/sample-log.ts';
 import { setAside } from './damage.ts';
+import { FREE_SPACE, FullDisk } from './full-disk.ts';
 import { type Gap, withGap } from './gaps.ts';
-import type { StoredRow, Wanted } from './journal.ts';
-import { isDamage, isFull, isTrouble } from './open.ts';
-import type { Reply, Unread, WorkerOptions } from './protocol.ts';
+import { Gauge } from './gauge.ts';
+import { type ReadRow, handOut, unreadBy } from './hand-out.ts';
+import { isDamage, isTrouble } from './open.ts';
+import { Outages } from './outages.ts';
+import { MIN_LIMIT_BYTES, type Reply, type Unread, type WorkerOptions } from './protocol.ts';
 import { RecentRows } from './recent.ts';
-import type { Queue } from './cursor.ts';
-import { type Committed, type Entry, type Store, openStore } from './store.ts';
-import { TELEMETRY } from './schema.ts';
+import { type Earlier, type Entry, type Store, openStore } from './store.ts';
 import type { ThreadReply } from './thread.ts';
+import { Upkeep } from './upkeep.ts';
 import { type Group, MAX_WAITING_BYTES, Waiting } from './waiting.ts';
 
-/** What each lane hands out, in order, and of which rows. */
-const QUEUES: Record<Lane, readonly (readonly [Queue, Wanted])[]> = {
-  live: [
-    ['events', 'events'],
-    ['live', 'all'],
-  ],
-  history: [['history', 'telemetry']],
-};
-const FREE_SPACE = 'free space on the disk of gateway.data; writing resumes by itself';
 const FIRST_RETRY_MILLISECONDS = 250;
 const LONGEST_RETRY_MILLISECONDS = 5_000;
-const SPARE_ROOM_EVERY_MILLISECONDS = 60_000;
 const COMMIT_AT_ONCE_BYTES = 1_048_576;
 /** What remains after giving up, so that it happens rarely. */
 const KEPT_WAITING_BYTES = MAX_WAITING_BYTES * 0.9;
+/** Reasons of outages. */
+const DISK_FULL = 'disk full';
+const NOT_FILED = 'history too slow';
 
-/** A row that was read; its text is nobody else's unless it is `kept`. */
-export interface ReadRow extends StoredRow {
-  readonly kept: boolean;
+export interface EngineParts {
+  readonly log: Log;
+  readonly tell: (reply: Reply | ThreadReply) => void;
+  /** A clock that never steps, in milliseconds. */
+  readonly elapsed?: () => number;
 }
 
 /** Decides when to commit, what to do when the disk refuses, and who gets to know. Lives in the store's thread. */
@@ -40,46 +39,59 @@ export class Engine {
   readonly #options: WorkerOptions;
   readonly #log: Log;
   readonly #tell: (reply: Reply | ThreadReply) => void;
+  readonly #elapsed: () => number;
   readonly #waiting: Waiting;
   readonly #recent = new RecentRows();
+  readonly #outages = new Outages();
+  readonly #gauge: Gauge;
+  readonly #fullDisk: FullDisk;
+  readonly #upkeep: Upkeep;
   #store: Store;
+  #limit: number;
   /** Numbers that were given and will never be on disk. */
   #gaps: readonly Gap[] = [];
   #timer: NodeJS.Timeout | undefined;
   #due = Number.POSITIVE_INFINITY;
+  #closing = false;
   #failing: string | null = null;
   /** What was found in the file that is closed and not yet replaced. */
   #damage: string | undefined;
+  /** The sample log is as long as it may be, and nobody files what is in it. */
+  #notFiled = false;
   #retry = FIRST_RETRY_MILLISECONDS;
   /** Rows that nobody needs were left for another commit. */
   #trimDue = false;
   #commits = 0;
   #samplesCommitted = 0;
   #samplesLost = 0;
+  #samplesRecorded = 0;
+  #samplesUnrecorded = 0;
   #messagesDropped = 0;
-  /** The spare room was given up since it was last complete. */
-  #onSpareRoom = false;
-  #spareRoomAt = 0;
 
   /** Throws what `openStore` throws. */
-  constructor(options: WorkerOptions, log: Log, tell: (reply: Reply | ThreadReply) => void) {
+  constructor(options: WorkerOptions, { log, tell, elapsed = () => performance.now() }: EngineParts) {
+    const { file, limit, shrinkFrom, points } = options;
     this.#options = options;
+    this.#limit = limit;
     this.#log = log;
     this.#tell = tell;
-    this.#waiting = new Waiting(options.points);
+    this.#elapsed = elapsed;
+    this.#gauge = new Gauge(elapsed);
+    this.#fullDisk = new FullDisk({ file, log, elapsed, onFull: () => tell({ type: 'full' }) });
+    this.#upkeep = new Upkeep({ shrinkFrom, log, elapsed });
     this.#store = openStore({ ...options, log });
+    this.#waiting = new Waiting(points, this.#store.samples.series.of);
   }
 
   append(id: number, batch: Batch): void {
-    try {
-      this.#waiting.add(id, batch);
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      const failure = { code: 'STORE_FAILED', message: error.message, remedy: undefined } as const;
-      this.#tell({ type: 'failed', ids: [id], failure });
-      return;
-    }
-    this.#schedule(this.#waiting.collected >= COMMIT_AT_ONCE_BYTES ? 0 : this.#options.commitEvery);
+    if (!this.#took(id, () => this.#waiting.add(id, batch))) return;
+    this.#schedule(this.#waiting.text >= COMMIT_AT_ONCE_BYTES ? 0 : this.#options.commitEvery);
+    if (this.#failing !== null) this.#bound();
+  }
+
+  record(id: number, batch: Batch): void {
+    if (!this.#took(id, () => this.#waiting.addSamples(id, batch))) return;
+    this.#schedule(this.#options.commitEvery);
     if (this.#failing !== null) this.#bound();
   }
 
@@ -95,6 +107,26 @@ export class Engine {
     const seq = this.#store.nextSeq++;
     this.#gaps = withGap(this.#gaps, { from: seq, to: seq, reason });
     this.#schedule(this.#options.commitEvery);
+  }
+
+  /** Samples for the sample log that never arrived here. */
+  unrecorded(outage: Outage): void {
+    this.#samplesUnrecorded += outage.samples;
+    this.#outages.add(outage, this.#elapsed());
+    this.#schedule(this.#options.commitEvery);
+  }
+
+  /** Rows of the sample log up to this one are in files of the history. */
+  filed(row: number): void {
+    this.#store.samples.filed(row);
+    this.#trimLater();
+  }
+
+  /** What the outbox may take from now on. */
+  allow(limit: number): void {
+    this.#limit = Math.min(this.#options.limit, Math.max(MIN_LIMIT_BYTES, limit));
+    if (this.#store.file.open) this.#store.limit = this.#limit;
+    this.#trimLater();
   }
 
   consumer(name: string, note: string | undefined): Unread {
@@ -134,36 +166,66 @@ export class Engine {
   }
 
   read(name: string, lane: Lane, limit: number): { rows: ReadRow[]; unread: Unread } {
-    const entry = this.#entry(name);
+    const { cursor } = this.#entry(name);
     const rows: ReadRow[] = [];
+    const dropBroken = (row: number): void => this.#dropBroken(row);
     try {
-      if (this.#damage === undefined) this.#collect(entry, lane, limit, rows);
+      if (this.#store.file.open)
+        handOut(
+          cursor,
+          { lane, limit },
+          { journal: this.#store.journal, recent: this.#recent, dropBroken },
+          rows,
+        );
     } catch (error) {
       this.#trouble(error, 'read');
     }
-    return { rows, unread: this.#unread(entry) };
+    return { rows, unread: this.#unread(this.#entry(name)) };
   }
 
   state(): OutboxState {
+    const { journal, file, backlog } = this.#store;
+    const room = file.open ? this.#store.room : 0;
     return {
-      rows: this.#store.journal.rows,
-      bytes: this.#store.journal.bytes,
+      rows: journal.rows,
+      bytes: journal.bytes,
       nextSeq: this.#store.nextSeq,
       commits: this.#commits,
       samplesCommitted: this.#samplesCommitted,
       samplesLost: this.#samplesLost,
+      samplesRecorded: this.#samplesRecorded,
+      samplesUnrecorded: this.#samplesUnrecorded,
       messagesDropped: this.#messagesDropped,
       failing: this.#failing,
+      limit: bytes(this.#limit),
+      bytesPerSecond: this.#gauge.bytesPerSecond,
+      holdsFor: this.#gauge.holdsFor(room),
+      messagesWaiting: journal.messages,
+      drainsIn: this.#gauge.drainsIn(journal.taken, backlog),
     };
   }
 
   close(): void {
     clearTimeout(this.#timer);
     this.#due = Number.NEGATIVE_INFINITY;
+    this.#closing = true;
     this.#commitAll();
     this.#seal();
-    this.#giveUp(this.#waiting.giveUp(-1));
+    this.#giveUp(this.#waiting.giveUp(-1), this.#failing ?? 'the outbox was closed');
     this.#store.close();
+  }
+
+  /** False where the batch names a point that does not exist; whoever sent it is told. */
+  #took(id: number, take: () => void): boolean {
+    try {
+      take();
+      return true;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      const failure = { code: 'STORE_FAILED', message: error.message, remedy: undefined } as const;
+      this.#tell({ type: 'failed', ids: [id], failure });
+      return false;
+    }
   }
 
   #entry(name: string): Entry {
@@ -174,35 +236,7 @@ export class Engine {
   }
 
   #unread({ cursor }: Entry): Unread {
-    const head = this.#store.journal.head;
-    return {
-      live: QUEUES.live.some(([queue]) => cursor.unread(queue, head).length > 0),
-      history: cursor.unread('history', head).length > 0,
-    };
-  }
-
-  #collect({ cursor }: Entry, lane: Lane, limit: number, rows: ReadRow[]): void {
-    const { journal } = this.#store;
-    let bytes = 0;
-    for (const [queue, wanted] of QUEUES[lane])
-      while (bytes < limit) {
-        const [range] = cursor.unread(queue, journal.head);
-        if (range === undefined) break;
-        const recent = this.#recent.read(range, limit - bytes, wanted);
-        const { rows: found, broken } = recent
-          ? { rows: recent, broken: undefined }
-          : journal.read(range, limit - bytes, wanted);
-        for (const row of found) {
-          rows.push({ ...row, kept: recent !== undefined });
-          bytes += row.text.length;
-        }
-        const seen = broken === undefined ? range[1] : broken - 1;
-        const ids = found.map(({ id }) => id);
-        cursor.hand(queue, ids, bytes >= limit ? (ids.at(-1) ?? seen) : seen);
-        if (broken === undefined) continue;
-        this.#dropBroken(broken); // before the cursor passes it: where it cannot be told it must stay
-        cursor.hand(queue, [], broken);
-      }
+    return unreadBy(cursor, this.#store.journal.head);
   }
 
   #dropBroken(row: number): void {
@@ -232,21 +266,25 @@ export class Engine {
     this.#trimDue = true;
   }
 
+  /** Without a consumer nobody was promised a message, so none is kept; the history wants every sample all the same. */
   #seal(): void {
-    this.#store.nextSeq = this.#waiting.seal(this.#store.nextSeq);
+    if (this.#store.consumers.size === 0) this.#discard();
+    this.#store.nextSeq = this.#waiting.seal(this.#store.nextSeq, Date.now());
+    this.#boundLog();
   }
 
   /** Commits until nothing waits or the disk refuses. */
   #commitAll(): void {
-    if (this.#store.consumers.size === 0) this.#discard();
-    else this.#seal();
     try {
-      if (this.#damage !== undefined) this.#reopen(this.#damage);
-      if (this.#store.removed) this.#putBack();
+      if (this.#damage !== undefined) this.#replaceDamaged(this.#damage);
+      if (!this.#store.file.open) this.#openAgain({ copied: true });
+      if (this.#store.file.removed) this.#putBack();
+      this.#seal();
       if (!this.#workLeft()) return;
       do this.#commitOnce();
       while (!this.#waiting.empty);
       this.#recovered();
+      if (this.#upkeep.closed(this.#store)) this.#openAgain({ copied: true });
     } catch (error) {
       this.#trouble(error, 'write');
     }
@@ -254,71 +292,44 @@ export class Engine {
 
   #workLeft(): boolean {
     if (!this.#waiting.empty || this.#gaps.length > 0 || this.#trimDue) return true;
+    if (this.#closing ? !this.#outages.empty : this.#outages.dueIn(this.#elapsed()) <= 0) return true;
     return this.#failing !== null || this.#store.dirty;
   }
 
   #commitOnce(): void {
     const groups = this.#waiting.oldest(this.#failing === null ? undefined : 0); // a little may fit where much does not
-    const result = this.#commitGroups(groups);
+    const over = this.#closing || groups.some(({ kind }) => kind === 'samples');
+    const outages = this.#outages.rows(over, this.#elapsed(), Date.now());
+    const rows = groups.flatMap((group) => group.rows);
+    const log = [...outages, ...groups.flatMap((group) => group.log)];
+    const { backlog } = this.#store;
+    const result = this.#fullDisk.commit(this.#store, () =>
+      this.#store.commit({ rows, log, gaps: this.#gaps }, Date.now()),
+    );
     this.#waiting.remove(groups);
     this.#gaps = [];
+    if (outages.length > 0) this.#outages.written(over);
     this.#commits++;
+    this.#gauge.committed({ ...result, backlog });
     this.#messagesDropped += result.droppedMessages;
-    for (const { samples } of groups) this.#samplesCommitted += samples;
+    for (const { kind, samples } of groups)
+      if (kind === 'samples') this.#samplesRecorded += samples;
+      else this.#samplesCommitted += samples;
     if (result.droppedMessages > 0) this.#recent.clear(); // what was told as dropped does not come after all
     this.#recent.add(result.rows);
     this.#tell({ type: 'settled', ids: groups.flatMap(({ appends }) => appends) });
     if (result.rows.length > 0) this.#tell({ type: 'grown' });
     this.#trimDue = false;
     if (result.more) this.#trimLater();
+    if (!this.#outages.empty)
+      this.#schedule(Math.max(this.#options.commitEvery, this.#outages.dueIn(this.#elapsed())));
     if (result.droppedMessages > 0)
       this.#log.warn('the outbox is full: the oldest messages were given up', {
         messages: result.droppedMessages,
-        limit: this.#options.limit,
+        limit: this.#limit,
       });
   }
 
-  /** Where the disk is full, room is made of what is ours: first of the log, then of the spare room. */
-  #commitGroups(groups: readonly Group[]): Committed {
-    const rows = groups.flatMap((group) => group.rows);
-    const reliefs = [undefined, () => this.#store.checkpoint(), () => this.#useSpareRoom()];
-    let full: unknown;
-    for (const relief of reliefs) {
-      if (relief !== undefined && !relief()) continue;
-      try {
-        const result = this.#store.commit(rows, this.#gaps, Date.now());
-        this.#lookForSpareRoom(relief === undefined ? SPARE_ROOM_EVERY_MILLISECONDS : 0);
-        return result;
-      } catch (error) {
-        if (!isFull(error)) throw error;
-        full = error;
-      }
-    }
-    throw full;
-  }
-
-  #useSpareRoom(): boolean {
-    if (!this.#store.useSpareRoom()) return false;
-    if (!this.#onSpareRoom) {
-      const facts = { file: this.#options.file, remedy: FREE_SPACE };
-      this.#log.warn('the disk is full: the outbox goes on in its spare room', facts);
-    }
-    this.#onSpareRoom = true;
-    return true;
-  }
-
-  /** What was given up of it is taken again when there is room, after so long. */
-  #lookForSpareRoom(milliseconds: number): void {
-    const now = performance.now();
-    if (now < this.#spareRoomAt + milliseconds || this.#store.hasSpareRoom) return;
-    this.#spareRoomAt = now;
-    this.#store.takeSpareRoom();
-    if (!this.#onSpareRoom || !this.#store.hasSpareRoom) return;
-    this.#onSpareRoom = false;
-    this.#log.info('the outbox has its spare room again');
-  }
-
-  /** No consumer: nobody was promised anything, so nothing is kept. */
   #discard(): void {
     const { appends, samples } = this.#waiting.clear();
     this.#samplesCommitted += samples;
@@ -334,7 +345,9 @@ export class Engine {
 
   #trouble(error: unknown, what: 'read' | 'write'): void {
     if (isDamage(error)) {
-      this.#replaceStore(error);
+      this.#store.close();
+      this.#damage = errorText(error);
+      this.#commitAll();
       return;
     }
     if (!isTrouble(error)) throw error;
@@ -350,45 +363,67 @@ export class Engine {
     if (this.#waiting.collected >= COMMIT_AT_ONCE_BYTES) this.#seal();
     if (this.#waiting.bytes <= MAX_WAITING_BYTES) return;
     this.#seal();
-    this.#giveUp(this.#waiting.giveUp(KEPT_WAITING_BYTES));
+    this.#giveUp(this.#waiting.giveUp(KEPT_WAITING_BYTES), this.#failing ?? DISK_FULL);
   }
 
-  #giveUp(groups: readonly Group[]): void {
-    for (const { kind, rows, samples, appends } of groups) {
-      this.#samplesLost += samples;
-      for (const { firstSeq, lastSeq } of kind === TELEMETRY ? rows : [])
-        this.#gaps = withGap(this.#gaps, { from: firstSeq, to: lastSeq, reason: 'disk full' });
-      const message = `${samples} samples were given up: ${this.#failing ?? 'the outbox was closed'}`;
-      const remedy = FREE_SPACE;
-      this.#tell({ type: 'failed', ids: appends, failure: { code: 'OUTBOX_FULL', message, remedy } });
+  /** What was acknowledged stays in the sample log until it is filed, so it is the newest that finds no room. */
+  #boundLog(): void {
+    const given = this.#waiting.giveUpSamples(this.#options.sampleLog - this.#store.samples.taken);
+    if (given.length > 0)
+      this.#giveUp(given, 'the history does not file what is in the sample log', NOT_FILED);
+    if (given.length > 0 === this.#notFiled) return;
+    this.#notFiled = given.length > 0;
+    if (this.#notFiled)
+      this.#log.error('samples are not recorded: the history does not file what is in the sample log', {
+        limit: this.#options.sampleLog,
+      });
+    else this.#log.info('samples are recorded again', { unrecorded: this.#samplesUnrecorded });
+  }
+
+  #giveUp(groups: readonly Group[], why: string, reason = DISK_FULL): void {
+    for (const { kind, rows, samples, appends, from, to } of groups) {
+      if (kind === 'samples') this.unrecorded({ from, to, samples, reason });
+      else this.#samplesLost += samples;
+      if (kind === 'telemetry')
+        for (const { firstSeq, lastSeq } of rows)
+          this.#gaps = withGap(this.#gaps, { from: firstSeq, to: lastSeq, reason });
+      const failure = {
+        code: 'OUTBOX_FULL',
+        message: `${samples} samples were given up: ${why}`,
+        remedy: reason === DISK_FULL ? FREE_SPACE : undefined,
+      } as const;
+      this.#tell({ type: 'failed', ids: appends, failure });
     }
   }
 
-  /** The file is broken: set it aside, go on in a new one with the same consumers and the same numbers. */
-  #replaceStore(error: unknown): void {
-    this.#store.close();
-    this.#damage = errorText(error);
-    this.#commitAll();
-  }
-
+  /** The file was removed or replaced while it was open. */
   #putBack(): void {
     const { file } = this.#options;
     if (this.#failing === null) this.#log.error('the outbox database was removed and is put back', { file });
-    const before = this.#store;
-    before.putBack();
-    this.#store = openStore({ ...this.#options, log: this.#log });
-    this.#store.continueFrom(before);
+    this.#store.file.moveToCopy();
+    this.#openAgain({ copied: true });
   }
 
-  #reopen(found: string): void {
+  /** Goes on where the store, which is closed, stopped. */
+  #openAgain(earlier: Earlier): void {
+    const before = this.#store;
+    const seriesOf = before.samples.series.of;
+    this.#store = openStore(
+      { ...this.#options, limit: this.#limit, log: this.#log },
+      { ...earlier, seriesOf },
+    );
+    if (earlier.copied === true) this.#store.continueFrom(before);
+  }
+
+  /** The file is broken: it is set aside, and a new one has the same consumers and the same numbers. */
+  #replaceDamaged(found: string): void {
     const { file } = this.#options;
     const { nextSeq, consumers, journal } = this.#store;
     const firstWaiting = this.#waiting.firstSeq() ?? nextSeq;
     const aside = setAside(file, new Date());
     this.#log.error('the outbox database is damaged; set aside, a new one is opened', { file, aside, found });
     this.#recent.clear();
-    const survivors = { nextSeq, firstWaiting, head: journal.head, consumers };
-    this.#store = openStore({ ...this.#options, log: this.#log }, survivors);
+    this.#openAgain({ survivors: { nextSeq, firstWaiting, head: journal.head, consumers } });
     this.#damage = undefined;
     this.#tell({ type: 'grown' });
   }

@@ -40,12 +40,18 @@ export interface Dropped {
   readonly gaps: readonly Gap[];
 }
 
+/** What a trim deleted, in bytes of the file; `more` where it stopped before the end. */
+export interface Freed {
+  readonly bytes: number;
+  readonly more: boolean;
+}
+
 const PAGE_BYTES = 4096;
 const ROW_OVERHEAD_BYTES = 64; // header of the row and its share of the tree
 const DROP_SHARE = 0.05; // of the limit: rarely and much rather than a little with every commit
 // A commit deletes at most these, so that none waits for the trim of a long outage.
-const TRIM_ROWS = 2_000;
-const TRIM_BYTES = 8_388_608;
+export const TRIM_ROWS = 2_000;
+export const TRIM_BYTES = 8_388_608;
 /** What a reader wants: telemetry only, everything else, or both. */
 export type Wanted = 'all' | 'telemetry' | 'events';
 const OF_TELEMETRY = `WHERE kind = ${TELEMETRY}`;
@@ -65,8 +71,10 @@ export class Journal {
   readonly #text;
   #rows = 0;
   #bytes = 0;
+  #taken = 0;
+  #messages = 0;
   #head = 0;
-  #saved = { rows: 0, bytes: 0, head: 0 };
+  #saved = { rows: 0, bytes: 0, taken: 0, messages: 0, head: 0 };
 
   constructor(db: Database) {
     this.#db = db;
@@ -105,6 +113,15 @@ export class Journal {
     return this.#bytes;
   }
 
+  /** The pages that these take in the file, in bytes. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  get messages(): number {
+    return this.#messages;
+  }
+
   /** The newest row that was ever written. */
   get head(): number {
     return this.#head;
@@ -112,13 +129,14 @@ export class Journal {
 
   /** Reads the whole tree once, which also finds a damaged one. */
   load(): void {
-    const sum = this.#db
-      .prepare<[], { rows: number; bytes: number | null }>(
-        'SELECT count(*) AS rows, sum(length(body)) AS bytes FROM journal',
-      )
-      .get();
-    this.#rows = sum?.rows ?? 0;
-    this.#bytes = (sum?.bytes ?? 0) + this.#rows * ROW_OVERHEAD_BYTES;
+    this.#rows = 0;
+    this.#bytes = 0;
+    this.#taken = 0;
+    this.#messages = 0;
+    const headers = this.#db
+      .prepare<[], [number, number]>('SELECT length(body), messages FROM journal')
+      .raw();
+    for (const [size, messages] of headers.iterate()) this.#count(1, size, messages);
     this.#head =
       this.#db.prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").pluck().get() ??
       0;
@@ -132,27 +150,27 @@ export class Journal {
 
   /** Remembers the counters; `restore` goes back to them after a rollback. */
   save(): void {
-    this.#saved = { rows: this.#rows, bytes: this.#bytes, head: this.#head };
+    this.#saved = {
+      rows: this.#rows,
+      bytes: this.#bytes,
+      taken: this.#taken,
+      messages: this.#messages,
+      head: this.#head,
+    };
   }
 
   restore(): void {
     this.#rows = this.#saved.rows;
     this.#bytes = this.#saved.bytes;
+    this.#taken = this.#saved.taken;
+    this.#messages = this.#saved.messages;
     this.#head = this.#saved.head;
-  }
-
-  /** Pages in use, by this transaction too; what the file takes beyond them will be used again. */
-  usedBytes(): number {
-    const pages = Number(this.#db.pragma('page_count', { simple: true }));
-    const free = Number(this.#db.pragma('freelist_count', { simple: true }));
-    return (pages - free) * PAGE_BYTES;
   }
 
   insert(row: NewRow, time: number): StoredRow {
     const { kind, firstSeq, lastSeq, messages, samples, text, body } = row;
     const result = this.#insert.run(kind, time, firstSeq, lastSeq, messages, samples, text.length, body);
-    this.#rows++;
-    this.#bytes += body.length + ROW_OVERHEAD_BYTES;
+    this.#count(1, body.length, messages);
     this.#head = Number(result.lastInsertRowid);
     return { id: this.#head, kind, text };
   }
@@ -203,21 +221,21 @@ export class Journal {
     );
   }
 
-  /** Deletes what lies in none of the ranges, some rows at a time; `more` where it stopped before the end. */
-  trim(needs: Needs): { readonly more: boolean } {
+  /** Deletes what lies in none of the ranges, some rows at a time. */
+  trim(needs: Needs): Freed {
     let [rows, bytes] = [0, 0];
     for (const { next, free } of this.#queues(needs))
       for (const [after, upto] of free)
         for (let position = after; ; ) {
-          if (rows >= TRIM_ROWS || bytes >= TRIM_BYTES) return { more: true };
+          if (rows >= TRIM_ROWS || bytes >= TRIM_BYTES) return { bytes, more: true };
           const header = next.get(position, upto);
           if (header === undefined) break;
           this.#remove(header);
           position = header.id;
           rows++;
-          bytes += header.size;
+          bytes += pagesOf(header.size);
         }
-    return { more: false };
+    return { bytes, more: false };
   }
 
   /** Drops one row that cannot be read. */
@@ -281,10 +299,16 @@ export class Journal {
     return row === undefined ? [] : gapsIn(unpacked(row.body, row.len).toString());
   }
 
-  #remove({ id, size }: Header): void {
+  #remove({ id, size, messages }: Header): void {
     this.#delete.run(id);
-    this.#rows--;
-    this.#bytes -= size + ROW_OVERHEAD_BYTES;
+    this.#count(-1, size, messages);
+  }
+
+  #count(sign: 1 | -1, size: number, messages: number): void {
+    this.#rows += sign;
+    this.#bytes += sign * (size + ROW_OVERHEAD_BYTES);
+    this.#taken += sign * pagesOf(size);
+    this.#messages += sign * messages;
   }
 }
 

@@ -55,6 +55,18 @@ function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE', pa
   }
 }
 
+/** A new file, complete and on the disk when this returns. It is one without a log: `openForWriting` gives it one. */
+export function makeDatabase(file: string, pageBytes: number, make: (db: Database) => void): void {
+  const db = new Sqlite(file);
+  try {
+    db.pragma(`page_size = ${pageBytes}`);
+    db.pragma('synchronous = FULL');
+    make(db);
+  } finally {
+    db.close();
+  }
+}
+
 /** Opens the file for reading, beside whoever writes it. Throws where there is none. */
 export function openForReading(file: string): Database {
   return new Sqlite(file, { readonly: true, fileMustExist: true, timeout: BUSY_MILLISECONDS });

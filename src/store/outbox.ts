@@ -5,20 +5,31 @@ import { type Batch, buffersOf } from '../core/batch.ts';
 import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Consumer, Outbox, OutboxState } from '../core/outbox.ts';
+import type { SampleLog } from '../core/sample-log.ts';
 import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
-import type { PointName } from '../core/point.ts';
+import { type Outage, joinedOutage, spanOf } from '../telemetry/sample-log.ts';
 import { StoredConsumer } from './consumer.ts';
 import { Link, ThreadGone } from './link.ts';
-import type { Reply, Request, WorkerOptions } from './protocol.ts';
+import { MIN_LIMIT_BYTES, type Reply, type Request, type WorkerOptions } from './protocol.ts';
+import type { RecordedPoint } from './series.ts';
 
 export interface OutboxOptions {
   /** `telemetry.db` below `gateway.data`; `telemetry.seq` (small) and `telemetry.spare` (room for a full disk) beside it. */
   readonly file: string;
-  /** Database, write-ahead log and spare room together; the oldest goes first, and is told as a gap. At least 1 MiB. */
+  /**
+   * What waits to go up, write-ahead log and spare room together; the oldest goes first, and is told as a gap. At least
+   * 1 MiB.
+   */
   readonly limit: Bytes;
+  /** What the sample log may take beside it until it is filed; half of `limit`, 64 MiB at most, where it is left out. */
+  readonly sampleLog?: Bytes;
+  /** The database is made smaller when it is at least so large and mostly free; 64 MiB where it is left out. */
+  readonly shrinkFrom?: Bytes;
   /** By index, as `Batch.points` counts. */
-  readonly points: readonly PointName[];
+  readonly points: readonly RecordedPoint[];
   readonly log: Log;
+  /** A commit met a full disk and will be tried again: whoever can give something up should do so now. */
+  readonly onFull?: () => void;
   /** Longest wait of a sample for its commit; each commit costs about 13 KiB of flash. */
   readonly commitEvery?: Duration;
 }
@@ -26,7 +37,8 @@ export interface OutboxOptions {
 const COMMIT_EVERY = milliseconds(250);
 /** What the worker allocates lives for one commit; a larger nursery costs memory and saves nothing. */
 const YOUNG_GENERATION_MB = 12;
-const MIN_LIMIT_BYTES = 1_048_576;
+const MAX_SAMPLE_LOG_BYTES = 67_108_864;
+const SHRINK_FROM_BYTES = 67_108_864;
 /** Samples between two threads: the store may hang for a minute and a half at 10,000 samples/s (31 bytes each). */
 const MAX_UNSETTLED_SAMPLES = 1_000_000;
 const MAX_UNSETTLED_EVENTS = 10_000;
@@ -38,13 +50,23 @@ const GONE = 'store failed';
  * Opens the outbox in its own thread. Throws STORE_FAILED where the file cannot be used and a person has to act; a
  * damaged file is set aside, logged, and a new one opened, whose numbers go on above all that were ever sent.
  */
-export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
-  const { file, points, log, limit, commitEvery = COMMIT_EVERY } = options;
+export async function openOutbox(options: OutboxOptions): Promise<Outbox & SampleLog> {
+  const { file, points, log, commitEvery = COMMIT_EVERY } = options;
+  const limit = Math.max(options.limit, MIN_LIMIT_BYTES);
+  const { sampleLog = Math.min(MAX_SAMPLE_LOG_BYTES, limit / 2), shrinkFrom = SHRINK_FROM_BYTES } = options;
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const workerData: WorkerOptions = {
     file,
-    limit: Math.max(limit, MIN_LIMIT_BYTES),
-    points: points.map(({ device, point, unit }) => ({ device, point, unit })),
+    limit,
+    sampleLog,
+    shrinkFrom,
+    points: points.map(({ device, point, unit, every, recorded }) => ({
+      device,
+      point,
+      unit,
+      every,
+      recorded,
+    })),
     commitEvery,
   };
   const spawn = (): Worker =>
@@ -56,10 +78,10 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
     });
   const link = new Link<Request, Reply>({ name: 'outbox', spawn, log });
   await link.open();
-  return new StoredOutbox(link);
+  return new StoredOutbox(link, options.onFull);
 }
 
-class StoredOutbox implements Outbox {
+class StoredOutbox implements Outbox, SampleLog {
   readonly #link: Link<Request, Reply>;
   readonly #consumers = new Map<string, StoredConsumer>();
   readonly #notes = new Map<string, string>();
@@ -67,16 +89,24 @@ class StoredOutbox implements Outbox {
   #unsettledEvents = 0;
   /** Samples given up on this side, of which the store's thread has not heard yet. */
   #lost = 0;
+  /** The same of samples for the sample log. */
+  #unrecorded: Outage | undefined;
+  /** Files of the history hold the log up to here; a thread that is started again has to hear it. */
+  #filed = 0;
+  #allowed: Bytes | undefined;
   #tellingLost = false;
 
-  constructor(link: Link<Request, Reply>) {
+  constructor(link: Link<Request, Reply>, onFull: () => void = () => {}) {
     this.#link = link;
     link.onNews(({ type }) => {
+      if (type === 'full') onFull();
       if (type !== 'grown') return;
       for (const consumer of this.#consumers.values()) consumer.grown();
     });
     link.onAgain(() => {
       for (const consumer of this.#consumers.values()) this.#register(consumer).catch(() => {}); // that thread is gone too; the next one is asked again
+      if (this.#allowed !== undefined) this.allow(this.#allowed);
+      this.filed(this.#filed);
       void this.#tellLost(GONE);
     });
   }
@@ -97,6 +127,35 @@ class StoredOutbox implements Outbox {
     } finally {
       this.#unsettledSamples -= count;
     }
+  }
+
+  async record(samples: Batch): Promise<void> {
+    const { count } = samples;
+    const span = spanOf(samples); // while the columns are here
+    if (this.#unsettledSamples + count > MAX_UNSETTLED_SAMPLES) {
+      this.#notRecorded({ ...span, samples: count, reason: SLOW });
+      void this.#tellLost(SLOW);
+      throw tooSlow(`${count} samples`);
+    }
+    this.#unsettledSamples += count;
+    try {
+      await this.#link.ask((id) => ({ type: 'record', id, batch: samples }), buffersOf(samples));
+    } catch (error) {
+      if (error instanceof ThreadGone) this.#notRecorded({ ...span, samples: count, reason: GONE });
+      throw error;
+    } finally {
+      this.#unsettledSamples -= count;
+    }
+  }
+
+  filed(row: number): void {
+    this.#filed = Math.max(this.#filed, row);
+    this.#link.post({ type: 'filed', row });
+  }
+
+  allow(outbox: Bytes): void {
+    this.#allowed = outbox;
+    this.#link.post({ type: 'allow', limit: outbox });
   }
 
   async appendEvent(topic: string, payload: string): Promise<void> {
@@ -152,17 +211,23 @@ class StoredOutbox implements Outbox {
   async #tellLost(reason: string): Promise<void> {
     if (this.#tellingLost) return;
     this.#tellingLost = true;
-    while (this.#lost > 0) {
-      const samples = this.#lost;
+    while (this.#lost > 0 || this.#unrecorded !== undefined) {
+      const [samples, outage] = [this.#lost, this.#unrecorded];
       this.#lost = 0;
+      this.#unrecorded = undefined;
       try {
-        await this.#link.ask((id) => ({ type: 'lost', id, samples, reason }));
+        await this.#link.ask((id) => ({ type: 'lost', id, samples, outage, reason }));
       } catch {
         this.#lost += samples; // the thread that follows will hear of them
+        if (outage !== undefined) this.#notRecorded(outage);
         break;
       }
     }
     this.#tellingLost = false;
+  }
+
+  #notRecorded(outage: Outage): void {
+    this.#unrecorded = this.#unrecorded === undefined ? outage : joinedOutage(this.#unrecorded, outage);
   }
 }
 

@@ -1,14 +1,25 @@
 import type { Batch } from '../core/batch.ts';
 import type { Lane, OutboxState } from '../core/outbox.ts';
-import type { PointName } from '../core/point.ts';
+import type { Outage } from '../telemetry/sample-log.ts';
+import type { RecordedPoint } from './series.ts';
 import type { CloseRequest } from './thread.ts';
 
 /** What passes between the gateway's thread and the store's, in the order in which it was sent. */
 export type Request =
   | { readonly type: 'append'; readonly id: number; readonly batch: Batch }
+  /** Samples for the sample log. */
+  | { readonly type: 'record'; readonly id: number; readonly batch: Batch }
   | { readonly type: 'event'; readonly id: number; readonly topic: string; readonly payload: string }
-  /** Samples that were given up before they reached the store's thread. */
-  | { readonly type: 'lost'; readonly id: number; readonly samples: number; readonly reason: string }
+  /** Samples that were given up before they reached the store's thread; `outage` of those for the sample log. */
+  | {
+      readonly type: 'lost';
+      readonly id: number;
+      readonly samples: number;
+      readonly reason: string;
+      readonly outage: Outage | undefined;
+    }
+  | { readonly type: 'filed'; readonly row: number }
+  | { readonly type: 'allow'; readonly limit: number }
   | {
       readonly type: 'consumer';
       readonly id: number;
@@ -51,6 +62,8 @@ export type Reply =
   | { readonly type: 'settled'; readonly ids: readonly number[] }
   /** There are new rows. */
   | { readonly type: 'grown' }
+  /** A commit met a full disk; it is tried again. */
+  | { readonly type: 'full' }
   | { readonly type: 'done'; readonly id: number }
   | { readonly type: 'unread'; readonly id: number; readonly unread: Unread }
   | { readonly type: 'rows'; readonly id: number; readonly rows: Rows; readonly unread: Unread }
@@ -61,9 +74,16 @@ export type Reply =
     }
   | { readonly type: 'state'; readonly id: number; readonly state: OutboxState };
 
+/** Less than this an outbox cannot work with. */
+export const MIN_LIMIT_BYTES = 1_048_576;
+
 export interface WorkerOptions {
   readonly file: string;
   readonly limit: number;
-  readonly points: readonly PointName[];
+  /** What the sample log may take beside `limit`. */
+  readonly sampleLog: number;
+  /** A file that is smaller is not made smaller, however empty it is. */
+  readonly shrinkFrom: number;
+  readonly points: readonly RecordedPoint[];
   readonly commitEvery: number;
 }

@@ -19,11 +19,16 @@ const CHUNK_BYTES = 1_048_576;
  */
 export class SpareRoom {
   readonly #file: string;
-  readonly #wanted: number;
+  #wanted: number;
 
   constructor(file: string, wanted: number) {
     this.#file = file;
     this.#wanted = wanted;
+  }
+
+  /** Another size, with the next `take`. */
+  want(bytes: number): void {
+    this.#wanted = bytes;
   }
 
   get complete(): boolean {

@@ -1,15 +1,16 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
 import type { Log } from '../core/log.ts';
 import { Cursor, type Needs } from './cursor.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
+import { StoreFile, finishMove } from './file.ts';
 import { type Dropped, Journal, type NewRow, type StoredRow, pagesOf } from './journal.ts';
+import { type LogRow, LogTable } from './log-table.ts';
 import {
   type Database,
   assertDurable,
   isDamage,
   isTrouble,
+  limitLog,
   openForWriting,
   spareBytes,
   walBytes,
@@ -17,13 +18,32 @@ import {
 import { type Range, union } from './ranges.ts';
 import { Reservation } from './reservation.ts';
 import { prepareSchema } from './schema.ts';
+import type { RecordedPoint } from './series.ts';
 import { SpareRoom } from './spare.ts';
 
 export interface StoreOptions {
   readonly file: string;
-  /** File, log and spare room together, in bytes. */
+  /** What the outbox may take, with the write-ahead log and the spare room, in bytes. */
   readonly limit: number;
+  /** What the sample log may take beside it. */
+  readonly sampleLog?: number;
+  readonly points?: readonly RecordedPoint[];
   readonly log: Log;
+}
+
+/** What a store goes on with that takes the place of another one of this run. */
+export interface Earlier {
+  readonly seriesOf?: Uint32Array<ArrayBuffer>;
+  /** The file is a copy of that of the other one. */
+  readonly copied?: boolean;
+  readonly survivors?: Survivors;
+}
+
+/** What one transaction writes. */
+export interface Content {
+  readonly rows: readonly NewRow[];
+  readonly log: readonly LogRow[];
+  readonly gaps: readonly Gap[];
 }
 
 export interface Entry {
@@ -48,6 +68,10 @@ export interface Committed {
   readonly droppedMessages: number;
   /** The trim was cut short; another commit should follow soon. */
   readonly more: boolean;
+  /** What the rows take in the file, in bytes. */
+  readonly added: number;
+  /** What rows took that nobody needed any more. */
+  readonly delivered: number;
 }
 
 /** What survives the file itself when it is found damaged while running. */
@@ -59,24 +83,33 @@ export interface Survivors {
   readonly consumers: ReadonlyMap<string, Entry>;
 }
 
+interface Beside {
+  readonly earlier: Earlier;
+  readonly reservation: Reservation;
+  readonly spare: SpareRoom;
+}
+
 const SLACK_BYTES = 65_536; // tree pages, cursors, a gap row
+/** What a limit that was lowered makes a single commit drop. */
+const DROP_AT_ONCE_BYTES = 67_108_864;
 const SEQ_MARGIN = 300; // gap messages that a commit may add to the numbers already given
 
-/** The database with its side file: journal, consumers, sequence. One thread, one connection. */
+/** The database with its side file: journal, consumers, sequence, sample log. One thread, one connection. */
 export class Store {
   readonly consumers = new Map<string, Entry>();
   readonly journal: Journal;
+  readonly samples: LogTable;
+  readonly file: StoreFile;
   nextSeq = 1;
   /** For the reservation: see `Reserved`. */
   #onDisk = { from: 1, kept: 1 };
   readonly #db: Database;
-  readonly #limit: number;
+  readonly #sampleLog: number;
+  #limit: number;
   readonly #reservation: Reservation;
   readonly #spare: SpareRoom;
   /** Tells every consumer of this run that an older file was lost; kept until the next start. */
   #lossRow: number | undefined;
-  /** What is open, since the first write. */
-  #files: readonly { readonly path: string; readonly inode: number | undefined }[] | undefined;
   /** The log was copied back for want of room, and nothing was committed since: doing it again would gain nothing. */
   #copiedBack = false;
   readonly #forgotten = new Set<string>();
@@ -85,12 +118,17 @@ export class Store {
   readonly #saveSeq;
   readonly #lowestSeq;
 
-  constructor(db: Database, limit: number, reservation: Reservation, spare: SpareRoom) {
+  constructor(db: Database, options: StoreOptions, { earlier, reservation, spare }: Beside) {
+    const { limit, sampleLog = 0, points = [] } = options;
     this.#db = db;
     this.#spare = spare;
     this.#limit = limit;
+    this.#sampleLog = sampleLog;
     this.#reservation = reservation;
+    this.file = new StoreFile(db);
     this.journal = new Journal(db);
+    const { seriesOf: given, copied: started = false } = earlier;
+    this.samples = new LogTable(db, points, { given, started });
     this.#saveConsumer = db.prepare<[string, string, string, number, string, number]>(
       'INSERT OR REPLACE INTO consumer(name, ranges, events, live, note, since) VALUES(?,?,?,?,?,?)',
     );
@@ -102,6 +140,7 @@ export class Store {
   /** Reads what is on disk and settles the sequence; `lost` says that the file before this one was set aside. */
   load(lost: boolean, survivors: Survivors | undefined, now: number): void {
     this.journal.load();
+    this.samples.load();
     const rows = this.#db
       .prepare<[], StoredConsumer>('SELECT name, ranges, events, live, note, since FROM consumer')
       .all();
@@ -115,7 +154,7 @@ export class Store {
     if (survivors !== undefined) this.#take(survivors);
     const gap = this.#settleSequence(lost, survivors, now);
     try {
-      this.commit([], gap === undefined ? [] : [gap], now);
+      this.commit({ rows: [], log: [], gaps: gap === undefined ? [] : [gap] }, now);
     } catch (error) {
       // What is on disk can be delivered, and what comes is bounded, although the disk takes nothing at the moment.
       if (gap !== undefined || !isTrouble(error) || isDamage(error)) throw error;
@@ -140,10 +179,10 @@ export class Store {
   }
 
   /**
-   * One transaction: rows, gaps to tell, acknowledgements, trim, quota, sequence. Returns after the fsync. Throws
-   * what SQLite or the file system says, with nothing changed.
+   * One transaction: rows, samples, gaps to tell, acknowledgements, trim, quota, sequence. Returns after the fsync.
+   * Throws what SQLite or the file system says, with nothing changed.
    */
-  commit(rows: readonly NewRow[], gaps: readonly Gap[], now: number): Committed {
+  commit({ rows, log, gaps }: Content, now: number): Committed {
     const { from, kept } = this.#onDisk;
     const lowest = Math.min(this.#lowestSeq.get() ?? kept, kept);
     this.#reservation.cover(this.nextSeq + SEQ_MARGIN, { from, kept: lowest });
@@ -151,17 +190,21 @@ export class Store {
     let result: Committed;
     let seq = this.nextSeq;
     this.journal.save();
+    this.samples.save();
     try {
       this.#db.exec('BEGIN IMMEDIATE');
       const trimmed = this.journal.trim(this.#needed());
+      const filed = this.samples.trim();
       const dropped = this.#makeRoom(rows);
       const told = dropped.gaps.reduce(withGap, [...gaps]);
+      const left = this.journal.taken;
       const stored: StoredRow[] = [];
       for (const row of rows) stored.push(this.journal.insert(row, now));
       if (told.length > 0) {
         stored.push(this.journal.insertGaps(told, seq, now));
         seq += told.length;
       }
+      this.samples.write(log, now);
       for (const [name, entry] of this.consumers) {
         const text = placeText(entry);
         if (text === entry.saved) continue;
@@ -173,20 +216,24 @@ export class Store {
       for (const name of this.#forgotten) this.#deleteConsumer.run(name);
       this.#saveSeq.run(seq);
       this.#db.exec('COMMIT');
-      result = { rows: stored, droppedMessages: dropped.messages, more: trimmed.more };
+      result = {
+        rows: stored,
+        droppedMessages: dropped.messages,
+        more: trimmed.more || filed.more || dropped.more,
+        added: this.journal.taken - left,
+        delivered: trimmed.bytes,
+      };
     } catch (error) {
       this.#rollback();
       throw error;
     }
+    this.samples.committed();
     for (const [entry, place] of places) entry.saved = place;
     this.#forgotten.clear();
     this.#copiedBack = false;
     this.nextSeq = seq;
     this.#onDisk = { from: seq, kept: seq };
-    if (this.#files === undefined) {
-      assertDurable(this.#db); // only after the first write SQLite has settled what it does
-      this.#files = [this.#db.name, `${this.#db.name}-wal`].map((path) => ({ path, inode: inodeOf(path) }));
-    }
+    if (this.file.written()) assertDurable(this.#db); // only after the first write SQLite has settled what it does
     return result;
   }
 
@@ -201,24 +248,40 @@ export class Store {
     }
   }
 
-  /** Is anything of the consumers not on disk yet? */
+  /** Is anything of the consumers or of the run not on disk yet? */
   get dirty(): boolean {
-    if (this.#forgotten.size > 0) return true;
+    if (this.#forgotten.size > 0 || this.samples.dirty) return true;
     for (const entry of this.consumers.values()) if (placeText(entry) !== entry.saved) return true;
     return false;
   }
 
-  /**
-   * Copies the log back, so that it can be used again from its start. False where that is not possible, which costs
-   * nothing: the log stays.
-   */
-  checkpoint(): boolean {
-    try {
-      return this.#db.pragma('wal_checkpoint(TRUNCATE)', { simple: true }) === 0; // the first column: busy
-    } catch (error) {
-      if (!isTrouble(error)) throw error;
-      return false;
-    }
+  /** What telemetry and events may still take before the oldest goes. */
+  get room(): number {
+    const outbox = this.file.usedBytes - Math.min(this.samples.taken, this.#sampleLog);
+    return this.#limit - walBytes(this.#limit) - spareBytes(this.#limit) - outbox;
+  }
+
+  /** What the outbox may take from now on; the excess goes with the next commits. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  set limit(limit: number) {
+    this.#limit = limit;
+    limitLog(this.#db, limit);
+    this.#spare.want(spareBytes(limit));
+    this.#spare.take();
+  }
+
+  /** Does anybody still wait for telemetry that had to wait for a connection? */
+  get backlog(): boolean {
+    for (const { cursor } of this.consumers.values()) if (cursor.place().history.length > 0) return true;
+    return false;
+  }
+
+  /** The write-ahead log is twice as long as it should ever be. */
+  get logTooLong(): boolean {
+    return this.file.logBytes > 2 * walBytes(this.#limit);
   }
 
   /**
@@ -228,35 +291,14 @@ export class Store {
    */
   useSpareRoom(): boolean {
     const delivered = this.journal.trimmable(this.#needed());
-    if (!delivered && (this.#copiedBack || sizeOf(`${this.#db.name}-wal`) <= SLACK_BYTES)) return false;
+    if (!delivered && (this.#copiedBack || this.file.logBytes <= SLACK_BYTES)) return false;
     const released = this.#spare.release();
     if (released === 0) return false;
-    const copied = this.checkpoint();
+    const copied = this.file.checkpoint();
     if (delivered) return true;
     this.#copiedBack = true;
     this.#spare.restore(released);
     return copied;
-  }
-
-  /** Somebody took the open files out of the folder: a restart would find nothing of what is in them. */
-  get removed(): boolean {
-    return this.#files?.some(({ path, inode }) => inodeOf(path) !== inode) ?? false;
-  }
-
-  /** Writes everything into a new file in its place, and closes. Another file that lies there is set aside. */
-  putBack(): void {
-    const { name } = this.#db;
-    const copy = `${name}.new`;
-    rmSync(copy, { force: true });
-    this.#db.prepare<[string]>('VACUUM INTO ?').run(copy);
-    syncFile(copy);
-    const found = inodeOf(name);
-    if (found !== undefined && found !== this.#files?.[0]?.inode) setAside(name, new Date());
-    // A log that stayed behind belongs to the old file; replayed into the new one it would destroy it.
-    for (const path of [`${name}-wal`, `${name}-shm`]) rmSync(path, { force: true });
-    renameSync(copy, name);
-    syncFile(dirname(name));
-    this.#db.close();
   }
 
   /** Goes on where `before`, of which this is a copy, stopped. */
@@ -264,6 +306,8 @@ export class Store {
     this.nextSeq = before.nextSeq;
     for (const [name, entry] of before.consumers) this.consumers.set(name, entry);
     for (const name of this.consumers.keys()) if (!before.consumers.has(name)) this.forget(name);
+    for (const name of before.#forgotten) this.#forgotten.add(name);
+    this.samples.continueFrom(before.samples);
   }
 
   get hasSpareRoom(): boolean {
@@ -275,7 +319,8 @@ export class Store {
   }
 
   close(): void {
-    this.checkpoint();
+    if (!this.file.open) return;
+    this.file.checkpoint();
     this.#db.close();
   }
 
@@ -299,11 +344,12 @@ export class Store {
     };
   }
 
-  #makeRoom(rows: readonly NewRow[]): { messages: number; gaps: readonly Gap[] } {
+  #makeRoom(rows: readonly NewRow[]): { messages: number; gaps: readonly Gap[]; more: boolean } {
     const incoming = rows.reduce((sum, { body }) => sum + pagesOf(body.length), SLACK_BYTES);
-    const over =
-      this.journal.usedBytes() + incoming - (this.#limit - walBytes(this.#limit) - spareBytes(this.#limit));
-    return over > 0 ? this.journal.dropOldest(over, this.#limit) : { messages: 0, gaps: [] };
+    const over = incoming - this.room;
+    if (over <= 0) return { messages: 0, gaps: [], more: false };
+    const most = incoming + DROP_AT_ONCE_BYTES;
+    return { ...this.journal.dropOldest(Math.min(over, most), this.#limit), more: over > most };
   }
 
   #settleSequence(lost: boolean, survivors: Survivors | undefined, now: number): Gap | undefined {
@@ -326,6 +372,7 @@ export class Store {
     if (reserved !== undefined) {
       this.nextSeq = reserved.upto;
       this.#onDisk = { from: reserved.from, kept: stored ?? reserved.kept };
+      if (stored !== undefined) this.samples.jump();
       const reason = stored === undefined ? (lost ? 'store damaged' : 'store missing') : 'store restored';
       return { from: this.#onDisk.kept, to: this.nextSeq - 1, reason };
     }
@@ -337,6 +384,7 @@ export class Store {
 
   #rollback(): void {
     this.journal.restore();
+    this.samples.restore();
     try {
       if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
     } catch {
@@ -349,16 +397,18 @@ export class Store {
  * Opens the store. A damaged file is set aside and a new one opened: the start never fails for a buffer. Throws
  * STORE_FAILED where a person has to act, and SQLite's or the file system's own error where the disk is in trouble.
  */
-export function openStore(options: StoreOptions, survivors?: Survivors): Store {
+export function openStore(options: StoreOptions, earlier: Earlier = {}): Store {
   const { file, limit, log } = options;
+  const { survivors } = earlier;
   const reservation = new Reservation(file.replace(/(\.db)?$/, '.seq'));
   const spare = new SpareRoom(file.replace(/(\.db)?$/, '.spare'), spareBytes(limit));
   for (let lost = survivors !== undefined; ; lost = true) {
     let db: Database | undefined;
     try {
+      finishMove(file);
       db = openForWriting(file, limit);
       prepareSchema(db);
-      const store = new Store(db, limit, reservation, spare);
+      const store = new Store(db, options, { earlier, reservation, spare });
       store.load(lost, survivors, Date.now());
       spare.take();
       return store;
@@ -371,23 +421,6 @@ export function openStore(options: StoreOptions, survivors?: Survivors): Store {
         found: error instanceof Error ? error.message : String(error),
       });
     }
-  }
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-}
-
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
-}
-
-function syncFile(path: string): void {
-  const file = openSync(path, 'r');
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
   }
 }
 

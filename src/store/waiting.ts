@@ -1,46 +1,63 @@
 import type { Batch } from '../core/batch.ts';
-import type { PointName } from '../core/point.ts';
 import { type EncodedRow, MessageEncoder, eventLine } from '../telemetry/encode.ts';
+import { type EpochMs, epochMs } from '../core/units.ts';
 import { packed } from './body.ts';
 import type { NewRow } from './journal.ts';
+import type { LogRow } from './log-table.ts';
+import { Recording } from './recording.ts';
 import { EVENT, TELEMETRY } from './schema.ts';
+import type { RecordedPoint } from './series.ts';
 
 /** What is committed together, and who waits for it. */
 export interface Group {
-  readonly kind: number;
+  readonly kind: 'telemetry' | 'events' | 'samples';
   readonly rows: readonly NewRow[];
-  /** Text, in bytes. */
+  /** Rows of the sample log. */
+  readonly log: readonly LogRow[];
+  /** What it takes in memory, about. */
   readonly bytes: number;
   readonly samples: number;
   readonly appends: readonly number[];
+  /** Times of the samples, where they are known. */
+  readonly from: EpochMs;
+  readonly to: EpochMs;
 }
 
 /** While the disk refuses: about as much text as three minutes of 1,000 samples/s. */
 export const MAX_WAITING_BYTES = 16_777_216;
+const UNKNOWN = epochMs(0);
 const MAX_TRANSACTION_BYTES = 4_194_304;
 
 /** What was taken over and is not on disk: samples being collected, and groups that have their numbers. */
 export class Waiting {
   readonly #encoder: MessageEncoder;
+  readonly #recording: Recording;
   #appends: number[] = [];
   #events: { readonly id: number; readonly line: string }[] = [];
   #groups: Group[] = [];
   #bytes = 0;
 
-  constructor(points: readonly PointName[]) {
+  constructor(points: readonly RecordedPoint[], seriesOf: Uint32Array<ArrayBuffer>) {
     this.#encoder = new MessageEncoder(points);
+    this.#recording = new Recording(seriesOf);
   }
 
   get bytes(): number {
-    return this.#bytes + this.#encoder.bytes;
+    return this.#bytes + this.collected;
   }
 
   get collected(): number {
+    return this.#encoder.bytes + this.#recording.bytes;
+  }
+
+  /** Messages that are being collected, as text. */
+  get text(): number {
     return this.#encoder.bytes;
   }
 
   get empty(): boolean {
-    return this.#groups.length === 0 && this.#appends.length === 0 && this.#events.length === 0;
+    const { length } = this.#groups;
+    return length === 0 && this.#appends.length === 0 && this.#events.length === 0 && this.#recording.empty;
   }
 
   /** Throws RangeError where the batch names a point that does not exist. */
@@ -49,17 +66,22 @@ export class Waiting {
     this.#appends.push(id);
   }
 
+  /** For the sample log. Throws RangeError where the batch names a point that does not exist. */
+  addSamples(id: number, batch: Batch): void {
+    this.#recording.add(id, batch);
+  }
+
   addEvent(id: number, topic: string, payload: string): void {
     this.#events.push({ id, line: eventLine(topic, payload) });
   }
 
   /** Gives everything collected its numbers, from `seq`; returns the number after the last. */
-  seal(seq: number): number {
+  seal(seq: number, time: number): number {
     let next = seq;
     if (this.#appends.length > 0) {
       const rows = this.#encoder.take(seq).map(telemetryRow);
       next = (rows.at(-1)?.lastSeq ?? seq - 1) + 1;
-      this.#push(TELEMETRY, rows, this.#appends);
+      this.#push('telemetry', rows, this.#appends);
       this.#appends = [];
     }
     if (this.#events.length > 0) {
@@ -67,11 +89,17 @@ export class Waiting {
       const numbers = { firstSeq: next, lastSeq: next - 1, messages: this.#events.length, samples: 0 };
       const row = { kind: EVENT, text, body: packed(text), ...numbers };
       this.#push(
-        EVENT,
+        'events',
         [row],
         this.#events.map(({ id }) => id),
       );
       this.#events = [];
+    }
+    if (!this.#recording.empty) {
+      const { rows: log, ids: appends, from, to } = this.#recording.take(time);
+      const bytes = log.reduce((sum, { body }) => sum + body.length, 0);
+      const samples = log.reduce((sum, row) => sum + row.samples, 0);
+      this.#add({ kind: 'samples', rows: [], log, bytes, samples, appends, from, to });
     }
     return next;
   }
@@ -90,7 +118,7 @@ export class Waiting {
 
   /** The first number that waits, or undefined. */
   firstSeq(): number | undefined {
-    return this.#groups.find(({ kind }) => kind === TELEMETRY)?.rows[0]?.firstSeq;
+    return this.#groups.find(({ kind }) => kind === 'telemetry')?.rows[0]?.firstSeq;
   }
 
   /** They are on disk. */
@@ -100,14 +128,14 @@ export class Waiting {
     this.#bytes = this.#groups.reduce((sum, group) => sum + group.bytes, 0);
   }
 
-  /** Gives up the oldest telemetry, events last, until about `bytes` remain. Call `seal` before. */
+  /** Gives up the oldest, events last, until about `bytes` remain. Call `seal` before. */
   giveUp(bytes: number): readonly Group[] {
     const given: Group[] = [];
     let left = this.#bytes;
-    for (const kind of [TELEMETRY, EVENT])
+    for (const events of [false, true])
       for (const group of this.#groups) {
         if (left <= bytes) break;
-        if (group.kind !== kind) continue;
+        if ((group.kind === 'events') !== events) continue;
         given.push(group);
         left -= group.bytes;
       }
@@ -115,7 +143,20 @@ export class Waiting {
     return given;
   }
 
-  /** Nobody is there to keep it for. Returns who waited, and the samples. */
+  /** Gives up the newest samples for the sample log, until what is left of them takes `bytes`. Call `seal` before. */
+  giveUpSamples(bytes: number): readonly Group[] {
+    const given: Group[] = [];
+    let taken = 0;
+    for (const group of this.#groups) {
+      if (group.kind !== 'samples') continue;
+      taken += group.bytes;
+      if (taken > bytes) given.push(group);
+    }
+    if (given.length > 0) this.remove(given);
+    return given;
+  }
+
+  /** Nobody is there to keep messages for. Returns who waited, and the samples. */
   clear(): { readonly appends: readonly number[]; readonly samples: number } {
     const appends = [...this.#appends, ...this.#events.map(({ id }) => id)];
     const samples = this.#encoder.samples;
@@ -125,11 +166,15 @@ export class Waiting {
     return { appends, samples };
   }
 
-  #push(kind: number, rows: readonly NewRow[], appends: readonly number[]): void {
+  #push(kind: 'telemetry' | 'events', rows: readonly NewRow[], appends: readonly number[]): void {
     const bytes = rows.reduce((sum, { text }) => sum + text.length, 0);
     const samples = rows.reduce((sum, row) => sum + row.samples, 0);
-    this.#groups.push({ kind, rows, bytes, samples, appends });
-    this.#bytes += bytes;
+    this.#add({ kind, rows, log: [], bytes, samples, appends, from: UNKNOWN, to: UNKNOWN });
+  }
+
+  #add(group: Group): void {
+    this.#groups.push(group);
+    this.#bytes += group.bytes;
   }
 }
 

@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { Engine, type ReadRow } from './engine.ts';
+import { Engine } from './engine.ts';
+import type { ReadRow } from './hand-out.ts';
 import type { Reply, Request, WorkerOptions } from './protocol.ts';
 import { type ThreadReply, failureOf, threadLog } from './thread.ts';
 
@@ -26,6 +27,12 @@ function obey(engine: Engine, request: Request): void {
   switch (request.type) {
     case 'append':
       return engine.append(request.id, request.batch);
+    case 'record':
+      return engine.record(request.id, request.batch);
+    case 'filed':
+      return engine.filed(request.row);
+    case 'allow':
+      return engine.allow(request.limit);
     case 'event':
       return engine.event(request.id, request.topic, request.payload);
     case 'acknowledge':
@@ -35,7 +42,7 @@ function obey(engine: Engine, request: Request): void {
   }
 }
 
-type Question = Exclude<Request, { type: 'append' | 'event' | 'acknowledge' }>;
+type Question = Exclude<Request, { type: 'append' | 'record' | 'event' | 'acknowledge' | 'filed' | 'allow' }>;
 
 function answer(engine: Engine, request: Question): void {
   const { id, type } = request;
@@ -56,7 +63,8 @@ function answer(engine: Engine, request: Question): void {
       case 'state':
         return tell({ type: 'state', id, state: engine.state() });
       case 'lost':
-        engine.lost(request.samples, request.reason);
+        if (request.samples > 0) engine.lost(request.samples, request.reason);
+        if (request.outage !== undefined) engine.unrecorded(request.outage);
         return tell({ type: 'done', id });
       case 'forget':
         engine.forget(request.name);
@@ -76,7 +84,7 @@ function answer(engine: Engine, request: Question): void {
 function start(options: WorkerOptions): void {
   let engine: Engine;
   try {
-    engine = new Engine(options, log, tell);
+    engine = new Engine(options, { log, tell });
   } catch (error) {
     tell({ type: 'cannot start', failure: failureOf(error, `the outbox cannot open ${options.file}`) });
     return;

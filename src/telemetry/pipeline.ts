@@ -21,6 +21,8 @@ export interface PipelineDeps {
   readonly intake: BatchBuilder;
   /** Takes a batch over and resolves when it is on disk; bounds what waits, and counts and tells what it gave up. */
   readonly append: (batch: Batch) => Promise<void>;
+  /** The same of everything that drivers delivered, before the filter, for the history. */
+  readonly record: (batch: Batch) => Promise<void>;
   /** A device that is observed or pushes fell silent, or is heard again; the runner tells it of those that are polled. */
   readonly onDevice?: (device: string, state: PresenceChange['state'], facts: Facts) => void;
   readonly clock: Clock;
@@ -39,18 +41,25 @@ export interface Pipeline extends Task {
 }
 
 /**
- * From what drivers delivered to what the store keeps: staleness, statistics, report by exception, append. The one
- * place where a batch passes; it never waits for the store. Close the store after it has returned.
+ * From what drivers delivered to what the store keeps: staleness, statistics, record, report by exception, append. The
+ * one place where a batch passes; it never waits for the store. Close the store after it has returned.
  */
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  const { points, intake, append, clock, log } = deps;
+  const { points, intake, append, record, clock, log } = deps;
   const filter = createFilter(points);
   const staleness = createStaleness(points, clock.elapsed());
   const presence = createPresence(points);
   const statistics = createStatistics(points.length, clock.now());
   const kept = new BatchBuilder();
   const counters: PipelineCounters = { read: 0, reported: 0 };
-  let refusing = false;
+  const appending = answers({
+    refused: (why) => log.error('samples are lost: the store does not take them', { why }),
+    taken: () => log.info('the store takes samples again'),
+  });
+  const recording = answers({
+    refused: (why) => log.error('samples are missing in the history: the store does not take them', { why }),
+    taken: () => log.info('samples reach the history again'),
+  });
 
   function step(): void {
     const now = clock.now();
@@ -62,6 +71,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       for (const change of noticed(presence, batch, clock.elapsed())) announce(change);
       observe(statistics, batch);
       report(filter, batch, kept);
+      // The last to see it: its columns go to the store's thread. What `due` repeats no device has sent.
+      recording(record(batch));
     }
     due(filter, now, kept);
     send();
@@ -73,10 +84,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     // Counted before the columns are transferred.
     counters.reported += batch.count;
     observeReported(statistics, batch);
-    append(batch).then(
-      () => tell(false),
-      (error: unknown) => tell(true, errorText(error)),
-    );
+    appending(append(batch));
   }
 
   function announce({ device, state, reason, silentFor }: PresenceChange): void {
@@ -84,14 +92,6 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     if (state === 'silent') log.warn('device silent', { device, ...facts });
     else log.info('device back', { device, ...facts });
     deps.onDevice?.(device, state, facts);
-  }
-
-  /** On change only: a full disk would otherwise fill the log. */
-  function tell(refused: boolean, why = ''): void {
-    if (refused === refusing) return;
-    refusing = refused;
-    if (refused) log.error('samples are lost: the store does not take them', { why });
-    else log.info('the store takes samples again');
   }
 
   return {
@@ -105,5 +105,24 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       }
       // What was appended is not waited for: on a full disk it settles only when the store is closed.
     },
+  };
+}
+
+/** Says what became of batches on change only: a full disk would otherwise fill the log. Nobody waits for them. */
+function answers(tell: {
+  readonly refused: (why: string) => void;
+  readonly taken: () => void;
+}): (answer: Promise<void>) => void {
+  let refusing = false;
+  const taken = (): void => {
+    if (refusing) tell.taken();
+    refusing = false;
+  };
+  const refused = (error: unknown): void => {
+    if (!refusing) tell.refused(errorText(error));
+    refusing = true;
+  };
+  return (answer) => {
+    answer.then(taken, refused);
   };
 }

@@ -1,5 +1,6 @@
 import { BOOLEAN, type Batch, type BatchBuilder, NOTHING, NUMBER, TEXT } from '../core/batch.ts';
 import { BAD, GOOD, reasonCode } from '../core/quality.ts';
+import { type EpochMs, epochMs } from '../core/units.ts';
 
 /** Kinds of rows of the sample log. */
 export const SAMPLES = 0;
@@ -15,8 +16,8 @@ const NOT_A_NUMBER = reasonCode('not a number');
 
 /** What the body of a row of kind OUTAGE says. `from` and `to` are times of samples, as far as known; both inclusive. */
 export interface Outage {
-  readonly from: number;
-  readonly to: number;
+  readonly from: EpochMs;
+  readonly to: EpochMs;
   readonly samples: number;
   readonly reason: string;
 }
@@ -116,7 +117,27 @@ export function outageOf(text: string): Outage | undefined {
   if (typeof found !== 'object' || found === null) return undefined;
   const { from, to, samples, reason } = { from: 0, to: 0, samples: 0, reason: '', ...found };
   if (![from, to, samples].every(Number.isFinite) || typeof reason !== 'string') return undefined;
-  return { from, to, samples, reason };
+  return { from: epochMs(from), to: epochMs(to), samples, reason };
+}
+
+export function joinedOutage(first: Outage, second: Outage): Outage {
+  return {
+    from: epochMs(Math.min(first.from, second.from)),
+    to: epochMs(Math.max(first.to, second.to)),
+    samples: first.samples + second.samples,
+    reason: second.reason,
+  };
+}
+
+/** First and last time of the samples. */
+export function spanOf({ count, times }: Batch): { readonly from: EpochMs; readonly to: EpochMs } {
+  let [from, to] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let i = 0; i < count; i++) {
+    const time = times[i] ?? 0;
+    if (time < from) from = time;
+    if (time > to) to = time;
+  }
+  return { from: epochMs(from), to: epochMs(to) };
 }
 
 /** The text of a START row: series and their periods, 0 where nobody polls. */

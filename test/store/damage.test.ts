@@ -287,25 +287,6 @@ t.test('a file of a newer Sluice, or of another program, is refused in a clear s
   t.same(asideOf(file), [], 'and it is left alone');
 });
 
-t.test('a file of the first schema is brought up to date, and what waits in it is delivered', async (t) => {
-  const file = await filled(t);
-  const db = openForWriting(file, 67_108_864);
-  db.exec('DROP INDEX journal_event; ALTER TABLE consumer DROP COLUMN events; PRAGMA user_version = 1');
-  const head = '(SELECT max(id) FROM journal)';
-  db.exec(`UPDATE consumer SET ranges = '[[' || live || ',' || ${head} || ']]', live = ${head}`);
-  db.close();
-
-  const outbox = await opened(t, file);
-  await outbox.appendEvent('event/alarm', '{}');
-  const told = await everything(outbox);
-
-  t.equal(told[0]?.topic, 'event/alarm');
-  t.same(
-    told.slice(1).map(({ seq }) => seq),
-    countTo(100, 41),
-  );
-});
-
 t.test('a place that cannot be written is refused in a clear sentence', async (t) => {
   const file = join(directory(t), 'telemetry.db');
   mkdirSync(file);

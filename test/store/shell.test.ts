@@ -68,7 +68,7 @@ t.test(
 
     t.equal(
       shell(file, 'PRAGMA journal_mode; PRAGMA page_size; PRAGMA user_version; PRAGMA integrity_check'),
-      'wal\n4096\n2\nok',
+      'wal\n4096\n3\nok',
     );
   },
 );

@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import type { Batch } from '../../src/core/batch.ts';
 import type { Consumer, Lane, Message, Outbox, OutboxState, Row } from '../../src/core/outbox.ts';
-import type { Bytes } from '../../src/core/units.ts';
+import { type Bytes, mebibytes, milliseconds } from '../../src/core/units.ts';
 
 interface Place {
   note: string;
@@ -94,7 +94,14 @@ export class MemoryOutbox implements Outbox {
       samplesCommitted: 0,
       samplesLost: 0,
       messagesDropped: 0,
+      samplesRecorded: 0,
+      samplesUnrecorded: 0,
       failing: null,
+      limit: mebibytes(64),
+      bytesPerSecond: 0,
+      holdsFor: undefined,
+      messagesWaiting: 0,
+      drainsIn: milliseconds(0),
     };
   }
 

@@ -85,6 +85,7 @@ t.test(
       points: [speaking(0, 'pump', 'push')],
       intake,
       append: async () => {},
+      record: async () => {},
       onDevice: (device, state) => told.push(`${clock.elapsed() - start} ${device} ${state}`),
       clock,
       log: silentLog,

@@ -1,0 +1,170 @@
+import { START } from '../telemetry/sample-log.ts';
+import { packed } from './body.ts';
+import { type Freed, TRIM_BYTES, TRIM_ROWS, pagesOf } from './journal.ts';
+import type { Database } from './open.ts';
+import { type RecordedPoint, SeriesTable } from './series.ts';
+
+/** A row as it goes into the sample log. */
+export interface LogRow {
+  readonly kind: number;
+  /** When it was sealed, milliseconds since 1970: the time of its commit, or when it was due on a full disk. */
+  readonly time: number;
+  readonly samples: number;
+  /** Of the text, in bytes. */
+  readonly length: number;
+  /** Compressed; see `packed`. */
+  readonly body: Buffer;
+}
+
+interface Header {
+  readonly id: number;
+  readonly size: number;
+}
+
+/** No row after an old copy of the file may get a number that was used since that copy was made. */
+const JUMP = 2 ** 32;
+
+export function logRow(kind: number, text: string, at: { time: number; samples: number }): LogRow {
+  const plain = Buffer.from(text);
+  return { kind, ...at, length: plain.length, body: packed(plain) };
+}
+
+/** The statements on table `sample_log`. Everything that writes is called inside the caller's transaction. */
+export class LogTable {
+  readonly series: SeriesTable;
+  readonly #db: Database;
+  readonly #points: readonly RecordedPoint[];
+  readonly #insert;
+  readonly #upto;
+  readonly #delete;
+  #head = 0;
+  #taken = 0;
+  #started: boolean;
+  /** Rows up to here are in files of the history. */
+  #filed = 0;
+  #jumpTo = 0;
+  #saved = { head: 0, taken: 0 };
+
+  /** `given`: the series of this run, where it has written into another file before; `started`: and this one is its copy. */
+  constructor(
+    db: Database,
+    points: readonly RecordedPoint[],
+    { given, started }: { given?: Uint32Array<ArrayBuffer> | undefined; started: boolean },
+  ) {
+    this.#db = db;
+    this.#points = points;
+    this.#started = started;
+    this.series = new SeriesTable(db, points, given);
+    this.#insert = db.prepare<[number, number, number, number, Buffer]>(
+      'INSERT INTO sample_log(kind, time, samples, len, body) VALUES(?,?,?,?,?)',
+    );
+    this.#upto = db.prepare<[number], Header>(
+      `SELECT id, length(body) AS size FROM sample_log WHERE id <= ? ORDER BY id LIMIT ${TRIM_ROWS}`,
+    );
+    this.#delete = db.prepare<[number]>('DELETE FROM sample_log WHERE id <= ?');
+  }
+
+  /** Bytes in the file. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** The newest row that was ever written. */
+  get head(): number {
+    return this.#head;
+  }
+
+  load(): void {
+    const sizes = this.#db.prepare<[], number>('SELECT length(body) FROM sample_log').pluck().all();
+    this.#taken = sizes.reduce((sum, size) => sum + pagesOf(size), 0);
+    this.#head =
+      this.#db
+        .prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'sample_log'")
+        .pluck()
+        .get() ?? 0;
+  }
+
+  /** Goes on where `before`, of which this is a copy, stopped. */
+  continueFrom(before: LogTable): void {
+    this.#filed = before.#filed;
+    this.#jumpTo = before.#jumpTo;
+  }
+
+  /** Remembers the counters; `restore` goes back to them after a rollback. */
+  save(): void {
+    this.#saved = { head: this.#head, taken: this.#taken };
+  }
+
+  restore(): void {
+    this.#head = this.#saved.head;
+    this.#taken = this.#saved.taken;
+  }
+
+  /** The file is an old copy: from the next commit on rows get numbers that were never used. */
+  jump(): void {
+    this.#jumpTo = this.#head + JUMP;
+  }
+
+  /**
+   * With the next commits rows up to this one are deleted. Where the history has read further than this file was ever
+   * written, it is an old copy that nothing else gave away.
+   */
+  filed(row: number): void {
+    if (row > this.#head && row > this.#jumpTo) this.#jumpTo = row + JUMP;
+    this.#filed = Math.max(this.#filed, row);
+  }
+
+  /** Is there anything of the run that the file does not know yet? */
+  get dirty(): boolean {
+    return !this.#started || this.#jumpTo > this.#head;
+  }
+
+  /** What comes before the first row of a run, then the rows. */
+  write(rows: readonly LogRow[], now: number): void {
+    if (this.#jumpTo > this.#head) this.#continueAfter(this.#jumpTo);
+    this.series.write();
+    if (!this.#started) this.#add(this.#start(now));
+    for (const row of rows) this.#add(row);
+  }
+
+  /** The transaction of `write` is on disk. */
+  committed(): void {
+    this.#started = true;
+    this.series.committed();
+  }
+
+  /** Deletes filed rows, some at a time. */
+  trim(): Freed {
+    if (this.#filed === 0) return { bytes: 0, more: false };
+    let [bytes, last] = [0, 0];
+    const headers = this.#upto.all(this.#filed);
+    for (const { id, size } of headers) {
+      if (bytes >= TRIM_BYTES) break;
+      bytes += pagesOf(size);
+      last = id;
+    }
+    if (last > 0) this.#delete.run(last);
+    this.#taken -= bytes;
+    const end = headers.length < TRIM_ROWS ? headers.at(-1)?.id : undefined;
+    return { bytes, more: headers.length > 0 && last !== end };
+  }
+
+  #add({ kind, time, samples, length, body }: LogRow): void {
+    this.#head = Number(this.#insert.run(kind, time, samples, length, body).lastInsertRowid);
+    this.#taken += pagesOf(body.length);
+  }
+
+  #start(time: number): LogRow {
+    const recorded = this.#points.flatMap(({ every = 0 }, index) => {
+      const series = this.series.of[index] ?? 0;
+      return series === 0 ? [] : [[series, every]];
+    });
+    return logRow(START, JSON.stringify(recorded), { time, samples: 0 });
+  }
+
+  #continueAfter(row: number): void {
+    this.#db.exec("DELETE FROM sqlite_sequence WHERE name = 'sample_log'");
+    this.#db.prepare<[number]>("INSERT INTO sqlite_sequence(name, seq) VALUES('sample_log', ?)").run(row);
+    this.#head = row;
+  }
+}

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { Header } from 'tar';
 import { SluiceError } from '../core/errors.ts';
+import { visible } from '../core/visible.ts';
 
 /** POSIX ustar: everything is in blocks of 512 bytes, and two empty ones are the end. */
 const BLOCK = 512;
@@ -158,10 +159,11 @@ function readHeader(block: Buffer, at: number): { readonly name: string; readonl
   if (header?.cksumValid !== true)
     throw at === 0 ? foreign() : broken('what should describe a file does not');
   const { path = '', size = -1, mtime, type } = header;
-  if (type !== 'File') throw foreign(`${path} in it is no plain file`);
-  if (!Number.isSafeInteger(size) || size < 0 || mtime === undefined) throw broken(`the size of ${path}`);
+  const shown = visible(path);
+  if (type !== 'File') throw foreign(`${shown} in it is no plain file`);
+  if (!Number.isSafeInteger(size) || size < 0 || mtime === undefined) throw broken(`the size of ${shown}`);
   if (!headerOf(path, size, mtime).equals(block))
-    throw foreign(`${path} in it was written by another program`);
+    throw foreign(`${shown} in it was written by another program`);
   return { name: path, bytes: size };
 }
 

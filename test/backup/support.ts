@@ -1,10 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { appendEnd, appendFile, appendText } from '../../src/backup/archive.ts';
 import { type Backup, makeBackup } from '../../src/backup/backup.ts';
+import { MANIFEST, SUMS, type StoredFile, manifestText, sumsText } from '../../src/backup/manifest.ts';
 import { restoreBackup } from '../../src/backup/restore.ts';
 import { type Verified, openArchive, verifyArchive } from '../../src/backup/verify.ts';
 import { PartialFile } from '../../src/cli/partial-file.ts';
+import { SluiceError } from '../../src/core/errors.ts';
 import { silentLog } from '../../src/core/log.ts';
 import { check, isSealed, reserveNumbers, snapshot } from '../../src/store/history/snapshot.ts';
 import { type Database, openForReading, openForWriting } from '../../src/store/open.ts';
@@ -130,4 +133,45 @@ export function rowsIn(file: string): number {
   } finally {
     db.close();
   }
+}
+
+/** What a person is told when `work` is refused. */
+export async function refusal(work: () => Promise<unknown>): Promise<string> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof SluiceError)) throw error;
+    return `${error.message}; ${error.remedy ?? ''}`;
+  }
+  return 'nothing was refused';
+}
+
+interface Forgery {
+  readonly files: readonly { readonly name: string; readonly path: string; readonly schema?: number }[];
+  /** Replaces keys of the manifest. */
+  readonly manifest?: Readonly<Record<string, unknown>>;
+}
+
+/** An archive as our own writer writes it, with right sums, whatever it holds. */
+export async function forge(path: string, { files, manifest = {} }: Forgery): Promise<string> {
+  const draft = await PartialFile.create(path);
+  const made = new Date();
+  const stored: StoredFile[] = [];
+  for (const { name, path, schema = 1 } of files) {
+    const { size: bytes } = statSync(path);
+    stored.push({ name, schema, ...(await appendFile(draft, { name, bytes, path, made }, () => {})) });
+  }
+  const honest = {
+    gateway: 'test-site',
+    made: made.toISOString(),
+    sluice: '0.1.0',
+    files: stored,
+    leftOut: [],
+  };
+  const said: unknown = { ...JSON.parse(manifestText(honest)), ...manifest };
+  const { sha256 } = await appendText(draft, MANIFEST, JSON.stringify(said), made);
+  await appendText(draft, SUMS, sumsText(stored, sha256), made);
+  await appendEnd(draft);
+  await draft.finish();
+  return path;
 }

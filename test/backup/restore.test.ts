@@ -1,0 +1,211 @@
+import { execFileSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { discardStaged, finishRestore, present } from '../../src/backup/swap.ts';
+import { silentLog } from '../../src/core/log.ts';
+import { openStore } from '../../src/store/store.ts';
+import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
+import type * as support from './support.ts';
+import {
+  backUp,
+  contentOf,
+  folderOf,
+  forge,
+  makeData,
+  makeDatabase,
+  refusal,
+  restore,
+  rowsIn,
+} from './support.ts';
+
+async function scene(
+  t: Test,
+  rows = 20,
+): Promise<{ readonly data: string; readonly path: string; readonly folder: string }> {
+  const folder = folderOf(t);
+  const data = join(folder, 'data');
+  makeData(data, rows);
+  const path = join(folder, 'backup.tar');
+  await backUp(data, path);
+  return { data, path, folder };
+}
+
+t.test('what was backed up is restored, file by file, and nothing else is there', async (t) => {
+  const { data, path, folder } = await scene(t);
+  const into = join(folder, 'into');
+
+  await restore(path, into);
+
+  const names = [...contentOf(into).keys()].sort();
+  t.strictSame(names, [
+    'history.db',
+    'hour/2026-11.db',
+    'minute/2026-11-24.db',
+    'raw/2026-11-24.db',
+    'raw/2026-11-25.2.db',
+    'raw/2026-11-25.db',
+    'telemetry.db',
+    'telemetry.seq',
+  ]);
+  for (const name of names.filter((name) => name.includes('/')))
+    t.strictSame(
+      readFileSync(join(into, name)),
+      readFileSync(join(data, name)),
+      `${name}: sealed, copied as it is`,
+    );
+});
+
+t.test('a restored gateway uses no number twice, and tells which it left out', async (t) => {
+  const { data, path, folder } = await scene(t);
+  const sequence = join(data, 'telemetry.seq');
+  // After the backup it went on and reserved far more.
+  writeFileSync(sequence, '{"from":1,"upto":900000,"kept":1}\n');
+
+  await restore(path, data, true);
+
+  const store = openStore({ file: join(data, 'telemetry.db'), limit: 64 * 1_048_576, log: silentLog });
+  t.teardown(() => store.close());
+  t.ok(store.nextSeq > 900_000, `goes on with ${store.nextSeq}`);
+  const told = execFileSync('sqlite3', ['-readonly', join(data, 'telemetry.db'), 'SELECT text FROM outbox'], {
+    encoding: 'utf8',
+  });
+  t.match(told, /"gap":\{"from":1,"to":\d{6,},"reason":"store restored"\}/);
+  t.ok(existsSync(join(`${data}.aside`, 'telemetry.seq')), 'the old is aside');
+  t.ok(existsSync(join(folder, 'data/identity')), 'keys stay where they are');
+});
+
+t.test('where there is data it needs --force, and the old is moved aside whole', async (t) => {
+  const { data, path } = await scene(t);
+  makeDatabase(join(data, 'raw/2026-11-26.db'), 3);
+  const before = contentOf(data);
+
+  const says = await refusal(async () => restore(path, data));
+  t.match(
+    says,
+    /holds data already: raw, minute, hour, telemetry.seq, telemetry.db, .*; with --force it is moved aside/,
+  );
+  t.strictSame(contentOf(data), before, 'nothing was touched');
+
+  await restore(path, data, true);
+  t.notOk(existsSync(join(data, 'raw/2026-11-26.db')));
+  t.equal(rowsIn(join(`${data}.aside`, 'raw/2026-11-26.db')), 3);
+  t.ok(existsSync(join(data, 'telemetry.spare')), 'what is no database stays');
+});
+
+t.test(
+  'a database that is damaged, of a newer Sluice or of another program is refused by name',
+  async (t) => {
+    const { data, folder } = await scene(t, 2_000);
+    const telemetry = { name: 'telemetry.db', path: join(data, 'telemetry.db'), schema: 3 };
+    const path = join(folder, 'forged.tar');
+    const into = join(folder, 'into');
+    const raw = { name: 'raw/2026-11-24.db', path: join(folder, 'raw.db') };
+    const says = async (schema: number): Promise<string> =>
+      refusal(async () => restore(await forge(path, { files: [telemetry, { ...raw, schema }] }), into));
+
+    const torn = readFileSync(join(data, raw.name));
+    torn.fill(0x55, 9_000, 12_000);
+    writeFileSync(raw.path, torn);
+    t.match(await says(1), /^(raw\/2026-11-24.db is damaged|cannot read .*raw\/2026-11-24.db)/);
+    writeFileSync(raw.path, 'no database at all');
+    t.match(await says(1), /raw\/2026-11-24.db: file is not a database/);
+    for (const [schema, wanted] of [
+      [
+        2,
+        /^raw\/2026-11-24.db was written by a newer Sluice \(its schema is 2, this one reads 1\); install that version/,
+      ],
+      [0, /^raw\/2026-11-24.db is a database of another program/],
+    ] as const) {
+      rmSync(raw.path);
+      const db = makeDatabase(raw.path, 5, false);
+      db?.pragma(`user_version = ${schema}`);
+      db?.pragma('journal_mode = DELETE');
+      db?.close();
+      t.match(await says(schema), wanted);
+    }
+    t.strictSame(present(into), []);
+    t.strictSame(contentOf(into).size, 0);
+  },
+);
+
+/** `node:fs` that makes `left` more changes, and then fails: the power is gone. */
+function mortal(): { readonly fs: object; left: number } {
+  const state = { fs: { ...fs }, left: 0 };
+  for (const name of ['renameSync', 'mkdirSync', 'rmSync', 'writeFileSync', 'chownSync'] as const)
+    Object.assign(state.fs, {
+      [name]: (...args: unknown[]): unknown => {
+        if (--state.left < 0) throw new Error('power cut');
+        return Reflect.apply(fs[name], fs, args);
+      },
+    });
+  return state;
+}
+
+t.test('a power cut at any step of a restore leaves the old, or is finished by the next start', async (t) => {
+  const { path, folder } = await scene(t);
+  const wholeNew = join(folder, 'new');
+  await restore(path, wholeNew);
+  const newer = databasesOf(wholeNew);
+  const template = join(folder, 'template');
+  makeData(template, 3);
+  makeDatabase(join(template, 'raw/2026-11-23.db'), 7);
+  rmSync(join(template, 'telemetry.spare'));
+  const older = databasesOf(template);
+  const power = mortal();
+  const mocked = await t.mockImport<typeof support>('./support.ts', { 'node:fs': power.fs });
+  let [olds, news] = [0, 0];
+
+  for (let n = 0, clean = false; !clean; n++) {
+    const data = join(folder, `data-${n}`);
+    cpSync(template, data, { recursive: true });
+    power.left = n;
+    try {
+      await mocked.restore(path, data, true);
+      clean = true;
+    } catch (error) {
+      if (!(error instanceof Error) || error.message !== 'power cut') throw error;
+    }
+    finishRestore(data); // what the next gateway, or the next restore, does first
+    finishRestore(data);
+    discardStaged(data); // what the next restore does first
+
+    const found = JSON.stringify(databasesOf(data));
+    if (found === JSON.stringify(older)) olds += 1;
+    else if (found === JSON.stringify(newer)) {
+      news += 1;
+      t.strictSame(databasesOf(`${data}.aside`), older, `cut ${n}: the old is aside, whole`);
+    } else t.fail(`cut ${n}: neither old nor new`);
+    rmSync(`${data}.aside`, { recursive: true, force: true });
+    await restore(path, data, true);
+    t.strictSame(databasesOf(data), newer, `cut ${n}: and it can be restored again`);
+  }
+  t.ok(olds > 5 && news > 10, `${olds} cuts left the old, ${news} the new`);
+});
+
+/** Content of every database; the numbers are reserved anew by each restore. */
+function databasesOf(folder: string): [string, string][] {
+  return [...contentOf(folder)].filter(([name]) => name.endsWith('.db')).sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+t.test('a disk without room is said before anything is written', { skip: cannotMount() }, async (t) => {
+  const { data, path, folder } = await scene(t);
+  const disk = mountSmallDisk(join(folder, 'disk'), 24);
+  t.teardown(() => disk.unmount());
+  const into = join(folder, 'disk/data');
+  mkdirSync(into);
+  const stone = fillDisk(join(folder, 'disk'), 1_000_000);
+
+  t.match(
+    await refusal(async () => backUp(data, join(folder, 'disk/backup.tar'))),
+    /^the backup needs about 17 MB and there are [01] MB left in .*disk; make room there, or name a file on another disk/,
+  );
+  t.match(
+    await refusal(async () => restore(path, into)),
+    /^the restore needs 17 MB and there are [01] MB left in/,
+  );
+  t.strictSame([...contentOf(join(folder, 'disk')).keys()], ['stone']);
+  rmSync(stone);
+  await backUp(data, join(folder, 'disk/backup.tar'));
+});

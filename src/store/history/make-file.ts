@@ -1,6 +1,13 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { SluiceError } from '../../core/errors.ts';
 import { type Database, makeDatabase } from '../open.ts';
+
+// The header of a database (file format of SQLite, 1.3).
+const HEADER_BYTES = 100;
+const WRITE_VERSION = 18;
+const WITHOUT_LOG = 1;
+const USER_VERSION = 60;
 
 /**
  * Makes a database with its tables where there is none. It gets its name when it is complete and on the disk: nobody
@@ -30,5 +37,41 @@ export function syncFolder(folder: string): void {
     fsyncSync(handle);
   } finally {
     closeSync(handle);
+  }
+}
+
+/**
+ * Throws where the file was written by a newer Sluice. Looks before SQLite does: opening for writing would change it
+ * already. Files made by `makeInPlace` say so from their beginning.
+ */
+export function refuseNewer(path: string, version: number): void {
+  const header = headerOf(path);
+  const found = header?.readUInt32BE(USER_VERSION) ?? 0;
+  if (!isDatabase(header) || found <= version) return;
+  throw new SluiceError(
+    'STORE_FAILED',
+    `${path} was written by a newer Sluice (its schema is ${found}, this one reads ${version})`,
+    { remedy: 'install that version again, or move the file away' },
+  );
+}
+
+/** Needs no log beside it: it was sealed, or never written. */
+export function isSealed(path: string): boolean {
+  const header = headerOf(path);
+  return isDatabase(header) && header?.[WRITE_VERSION] === WITHOUT_LOG;
+}
+
+function isDatabase(header: Buffer | undefined): boolean {
+  return header?.toString('latin1', 0, 16) === 'SQLite format 3\0';
+}
+
+/** Undefined where the file is shorter. */
+function headerOf(path: string): Buffer | undefined {
+  const header = Buffer.alloc(HEADER_BYTES);
+  const file = openSync(path, 'r');
+  try {
+    return readSync(file, header, 0, HEADER_BYTES, 0) === HEADER_BYTES ? header : undefined;
+  } finally {
+    closeSync(file);
   }
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { type Batch, BatchBuilder, valueAt } from '../../core/batch.ts';
 import type { PointName } from '../../core/point.ts';
 import { type EpochMs, epochMs, hours } from '../../core/units.ts';
@@ -8,8 +8,8 @@ import { unpacked } from '../body.ts';
 import { type Database, assertDurable, openForReading, openForWriting, sealed } from '../open.ts';
 import type { HistoryFile } from './files.ts';
 import { packedColumns } from './packed.ts';
-import { addReasons, checkRawTables, makeRawTables } from './raw-schema.ts';
-import { makeInPlace } from './make-file.ts';
+import { makeInPlace, refuseNewer } from './make-file.ts';
+import { RAW_VERSION, addReasons, checkRawTables, makeRawTables } from './raw-schema.ts';
 
 /** A series of this file; its number means something in this file only. */
 export interface RawSeries extends PointName {
@@ -44,11 +44,6 @@ const PAGE_BYTES = 1024;
 /** A chunk of fewer samples is written again together with those that follow. */
 const SMALL_CHUNK = 256;
 const HOUR: number = hours(1);
-// Of the header of a database (file format of SQLite, 1.3): 1 in this byte where it is written without a log.
-const HEADER_BYTES = 100;
-const WRITE_VERSION = 18;
-const LEGACY = 1;
-
 interface ChunkHead {
   readonly id: number;
   readonly t1: number;
@@ -89,6 +84,7 @@ export class RawFile {
    */
   static forWriting(at: HistoryFile, limit: number): RawFile {
     makeInPlace(at.path, PAGE_BYTES, makeRawTables);
+    refuseNewer(at.path, RAW_VERSION);
     const file = new RawFile(at, openForWriting(at.path, limit, PAGE_BYTES));
     addReasons(file.#db);
     return file;
@@ -96,6 +92,7 @@ export class RawFile {
 
   /** Any process may read along while another one writes. */
   static forReading(at: HistoryFile): RawFile {
+    refuseNewer(at.path, RAW_VERSION);
     return new RawFile(at, openForReading(at.path));
   }
 
@@ -243,17 +240,6 @@ export function readChunk(chunk: StoredChunk, point: number, into: BatchBuilder)
   decodeChunk(chunk, unpacked(chunk.body, chunk.len), point, into);
   const found = into.count - before;
   if (found !== chunk.n) throw new Error(`a chunk of ${found} samples where ${chunk.n} were stored`);
-}
-
-/** Needs no log beside it: `seal` was called, or it was never written. */
-export function isSealed(path: string): boolean {
-  const header = Buffer.alloc(HEADER_BYTES);
-  const file = openSync(path, 'r');
-  try {
-    return readSync(file, header, 0, HEADER_BYTES, 0) === HEADER_BYTES && header[WRITE_VERSION] === LEGACY;
-  } finally {
-    closeSync(file);
-  }
 }
 
 /** What is damaged stays where it is, for the reader to tell; nothing is merged with it. */

@@ -1,5 +1,4 @@
 import { QUALITIES, REASONS } from '../../core/quality.ts';
-import { SluiceError } from '../../core/errors.ts';
 import { type Database, damaged } from '../open.ts';
 
 /** Raise it with every change that an older Sluice could not read. */
@@ -65,15 +64,9 @@ export function addReasons(db: Database): void {
   for (const [code, text] of REASONS.entries()) if (code >= known) insert.run(code, text);
 }
 
-/** Refuses a file of a newer Sluice, and one that is not what it should be. Reads the first pages only. */
+/** Throws what `isDamage` holds for, where the file is not what it should be. Reads its first pages only. */
 export function checkRawTables(db: Database): void {
-  const version = Number(db.pragma('user_version', { simple: true }));
-  if (version > RAW_VERSION)
-    throw new SluiceError(
-      'STORE_FAILED',
-      `${db.name} was written by a newer Sluice (its schema is ${version}, this one reads ${RAW_VERSION})`,
-      { remedy: 'install that version again, or move the file away' },
-    );
+  const version = db.pragma('user_version', { simple: true });
   const found = db.prepare<[], string>("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all();
   if (version !== RAW_VERSION || !TABLES.every((table) => found.includes(table)))
     throw damaged(`${db.name} is no file of samples`);

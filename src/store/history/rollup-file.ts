@@ -1,66 +1,236 @@
 import type { PointName } from '../../core/point.ts';
-import type { EpochMs } from '../../core/units.ts';
-import type { Rollup } from '../../telemetry/rollup.ts';
+import { type Duration, type EpochMs, days, epochMs, hours, mebibytes, minutes } from '../../core/units.ts';
+import { decodeRollups, encodeRollups } from '../../telemetry/rollup-text.ts';
+import { type Rollup, merge } from '../../telemetry/rollup.ts';
+import { unpacked } from '../body.ts';
+import { type Database, assertDurable, openForReading, openForWriting, sealed } from '../open.ts';
+import { makeInPlace } from './make-file.ts';
+import { packedColumns } from './packed.ts';
+import { ROLLUP_VERSION, type RollupTier, rollupTables } from './rollup-schema.ts';
+import { nameKey } from './tail.ts';
+import { checkVersion } from './version.ts';
 
-export type RollupTier = 'minute' | 'hour';
+export type { RollupTier } from './rollup-schema.ts';
+
+/** Widths of a tier, and pages in which its rows of about 700 and 350 bytes leave little room unused. */
+const SHAPES = {
+  minute: { bucket: minutes(1), row: hours(1), pageBytes: 8192 },
+  hour: { bucket: hours(1), row: days(1), pageBytes: 4096 },
+} as const satisfies Record<RollupTier, { bucket: Duration; row: Duration; pageBytes: number }>;
+
+const HOUR = hours(1);
+const LOG_LIMIT = mebibytes(64); // a file of 10,000 points takes about as much for a few hours of minutes
+const COLUMNS = 13; // numbers of a bucket, in the text
+
+interface StoredRow {
+  readonly start: number;
+  readonly len: number;
+  readonly body: Buffer;
+}
 
 /**
  * One file of rollups: `minute/YYYY-MM-DD.db`, whose rows hold a UTC hour of a series each, or `hour/YYYY-MM.db`, whose
- * rows hold a UTC day. Whatever is written stands between `begin` and `commit`.
+ * rows hold a UTC day. Whatever is written stands between `begin` and `commit`. SQLite's own errors come through;
+ * `isTrouble`, `isFull` and `isDamage` sort them.
  */
 export class RollupFile {
   readonly path: string;
   readonly tier: RollupTier;
+  /** Rows whose body was damaged when it was read; they are left out. */
+  damagedRows = 0;
+  readonly #db: Database;
+  readonly #ids = new Map<string, number>();
+  readonly #sql: Statements;
 
-  constructor(path: string, tier: RollupTier) {
-    this.path = path;
+  private constructor(db: Database, tier: RollupTier) {
+    this.#db = db;
+    this.path = db.name;
     this.tier = tier;
+    this.#sql = statementsOf(db);
   }
 
   /** Makes the file where it is missing, and takes a sealed one up again. Refuses a file of a newer Sluice. */
   static openForWriting(path: string, tier: RollupTier): RollupFile {
-    return new RollupFile(path, tier);
+    const { bucket, pageBytes } = SHAPES[tier];
+    makeInPlace(path, pageBytes, (db) => db.transaction(() => db.exec(rollupTables(tier, bucket)))());
+    return RollupFile.#of(openForWriting(path, LOG_LIMIT, pageBytes), tier);
   }
 
+  /** Beside whoever writes it. Throws where there is none, and where a newer Sluice wrote it. */
   static openForReading(path: string, tier: RollupTier): RollupFile {
-    return new RollupFile(path, tier);
+    return RollupFile.#of(openForReading(path), tier);
   }
 
-  begin(): void {}
-  commit(): void {}
-  rollback(): void {}
+  static #of(db: Database, tier: RollupTier): RollupFile {
+    try {
+      checkVersion(db, ROLLUP_VERSION, 'rollup');
+      return new RollupFile(db, tier);
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  }
+
+  begin(): void {
+    this.#db.exec('BEGIN IMMEDIATE');
+  }
+
+  commit(): void {
+    this.#db.exec('COMMIT');
+    assertDurable(this.#db);
+  }
+
+  /** May be called where no transaction is open (any more). */
+  rollback(): void {
+    this.#ids.clear(); // of series that are not there after all
+    if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
+  }
 
   /** The buckets of the UTC hour that begins at `hour` are these and no others (of either tier). */
-  replace(_name: PointName, _hour: EpochMs, _rollups: readonly Rollup[]): void {}
+  replace(name: PointName, hour: EpochMs, rollups: readonly Rollup[]): void {
+    const { row } = SHAPES[this.tier];
+    const series = rollups.length > 0 ? this.#idFor(name) : this.#idOf(name);
+    if (series === undefined) return;
+    const start = floor(hour, row);
+    const others = row === HOUR ? [] : this.#row(series, start);
+    const kept = others.filter((rollup) => rollup.start < hour || rollup.start >= hour + HOUR);
+    this.#write(series, start, [...kept, ...rollups]);
+  }
 
   /** Late samples: buckets that exist already are merged with these, others added. */
-  mergeInto(_name: PointName, _rollups: readonly Rollup[]): void {}
+  mergeInto(name: PointName, rollups: readonly Rollup[]): void {
+    const { row } = SHAPES[this.tier];
+    const series = this.#idFor(name);
+    for (const [start, late] of Map.groupBy(rollups, (rollup) => floor(rollup.start, row))) {
+      const buckets = new Map(this.#row(series, start).map((rollup) => [rollup.start, rollup]));
+      for (const rollup of late) {
+        const there = buckets.get(rollup.start);
+        buckets.set(rollup.start, there === undefined ? rollup : merge(there, rollup));
+      }
+      this.#write(series, start, [...buckets.values()]);
+    }
+  }
 
   /** Rows of this log up to `row` are in, as far as they were merged into this file. */
-  mark(_log: number, _row: number): void {}
+  mark(log: number, row: number): void {
+    this.#sql.mark.run(log, row);
+  }
 
   /** 0 where nothing of this log was. */
-  filedRow(_log: number): number {
-    return 0;
+  filedRow(log: number): number {
+    return this.#sql.filedRow.get(log) ?? 0;
   }
 
   /** Buckets that begin in [from, to), in time order. */
-  read(_name: PointName, _from: EpochMs, _to: EpochMs): Rollup[] {
-    return [];
+  read(name: PointName, from: EpochMs, to: EpochMs): Rollup[] {
+    const { row } = SHAPES[this.tier];
+    const series = this.#idOf(name);
+    if (series === undefined) return [];
+    const rows = this.#sql.rows.all(series, floor(from, row), to);
+    const found = rows.flatMap((stored) => this.#decode(stored));
+    return found.filter(({ start }) => start >= from && start < to);
   }
 
   /** Every series that the file has. */
   names(): readonly PointName[] {
-    return [];
+    return this.#sql.names.all();
   }
 
   /** Start of the newest row of any series, or undefined; an hour of the minute tier, a day of the hour tier. */
   newestRow(): EpochMs | undefined {
-    return undefined;
+    const start = this.#sql.newest.get() ?? undefined;
+    return start === undefined ? undefined : epochMs(start);
   }
 
   /** Nothing more is expected: closes it as one file that stands alone, readable on read-only media. */
-  seal(): void {}
+  seal(): void {
+    sealed(this.#db); // or somebody reads it: it is as good as it is
+    this.#db.close();
+  }
 
-  close(): void {}
+  close(): void {
+    this.#db.close();
+  }
+
+  #idOf(name: PointName): number | undefined {
+    const key = nameKey(name);
+    const known = this.#ids.get(key);
+    if (known !== undefined) return known;
+    const found = this.#sql.id.get(name.device, name.point, name.unit ?? '');
+    if (found !== undefined) this.#ids.set(key, found);
+    return found;
+  }
+
+  #idFor(name: PointName): number {
+    const known = this.#idOf(name);
+    if (known !== undefined) return known;
+    const id = Number(this.#sql.add.run(name.device, name.point, name.unit ?? '').lastInsertRowid);
+    this.#ids.set(nameKey(name), id);
+    return id;
+  }
+
+  #row(series: number, start: EpochMs): Rollup[] {
+    const stored = this.#sql.row.get(series, start);
+    return stored === undefined ? [] : this.#decode(stored);
+  }
+
+  #decode({ start, len, body }: StoredRow): Rollup[] {
+    try {
+      return decodeRollups(epochMs(start), SHAPES[this.tier].bucket, unpacked(body, len).toString());
+    } catch {
+      this.damagedRows += 1;
+      return [];
+    }
+  }
+
+  #write(series: number, start: EpochMs, rollups: readonly Rollup[]): void {
+    if (rollups.length === 0) {
+      this.#sql.remove.run(series, start);
+      return;
+    }
+    const sorted = rollups.toSorted((a, b) => a.start - b.start);
+    const text = Buffer.from(encodeRollups(start, SHAPES[this.tier].bucket, sorted));
+    this.#sql.write.run(
+      series,
+      start,
+      rollups.length,
+      text.length,
+      packedColumns(text, COLUMNS * rollups.length),
+    );
+  }
+}
+
+function floor(time: number, width: number): EpochMs {
+  return epochMs(Math.floor(time / width) * width);
+}
+
+type Statements = ReturnType<typeof statementsOf>;
+
+function statementsOf(db: Database) {
+  return {
+    id: db
+      .prepare<[string, string, string], number>(
+        'SELECT id FROM series WHERE device = ? AND point = ? AND unit = ?',
+      )
+      .pluck(),
+    add: db.prepare<[string, string, string]>('INSERT INTO series(device, point, unit) VALUES (?, ?, ?)'),
+    names: db.prepare<[], PointName>('SELECT device, point, unit FROM series'),
+    row: db.prepare<[number, number], StoredRow>(
+      'SELECT start, len, body FROM rollup WHERE series = ? AND start = ?',
+    ),
+    rows: db.prepare<[number, number, number], StoredRow>(
+      'SELECT start, len, body FROM rollup WHERE series = ? AND start >= ? AND start < ? ORDER BY start',
+    ),
+    // Not REPLACE: rows that grow by an hour would move to the end each time and leave pages half empty.
+    write: db.prepare<[number, number, number, number, Buffer]>(
+      `INSERT INTO rollup(series, start, n, len, body) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT(series, start) DO UPDATE SET n = excluded.n, len = excluded.len, body = excluded.body`,
+    ),
+    remove: db.prepare<[number, number]>('DELETE FROM rollup WHERE series = ? AND start = ?'),
+    newest: db.prepare<[], number | null>('SELECT max(start) FROM rollup').pluck(),
+    mark: db.prepare<[number, number]>(
+      'INSERT INTO filed(log, row) VALUES (?, ?) ON CONFLICT(log) DO UPDATE SET row = max(row, excluded.row)',
+    ),
+    filedRow: db.prepare<[number], number>('SELECT row FROM filed WHERE log = ?').pluck(),
+  };
 }

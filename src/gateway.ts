@@ -20,6 +20,7 @@ import { UPSTREAM_CONSUMER, type UpstreamTask, upstream } from './mqtt/upstream.
 import { certificateWatch, commandFigures, figures } from './housekeeping.ts';
 import { pointsReport } from './points-report.ts';
 import { type Pems, upstreamIdentity } from './upstream-identity.ts';
+import { type GatewayHistory, openHistory } from './store/history/history.ts';
 import { openOutbox } from './store/outbox.ts';
 import { cloudEvent, eventTopic } from './telemetry/event.ts';
 import { createPipeline } from './telemetry/pipeline.ts';
@@ -43,6 +44,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     log,
   });
   const own = (): Pems => ({ ca: identity.ca, cert: identity.cert, key: identity.key });
+  let history: GatewayHistory | undefined;
   const outbox = await openOutbox({
     file: join(data, 'telemetry.db'),
     limit: config.telemetry.outbox,
@@ -50,9 +52,19 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
       return { device, point: name, unit, every, recorded };
     }),
     log,
+    onFull: () => history?.shed(),
   });
   await using closing = new AsyncDisposableStack();
   closing.defer(async () => outbox.close());
+  history = await openHistory({
+    folder: data,
+    retention: config.telemetry.retention,
+    outbox: config.telemetry.outbox,
+    sampleLog: outbox,
+    log,
+    onEvent: happened,
+  });
+  closing.defer(async () => history.close());
   const places = await outbox.consumers();
   if (platform === undefined && places.some(({ name }) => name === UPSTREAM_CONSUMER)) {
     log.warn('mqtt.upstream was taken out of the configuration: what still waited for it is given up');
@@ -135,7 +147,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     missed: runner.counters.missed,
     ...commandFigures(commander.counts()),
   });
-  tasks.push(figures({ outbox, facts, clock, log }));
+  tasks.push(figures({ outbox, history, facts, clock, log }));
   tasks.push(pointsReport(config.points, pipeline.statistics, { clock, log }));
 
   await runAll(tasks, signal);

@@ -2,8 +2,9 @@
 import type { CommandCounts } from './commands/commander.ts';
 import type { Clock } from './core/clock.ts';
 import { errorText } from './core/errors.ts';
+import type { History, HistoryState } from './core/history.ts';
 import type { Facts, Log } from './core/log.ts';
-import type { Outbox } from './core/outbox.ts';
+import type { Outbox, OutboxState } from './core/outbox.ts';
 import type { Task } from './core/task.ts';
 import { type Duration, hours, minutes } from './core/units.ts';
 
@@ -53,27 +54,50 @@ export function commandFigures({ done, failed, refused }: CommandCounts): Facts 
   return { commandsDone: done, commandsFailed: total(failed), commandsRefused: total(refused) };
 }
 
+/** What waits to go up, and for how long there is room. */
+export function outboxFigures(state: OutboxState): Facts {
+  return {
+    committed: state.samplesCommitted,
+    lost: state.samplesLost,
+    dropped: state.messagesDropped,
+    nextSeq: state.nextSeq,
+    waitingRows: state.rows,
+    waitingBytes: state.bytes,
+    holdsHours: inHours(state.holdsFor),
+    drainsHours: inHours(state.drainsIn),
+  };
+}
+
+/** What is kept on the gateway. */
+export function historyFigures(state: HistoryState): Facts {
+  return {
+    filed: state.samplesFiled,
+    refused: state.samplesRefused,
+    diskBytes: state.bytes,
+    diskQuota: state.quota,
+    filesDropped: state.filesDropped,
+    oldestRaw: state.oldestRaw === undefined ? 'none' : new Date(state.oldestRaw).toISOString(),
+  };
+}
+
+/** Hours with one decimal; text where nobody can know yet. */
+function inHours(duration: Duration | undefined): number | string {
+  return duration === undefined ? 'unknown' : Math.round((duration / hours(1)) * 10) / 10;
+}
+
 export interface FiguresDeps {
   readonly outbox: Outbox;
+  readonly history: Pick<History, 'state'>;
   /** More figures of the moment. */
   readonly facts: () => Facts;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Logs what passed and what waits. */
+/** Logs what passed, what waits and what is kept. */
 export function figures(deps: FiguresDeps): Task {
   return repeat('figures', FIGURES_EVERY, deps, async () => {
-    const { rows, bytes, nextSeq, samplesCommitted, samplesLost, messagesDropped } =
-      await deps.outbox.state();
-    deps.log.info('figures', {
-      ...deps.facts(),
-      committed: samplesCommitted,
-      lost: samplesLost,
-      dropped: messagesDropped,
-      nextSeq,
-      waitingRows: rows,
-      waitingBytes: bytes,
-    });
+    const [outbox, history] = await Promise.all([deps.outbox.state(), deps.history.state()]);
+    deps.log.info('figures', { ...deps.facts(), ...outboxFigures(outbox), ...historyFigures(history) });
   });
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type Batch, BatchBuilder } from '../../src/core/batch.ts';
 import type { Facts, Log } from '../../src/core/log.ts';
 import type { Consumer, Lane, Message, Outbox, Row } from '../../src/core/outbox.ts';
+import type { SampleLog } from '../../src/core/sample-log.ts';
 import { bytes, mebibytes, milliseconds } from '../../src/core/units.ts';
 import { type OutboxOptions, openOutbox } from '../../src/store/outbox.ts';
 
@@ -114,7 +115,7 @@ export async function opened(
   t: Teardown,
   file: string,
   options: Partial<OutboxOptions> = {},
-): Promise<Outbox> {
+): Promise<Outbox & SampleLog> {
   const outbox = await openOutbox({
     file,
     points,

@@ -22,7 +22,13 @@ const SWAP = 'restore.swap';
 
 /** Everything that belongs to the databases of a data folder. The rest of it stays: keys, the lock, what people put there. */
 const OWN = ['raw', 'minute', 'hour', 'telemetry.seq'].concat(
-  ['telemetry.db', 'history.db'].flatMap((name) => [name, `${name}-wal`, `${name}-shm`, `${name}-journal`]),
+  ['telemetry.db', 'history.db'].flatMap((name) => [
+    name,
+    `${name}-wal`,
+    `${name}-shm`,
+    `${name}-journal`,
+    `${name}.ready`, // a copy that would take the place of the restored one at the next start
+  ]),
 );
 
 const FOLDER_MODE = 0o750;

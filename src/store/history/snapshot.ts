@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { SluiceError, errorText } from '../../core/errors.ts';
 import { type Database, openForReading, sqliteCode } from '../open.ts';
 import { Reservation } from '../reservation.ts';
@@ -13,6 +13,8 @@ const NEWEST: Readonly<Record<string, number>> = {
   'history.db': 1,
 };
 
+/** A database is replaced at most now and then. */
+const MOST_TRIES = 5;
 /** A file that was written a moment ago may be written again in the same tick of the clock of the file system. */
 const SETTLED_MS = 2_000;
 /** The file format, 1.3: bytes 18 and 19 are 1 where the journal is no write-ahead log. */
@@ -25,7 +27,16 @@ const NO_WAL = 1;
  * begins anew with every commit of another process, and would never end beside a gateway that records.
  */
 export function snapshot(file: string, copy: string): void {
-  reading(file, (db) => db.prepare<[string]>('VACUUM INTO ?').run(copy));
+  // The store may put a copy in the place of telemetry.db meanwhile, first as `.ready` and without the log of the old
+  // one: whoever opens that one then sees what was there at the last checkpoint, and nothing newer.
+  const ready = `${file}.ready`;
+  for (let tries = 0; ; tries++) {
+    const before = [inodeOf(file), inodeOf(ready)];
+    rmSync(copy, { force: true });
+    reading(before[1] === undefined ? file : ready, (db) => db.prepare<[string]>('VACUUM INTO ?').run(copy));
+    if (before[0] === inodeOf(file) && before[1] === inodeOf(ready)) return;
+    if (tries >= MOST_TRIES) throw new SluiceError('STORE_FAILED', `${file} is replaced again and again`);
+  }
 }
 
 /** Is the file whole by itself and left alone, so that copying its bytes is enough? */
@@ -85,6 +96,10 @@ export function reserveNumbers({ telemetry, before, sinceThen, into }: RestoredN
   const stored = next ?? 1;
   const used = new Reservation(before).load()?.upto ?? 0;
   new Reservation(into).cover(Math.max(used, stored + sinceThen), { from: stored + 1, kept: stored });
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
 }
 
 function reading<T>(file: string, read: (db: Database) => T): T {

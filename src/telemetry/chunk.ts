@@ -94,12 +94,19 @@ function beginText(): void {
 
 function writeSample(batch: Batch, row: number, residual: number): void {
   const { values, forms, qualities, reasons } = batch;
-  const value = values[row] ?? 0;
-  const isPlain = qualities[row] === GOOD && reasons[row] === 0;
-  if (isPlain && residual === 0) {
-    if (forms[row] === NUMBER && value - value === 0) writer.number(value);
-    else writeUncommon(batch, row, residual);
-  } else writeUncommon(batch, row, residual);
+  if (residual === 0 && qualities[row] === GOOD && reasons[row] === 0) {
+    const value = values[row] ?? 0;
+    const form = forms[row];
+    if (form === NUMBER && value - value === 0) {
+      writer.number(value);
+      return;
+    }
+    if (form === BOOLEAN) {
+      writer.boolean(value !== 0);
+      return;
+    }
+  }
+  writeUncommon(batch, row, residual);
 }
 
 /** An error is never a value: what is bad has none. */
@@ -116,9 +123,9 @@ function writeUncommon(batch: Batch, row: number, residual: number): void {
     writer.number(residual);
     writer.comma();
   }
-  if (quality === BAD) writer.json('null');
+  if (quality === BAD) writer.null();
   else if (form === NUMBER) writer.number(value);
-  else if (form === BOOLEAN) writer.json(value === 0 ? 'false' : 'true');
+  else if (form === BOOLEAN) writer.boolean(value !== 0);
   else writer.json(JSON.stringify(texts[value] ?? ''));
   if (!isPlain) writer.json(`,${quality},${reason}`);
   if (residual !== 0 || !isPlain) writer.close();

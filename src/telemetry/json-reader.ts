@@ -10,6 +10,9 @@ const CLOSE = 93;
 const LETTER_F = 102;
 const LETTER_N = 110;
 const LETTER_T = 116;
+const TRUE = Buffer.from('true');
+const FALSE = Buffer.from('false');
+const NULL = Buffer.from('null');
 
 /** Integers of 15 digits and these powers are exact in a double, so that their quotient is correctly rounded. */
 const MOST_DIGITS = 15;
@@ -85,11 +88,11 @@ export class JsonReader {
       case QUOTE:
         return this.#string();
       case LETTER_T:
-        return this.#literal('true', true);
+        return this.#literal(TRUE, true);
       case LETTER_F:
-        return this.#literal('false', false);
+        return this.#literal(FALSE, false);
       case LETTER_N:
-        return this.#literal('null', null);
+        return this.#literal(NULL, null);
       default:
         return this.number();
     }
@@ -131,10 +134,10 @@ export class JsonReader {
     return typeof value === 'string' ? value : this.fail();
   }
 
-  #literal<T>(text: string, value: T): T {
-    const to = this.#at + text.length;
-    if (this.#text(this.#at, to) !== text) this.fail();
-    this.#at = to;
+  #literal<T>(text: Uint8Array, value: T): T {
+    const from = this.#at;
+    for (let i = 0; i < text.length; i++) if (this.#bytes[from + i] !== text[i]) this.fail();
+    this.#at = from + text.length;
     return value;
   }
 

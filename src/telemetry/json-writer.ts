@@ -9,6 +9,10 @@ const ZERO = 48;
 const OPEN = 91;
 const CLOSE = 93;
 
+const TRUE = Buffer.from('true');
+const FALSE = Buffer.from('false');
+const NULL = Buffer.from('null');
+
 /** Integers of 15 digits and these powers are exact in a double, so that their quotient is correctly rounded. */
 const MOST_PLACES = 15;
 const MOST_DIGITS = 1e15;
@@ -60,6 +64,14 @@ export class JsonWriter {
     this.#length += this.#bytes.write(text, this.#length, 'utf8');
   }
 
+  boolean(value: boolean): void {
+    this.#literal(value ? TRUE : FALSE);
+  }
+
+  null(): void {
+    this.#literal(NULL);
+  }
+
   /** A finite number; reading it gives the same double, a negative zero too. */
   number(value: number): void {
     this.#reserve(ROOM);
@@ -74,6 +86,14 @@ export class JsonWriter {
     this.#last = value;
     this.#lastAt = from;
     this.#lastLength = this.#length - from;
+  }
+
+  #literal(text: Uint8Array): void {
+    this.#reserve(ROOM);
+    const bytes = this.#bytes;
+    const from = this.#length;
+    for (let i = 0; i < text.length; i++) bytes[from + i] = text[i] ?? 0;
+    this.#length = from + text.length;
   }
 
   #again(): void {

@@ -1,9 +1,10 @@
 import { deflateSync } from 'node:zlib';
 
-const LEVEL = 6;
+/** One step below zlib's usual one: a hundredth longer, in two thirds of the time. */
+const LEVEL = 5;
 /**
- * Columns of short numbers repeat nearby, if at all: looking back 1 KiB instead of 32 KiB is faster by half and, because
- * short distances take fewer bits, makes plant signals smaller by 7 %.
+ * Columns of short numbers repeat nearby, if at all. Looking back 1 KiB instead of 32 KiB takes two thirds of the time
+ * and, because short distances take fewer bits, makes plant signals 7 % smaller.
  */
 const SHORT_WINDOW = 10;
 const WHOLE_WINDOW = 15;

@@ -12,7 +12,7 @@ import type {
 import type { Facts, Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
 import type { SampleLog } from '../../core/sample-log.ts';
-import type { Bytes } from '../../core/units.ts';
+import { type Bytes, bytes } from '../../core/units.ts';
 import { Link } from '../link.ts';
 import type { Reply, Request, Retention, WorkerOptions } from './protocol.ts';
 import { THRESHOLDS, type Thresholds } from './thresholds.ts';
@@ -38,6 +38,8 @@ export interface GatewayHistory extends History {
   close(): Promise<void>;
 }
 
+/** The sample log may take half of what the outbox may; it is filed when it has half of that. */
+const SHARE_OF_OUTBOX = 4;
 /** What the thread allocates lives for one page of the log or one query. */
 const YOUNG_GENERATION_MB = 16;
 
@@ -51,7 +53,11 @@ export async function openHistory(options: HistoryOptions): Promise<GatewayHisto
     folder,
     retention: { ...retention },
     outbox,
-    thresholds: { ...THRESHOLDS, ...options.thresholds },
+    thresholds: {
+      ...THRESHOLDS,
+      logBytes: bytes(Math.min(THRESHOLDS.logBytes, Math.floor(outbox / SHARE_OF_OUTBOX))),
+      ...options.thresholds,
+    },
   };
   const spawn = (): Worker =>
     new Worker(new URL('./worker.ts', import.meta.url), {

@@ -1,20 +1,121 @@
-import { parentPort } from 'node:worker_threads';
-import type { Reply, Request } from './protocol.ts';
-import { type ThreadReply, failureOf } from '../thread.ts';
+import { parentPort, workerData } from 'node:worker_threads';
+import { type Batch, buffersOf } from '../../core/batch.ts';
+import { systemClock } from '../../core/clock.ts';
+import { type ThreadReply, failureOf, threadLog } from '../thread.ts';
+import { Historian } from './historian.ts';
+import type { Reply, Request, WorkerOptions } from './protocol.ts';
 
-// The historian's thread: follows the sample log, files, rolls up, sheds, answers queries.
+// The historian's thread: follows the sample log, files, rolls up, sheds; answers questions in between.
 
 function tell(reply: Reply | ThreadReply, buffers: ArrayBuffer[] = []): void {
   parentPort?.postMessage(reply, buffers);
 }
 
-parentPort?.on('message', (request: Request) => {
-  if (request.type === 'close') {
-    tell({ type: 'done', id: request.id });
-    parentPort?.close();
-  } else if ('id' in request) {
-    const failure = failureOf(new Error('not built yet'), `the history cannot do "${request.type}"`);
-    tell({ type: 'failed', ids: [request.id], failure });
+type Question = Exclude<Request, { type: 'shed' | 'leave' | 'close' }>;
+
+class Desk {
+  readonly #historian: Historian;
+  readonly #running: Promise<void>;
+  readonly #streams = new Map<number, Generator<Batch, void, void>>();
+
+  constructor(historian: Historian) {
+    this.#historian = historian;
+    // What it throws is a bug: the thread ends, and the gateway starts another one.
+    this.#running = historian.run();
   }
-});
-tell({ type: 'ready' });
+
+  async obey(request: Request): Promise<void> {
+    switch (request.type) {
+      case 'shed':
+        return this.#historian.shed();
+      case 'leave':
+        return this.#leave(request.stream);
+      case 'close':
+        return this.#close(request.id);
+      default:
+        return this.#answer(request);
+    }
+  }
+
+  async #answer(request: Question): Promise<void> {
+    const { id, type } = request;
+    try {
+      await this.#ask(request);
+    } catch (error) {
+      tell({ type: 'failed', ids: [id], failure: failureOf(error, `the history cannot do "${type}"`) });
+    }
+  }
+
+  async #ask(request: Question): Promise<void> {
+    const { reader } = this.#historian;
+    const { id } = request;
+    switch (request.type) {
+      case 'names':
+        return tell({ type: 'names', id, names: reader.names(request.points) });
+      case 'history': {
+        const traces = [];
+        for (const trace of reader.traces(request.query)) {
+          traces.push(trace);
+          await new Promise((resolve) => setImmediate(resolve)); // filing goes on, and so do other questions
+        }
+        return tell({ type: 'traces', id, traces });
+      }
+      case 'last':
+        return tell({ type: 'last', id, samples: reader.last(request.points) });
+      case 'samples': {
+        const { names, batches } = reader.samples(request.query);
+        this.#streams.set(id, batches);
+        return tell({ type: 'names', id, names });
+      }
+      case 'next': {
+        const next = this.#streams.get(request.stream)?.next();
+        if (next === undefined || next.done === true) {
+          this.#streams.delete(request.stream);
+          return tell({ type: 'batch', id, batch: undefined });
+        }
+        return tell({ type: 'batch', id, batch: next.value }, buffersOf(next.value));
+      }
+      case 'completeness':
+        return tell({ type: 'completeness', id, found: reader.completeness(request.query) });
+      case 'state':
+        return tell({ type: 'state', id, state: this.#historian.state() });
+      default:
+        return request satisfies never;
+    }
+  }
+
+  #leave(stream: number): void {
+    this.#streams.get(stream)?.return();
+    this.#streams.delete(stream);
+  }
+
+  async #close(id: number): Promise<void> {
+    this.#historian.stop();
+    await this.#running;
+    this.#historian.close();
+    tell({ type: 'done', id });
+    parentPort?.close();
+  }
+}
+
+function start(options: WorkerOptions): void {
+  let desk: Desk;
+  try {
+    const historian = new Historian({
+      ...options,
+      clock: systemClock,
+      log: threadLog(tell),
+      filed: (row) => tell({ type: 'filed', row }),
+      allow: (outbox) => tell({ type: 'allow', outbox }),
+      onEvent: (kind, subject, facts) => tell({ type: 'event', kind, subject, facts }),
+    });
+    desk = new Desk(historian);
+  } catch (error) {
+    const failure = failureOf(error, `the history in ${options.folder} cannot be opened`);
+    return tell({ type: 'cannot start', failure });
+  }
+  parentPort?.on('message', (request: Request) => void desk.obey(request));
+  return tell({ type: 'ready' });
+}
+
+start(workerData);

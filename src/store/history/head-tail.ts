@@ -1,0 +1,108 @@
+import type { BatchBuilder } from '../../core/batch.ts';
+import type { PointName } from '../../core/point.ts';
+import { copyRow } from './copy-row.ts';
+import type { Entry, Head } from './head.ts';
+import type { Segment } from './segment.ts';
+import type { Outage, RowMark, Start, Tail, TailQuery } from './tail.ts';
+
+export interface HeadTailOptions {
+  readonly head: Head;
+  /** Entries that the book does not have yet. */
+  readonly entries: () => readonly Entry[];
+  /** Takes in what is committed now. */
+  readonly refresh: () => void;
+}
+
+/** The tail of the historian's own thread: its memory. */
+export class HeadTail implements Tail {
+  readonly #options: HeadTailOptions;
+
+  constructor(options: HeadTailOptions) {
+    this.#options = options;
+  }
+
+  get log(): number {
+    return this.#options.head.log;
+  }
+
+  refresh(): void {
+    this.#options.refresh();
+  }
+
+  names(): readonly PointName[] {
+    return this.#options.head.catalog?.names() ?? [];
+  }
+
+  samples({ names, from, to }: TailQuery, into: BatchBuilder): readonly RowMark[] {
+    const marks: RowMark[] = [];
+    for (const segment of this.#options.head.segments) {
+      if (segment.latest < from || segment.earliest >= to) continue;
+      const at = into.count;
+      copyWanted(segment, { names, from, to }, into);
+      if (into.count > at) marks.push({ at, row: segment.upTo });
+    }
+    return marks;
+  }
+
+  last(names: readonly PointName[], into: BatchBuilder): void {
+    const newest = new Float64Array(names.length).fill(Number.NEGATIVE_INFINITY);
+    const found: (readonly [Segment, number] | undefined)[] = names.map(() => undefined);
+    for (const segment of this.#options.head.segments) {
+      const rows = newestRows(segment, names, newest);
+      rows.forEach((row, name) => {
+        if (row >= 0) found[name] = [segment, row];
+      });
+    }
+    found.forEach((place, name) => {
+      if (place !== undefined) copyRow(place[0].batch, place[1], name, into);
+    });
+  }
+
+  starts(): readonly Start[] {
+    return this.#options.entries().flatMap((entry) => ('start' in entry ? entry.start : []));
+  }
+
+  outages(): readonly Outage[] {
+    return this.#options.entries().flatMap((entry) => ('outage' in entry ? entry.outage : []));
+  }
+
+  close(): void {}
+}
+
+/** By series of the segment: one more than the index of its name, 0 where it was not asked for. */
+function placesOf({ catalog }: Segment, names: readonly PointName[]): Uint32Array {
+  const places = new Uint32Array(catalog.size + 1);
+  names.forEach((name, i) => {
+    const series = catalog.id(name);
+    if (series !== undefined) places[series] = i + 1;
+  });
+  return places;
+}
+
+function copyWanted(segment: Segment, { names, from, to }: TailQuery, into: BatchBuilder): void {
+  const places = placesOf(segment, names);
+  const { batch } = segment;
+  const { points, times, count } = batch;
+  for (let i = 0; i < count; i++) {
+    const place = places[points[i] ?? 0] ?? 0;
+    if (place === 0) continue;
+    const time = times[i] ?? 0;
+    if (time >= from && time < to) copyRow(batch, i, place - 1, into);
+  }
+}
+
+/** By name the row of its newest sample, where that is not older than in `newest`; -1 elsewhere. */
+function newestRows(segment: Segment, names: readonly PointName[], newest: Float64Array): Int32Array {
+  const places = placesOf(segment, names);
+  const rows = new Int32Array(names.length).fill(-1);
+  const { points, times, count } = segment.batch;
+  for (let i = 0; i < count; i++) {
+    const place = places[points[i] ?? 0] ?? 0;
+    if (place === 0) continue;
+    const time = times[i] ?? 0;
+    if (time < (newest[place - 1] ?? 0)) continue;
+    newest[place - 1] = time;
+    rows[place - 1] = i;
+  }
+  return rows;
+}

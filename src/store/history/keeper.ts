@@ -1,0 +1,174 @@
+import { rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Clock } from '../../core/clock.ts';
+import { errorText } from '../../core/errors.ts';
+import type { Facts, Log } from '../../core/log.ts';
+import { type Bytes, type EpochMs, bytes, epochMs, hours } from '../../core/units.ts';
+import { setAside } from '../damage.ts';
+import { isFull } from '../open.ts';
+import { type HistoryFile, fileOf, pathsOf } from './files.ts';
+import type { Ledger } from './ledger.ts';
+import { syncFolder } from './make-file.ts';
+import type { Retention } from './protocol.ts';
+import { type Drop, diskOf, planRetention, usageOf } from './retention.ts';
+import { type Shelf, type TouchedHour, dayOf } from './shelf.ts';
+import { FileTrouble, causeOf, to } from './trouble.ts';
+
+const HOUR = hours(1);
+
+export interface KeeperOptions {
+  /** `gateway.data`. */
+  readonly folder: string;
+  readonly retention: Retention;
+  readonly outbox: Bytes;
+  readonly shelf: Shelf;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly allow: (outbox: Bytes) => void;
+  readonly onEvent: (kind: string, subject: string, facts: Facts) => void;
+  /** Puts into the rollups what of these hours is not yet. */
+  readonly rollUp: (wanted: (hour: TouchedHour) => boolean) => Promise<void>;
+}
+
+/** Gives files up: those too old, those that are too much, those that are damaged. */
+export class Keeper {
+  readonly #options: KeeperOptions;
+  /** Everything below `gateway.data`, at the last look. */
+  used: Bytes = bytes(0);
+  dropped = 0;
+  #allowed: Bytes | undefined;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  /** Looks at age, quota and room: what has to go? `full`: something has to. Throws FileTrouble. */
+  look(full: boolean): readonly Drop[] {
+    const { folder, ledger, shelf, clock, retention, outbox } = this.#options;
+    ledger.look(clock.now(), clock.elapsed());
+    const { believed, horizon } = ledger;
+    const usage = to(folder, () => usageOf(folder));
+    const disk = to(folder, () => diskOf(folder));
+    this.used = bytes(usage.outbox + usage.other + sum(usage.files) + sum(usage.aside));
+    const writing = new Set([...shelf.writing()].map((path) => shelf.nameOf(path)));
+    const situation = { usage, disk, retention, outbox, believed, horizon, writing };
+    const plan = planRetention(situation);
+    this.#allow(plan.allow);
+    if (!full || plan.drops.length > 0) return plan.drops;
+    // The disk may be full for another reason than the room that it says it has, such as a quota of the system.
+    return planRetention({ ...situation, disk: { ...disk, free: bytes(0) } }).drops.slice(0, 1);
+  }
+
+  /** A damaged file makes room for a new one, and is kept for a person to look at. */
+  setAside(path: string, error: unknown): void {
+    const { shelf, ledger, clock, log, onEvent } = this.#options;
+    const at = fileOf(path);
+    const end = at === undefined ? undefined : this.#endOfDamaged(at);
+    shelf.takeOut(path);
+    const aside = shelf.nameOf(setAside(path, new Date(clock.now())));
+    const file = shelf.nameOf(path);
+    const facts = { file, aside, found: errorText(causeOf(error)) };
+    log.error('a file of the history is damaged; set aside, recording goes on in a new one', facts);
+    onEvent('history-file-damaged', file, facts);
+    if (at === undefined) return;
+    if (at.tier !== 'raw') ledger.setLost(file, true);
+    else if (end !== undefined && at.from <= ledger.horizon) ledger.raiseRawFloor(end);
+    const { tier, from, to: until } = at;
+    const what = {
+      tier,
+      file,
+      from,
+      to: until,
+      time: clock.now(),
+      reason: 'damaged',
+      bytes: bytes(0),
+    } as const;
+    ledger.addDropped(what);
+  }
+
+  /** What was in it nobody can ask any more: at most everything up to now. */
+  #endOfDamaged(at: HistoryFile): EpochMs {
+    const now = (Math.floor(this.#options.clock.now() / HOUR) + 1) * HOUR;
+    return epochMs(Math.max(at.from, Math.min(at.to, now)));
+  }
+
+  #allow(outbox: Bytes): void {
+    if (outbox === this.#allowed) return;
+    this.#allowed = outbox;
+    this.#options.allow(outbox);
+  }
+
+  /** Returns how many of the files are gone. */
+  async drop(drops: readonly Drop[]): Promise<number> {
+    const done: Drop[] = [];
+    let full: FileTrouble | undefined;
+    for (const drop of drops)
+      try {
+        await this.#drop(drop);
+        done.push(drop);
+      } catch (error) {
+        if (!(error instanceof FileTrouble) || !isFull(error.cause)) throw error;
+        full = error; // it still has hours to be rolled up, for which there is no room: others go first
+      }
+    this.#tell(done);
+    this.dropped += done.length;
+    if (done.length === 0 && full !== undefined) throw full;
+    return done.length;
+  }
+
+  async #drop({ file, stored, reason, future, bytes: size }: Drop): Promise<void> {
+    const { shelf, ledger, clock, rollUp } = this.#options;
+    const path = shelf.pathOf(file);
+    const at = fileOf(path);
+    if (at?.tier === 'raw') {
+      const day = dayOf(at.from);
+      const end = this.#floorWithout(at);
+      await rollUp((touched) => touched.day === day || (!future && touched.hour < end));
+      if (!future) ledger.raiseRawFloor(end);
+    } else if (at !== undefined && !future) ledger.raiseFloor(at.tier, at.to);
+    if (stored !== undefined) {
+      const { tier, from, to: until } = stored;
+      ledger.addDropped({ tier, file, from, to: until, time: clock.now(), reason, bytes: size });
+    }
+    shelf.takeOut(path);
+    to(path, () => {
+      for (const each of pathsOf({ path })) rmSync(each, { force: true });
+      syncFolder(dirname(path));
+    });
+  }
+
+  /** Where raw begins to be complete when this file is gone: after the day, or after the last hour of it. */
+  #floorWithout(at: HistoryFile): EpochMs {
+    const { shelf, clock } = this.#options;
+    const others = shelf.parts(dayOf(at.from)).filter(({ path }) => path !== at.path);
+    return others.length === 0 && at.to <= clock.now() ? at.to : shelf.endOf(at);
+  }
+
+  /** Once for a tier and reason: a quota may drop many parts of a day. What is old goes without a word. */
+  #tell(drops: readonly Drop[]): void {
+    const { log, onEvent } = this.#options;
+    const told = drops.filter(({ stored, reason }) => stored !== undefined && reason !== 'retention');
+    for (const group of Map.groupBy(told, ({ stored, reason }) => `${stored?.tier} ${reason}`).values()) {
+      const [first] = group.map(({ stored }) => stored);
+      const last = group.at(-1)?.stored;
+      if (first === undefined || last === undefined) continue;
+      const from = new Date(first.from).toISOString();
+      const until = new Date(last.to).toISOString();
+      const facts = {
+        tier: first.tier,
+        reason: group[0]?.reason,
+        files: group.length,
+        bytes: sum(group),
+        from,
+        to: until,
+      };
+      log.warn('history was given up for want of room', facts);
+      onEvent('history-shed', first.tier, facts);
+    }
+  }
+}
+
+function sum(files: readonly { readonly bytes: number }[]): number {
+  return files.reduce((total, file) => total + file.bytes, 0);
+}

@@ -1,0 +1,198 @@
+import type { Duration, EpochMs } from '../../core/units.ts';
+import { epochMs, milliseconds, minutes } from '../../core/units.ts';
+import { type ClockState, believed, horizon, look, newClock } from './believed-clock.ts';
+import type { Book, DroppedFile } from './book.ts';
+import { EARLIEST, fileAt } from './files.ts';
+import type { Floors } from './filing.ts';
+import type { Entry } from './head.ts';
+import type { Retention } from './protocol.ts';
+import type { RollupTier } from './rollup-file.ts';
+import { dayOf } from './shelf.ts';
+import { to } from './trouble.ts';
+
+/** The clock is written down so often, and at once where it jumps: each time costs a commit. */
+const CLOCK_EVERY = minutes(10);
+const JUMP = minutes(1);
+
+export interface LedgerOptions {
+  /** `history.db`. */
+  readonly file: string;
+  /** `gateway.data`. */
+  readonly folder: string;
+  readonly retention: Retention;
+  readonly open: () => Book;
+}
+
+/** What the historian keeps in the book: marks, floors, the believed clock, and what the log says beside samples. */
+export class Ledger {
+  readonly #options: LedgerOptions;
+  #book: Book;
+  #entries: Entry[] = [];
+  #clock: ClockState;
+  #clockKept: Duration;
+  #looked: Duration;
+  readonly #lost = new Set<string>();
+
+  constructor(options: LedgerOptions, wall: EpochMs, elapsed: Duration) {
+    this.#options = options;
+    this.#book = to(options.file, options.open);
+    this.#clock = this.#storedClock() ?? newClock(wall);
+    this.#clock = look(this.#clock, wall, milliseconds(0));
+    this.#clockKept = elapsed;
+    this.#looked = elapsed;
+  }
+
+  get book(): Book {
+    return this.#book;
+  }
+
+  /** Entries that are not in the book yet. */
+  get entries(): readonly Entry[] {
+    return this.#entries;
+  }
+
+  get believed(): EpochMs {
+    return believed(this.#clock);
+  }
+
+  get horizon(): EpochMs {
+    return horizon(this.#clock);
+  }
+
+  /** After it was found damaged, and set aside. */
+  reopen(): void {
+    const { file, open } = this.#options;
+    this.#book.close();
+    this.#book = to(file, open);
+    this.#keepClock();
+  }
+
+  /** Rows of the log up to this one are in files, for all that the book knows. */
+  filed(log: number): number | undefined {
+    return this.#read((book) => book.value(`filed:${log}`));
+  }
+
+  /** Rows up to this one are in files. `alive`: the commit of that row. */
+  keepFiled(log: number, row: number, alive: EpochMs | undefined): void {
+    this.flush();
+    this.#write((book) => {
+      book.setValue(`filed:${log}`, row);
+      if (alive !== undefined) book.alive(alive);
+    });
+  }
+
+  floors(): Floors {
+    const { folder, retention } = this.#options;
+    const age = (kept: Duration): EpochMs => epochMs(Math.max(EARLIEST, this.believed - kept));
+    return {
+      raw: latest(
+        this.#read(({ floor }) => floor),
+        dayOf(age(retention.raw)),
+      ),
+      minute: latest(this.#floor('minute'), dayOf(age(retention.minute))),
+      hour: latest(this.#floor('hour'), fileAt(folder, 'hour', age(retention.hour)).from),
+    };
+  }
+
+  raiseRawFloor(floor: EpochMs): void {
+    this.#write((book) => book.raiseFloor(floor));
+  }
+
+  /** A file of the tier was dropped that ended then: nothing is to make it again. */
+  raiseFloor(tier: RollupTier, floor: EpochMs): void {
+    const before = this.#floor(tier);
+    if (before === undefined || before < floor) this.#write((book) => book.setValue(`floor:${tier}`, floor));
+  }
+
+  addDropped(dropped: DroppedFile): void {
+    this.#write((book) => book.addDropped(dropped));
+  }
+
+  /** Files that are to be made again from what finer tiers have; it is known of these only after `recall`. */
+  get lost(): ReadonlySet<string> {
+    return this.#lost;
+  }
+
+  setLost(file: string, lost: boolean): void {
+    this.#write((book) => book.setValue(`lost:${file}`, lost ? 1 : 0));
+    if (lost) this.#lost.add(file);
+    else this.#lost.delete(file);
+  }
+
+  /** Which of these files were lost before the start? */
+  recall(files: Iterable<string>): void {
+    for (const file of files)
+      if (this.#read((book) => book.value(`lost:${file}`)) === 1) this.#lost.add(file);
+  }
+
+  /** The end of an orderly run. */
+  alive(time: EpochMs): void {
+    this.#write((book) => book.alive(time));
+  }
+
+  take(entry: Entry): void {
+    this.#entries.push(entry);
+  }
+
+  /** Writes down what the log said. Throws FileTrouble, and keeps what was not written. */
+  flush(): void {
+    for (let entry = this.#entries[0]; entry !== undefined; entry = this.#entries[0]) {
+      const { at } = entry;
+      this.#write((book) => {
+        if ('outage' in entry) return book.addOutage(at, entry.outage);
+        if (entry.before !== undefined) book.alive(entry.before);
+        return book.beginRun(at, entry.start.time, entry.names);
+      });
+      this.#entries.shift();
+    }
+  }
+
+  /** Looks at the clocks. */
+  look(wall: EpochMs, elapsed: Duration): void {
+    const passed = milliseconds(elapsed - this.#looked);
+    const jumped = Math.abs(wall - this.#clock.wall - passed) > JUMP;
+    this.#clock = look(this.#clock, wall, passed);
+    this.#looked = elapsed;
+    if (!jumped && elapsed - this.#clockKept < CLOCK_EVERY) return;
+    this.#keepClock();
+    this.#clockKept = elapsed;
+  }
+
+  close(): void {
+    this.#book.close();
+  }
+
+  #keepClock(): void {
+    const { line, wall, run } = this.#clock;
+    this.#write((book) => {
+      book.setValue('clock:line', line);
+      book.setValue('clock:wall', wall);
+      book.setValue('clock:run', Math.round(run));
+    });
+  }
+
+  #storedClock(): ClockState | undefined {
+    const [line, wall, run] = ['line', 'wall', 'run'].map((key) =>
+      this.#read((book) => book.value(`clock:${key}`)),
+    );
+    if (line === undefined || wall === undefined || run === undefined) return undefined;
+    return { line: epochMs(line), wall: epochMs(wall), run: milliseconds(run) };
+  }
+
+  #floor(tier: RollupTier): EpochMs | undefined {
+    const value = this.#read((book) => book.value(`floor:${tier}`));
+    return value === undefined ? undefined : epochMs(value);
+  }
+
+  #read<T>(read: (book: Book) => T): T {
+    return to(this.#options.file, () => read(this.#book));
+  }
+
+  #write(write: (book: Book) => void): void {
+    to(this.#options.file, () => write(this.#book));
+  }
+}
+
+function latest(a: EpochMs | undefined, b: EpochMs): EpochMs {
+  return a === undefined || a < b ? b : a;
+}

@@ -9,7 +9,7 @@ import { version } from '../version.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 import { PartialFile } from './partial-file.ts';
-import { count, size } from './progress.ts';
+import { counted, size } from './progress.ts';
 import { Transfer } from './transfer.ts';
 import { untilInterrupted } from './until-interrupted.ts';
 
@@ -63,7 +63,7 @@ export async function run(args: readonly string[]): Promise<number> {
   process.stdout.write(
     values.json
       ? `${JSON.stringify(summary)}\n`
-      : `${path}: ${count(files.length)} databases of ${config.gateway.id}, ${size(bytes)}, as of ${summary.made}\n`,
+      : `${path}: ${counted(files.length, 'database')} of ${config.gateway.id}, ${size(bytes)}, as of ${summary.made}\n`,
   );
   return 0;
 }

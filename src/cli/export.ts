@@ -12,7 +12,7 @@ import { openReader } from '../store/history/reader.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 import { PartialFile } from './partial-file.ts';
-import { Progress, count, size } from './progress.ts';
+import { Progress, count, counted, size } from './progress.ts';
 import { untilInterrupted } from './until-interrupted.ts';
 import { parseWhen } from './when.ts';
 
@@ -166,7 +166,7 @@ class Figures {
     const { out, format, query, json } = this.wanted;
     const seconds = Math.round(this.#seconds() * 1_000) / 1_000;
     this.#progress.end(
-      `${count(this.#samples)} samples of ${count(this.#series)} points, ${size(this.#bytes)} in ${seconds.toFixed(1)} s`,
+      `${counted(this.#samples, 'sample')} of ${counted(this.#series, 'point')}, ${size(this.#bytes)} in ${seconds.toFixed(1)} s`,
     );
     if (!json) return;
     const summary = {

@@ -35,6 +35,11 @@ export function count(number: number): string {
   return COUNT.format(Math.round(number));
 }
 
+/** `1 database`, `1,234 databases`. */
+export function counted(number: number, noun: string): string {
+  return `${count(number)} ${noun}${number === 1 ? '' : 's'}`;
+}
+
 const SIZES = ['B', 'kB', 'MB', 'GB', 'TB'] as const;
 
 /** `45.2 MB`, in powers of 1000. */

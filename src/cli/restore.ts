@@ -12,7 +12,7 @@ import { holdData } from '../sole-instance.ts';
 import { check, isSealed, reserveNumbers, snapshot } from '../store/history/snapshot.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
-import { count, size } from './progress.ts';
+import { counted, size } from './progress.ts';
 import { Transfer } from './transfer.ts';
 import { untilInterrupted } from './until-interrupted.ts';
 
@@ -67,7 +67,7 @@ export async function run(args: readonly string[]): Promise<number> {
       return;
     }
     process.stdout.write(
-      `${path} ${verb}: ${count(files.length)} databases of ${visible(gateway)}, ${size(bytes)}, as of ${made}\n`,
+      `${path} ${verb}: ${counted(files.length, 'database')} of ${visible(gateway)}, ${size(bytes)}, as of ${made}\n`,
     );
     if (aside !== undefined)
       process.stdout.write(`what was there is in ${aside}; remove it when you do not need it any more\n`);

@@ -1,6 +1,9 @@
 /** Ticks without a sample that a chunk spans; a longer hole begins a new chunk. */
 export const MAX_MISSED = 60;
 
+/** Distances from which a rhythm is guessed; what it costs is counted over all. */
+const LOOKED_AT = 512;
+
 // What an element costs beyond its value, in characters before compression; only comparisons matter.
 const BRACKETS = 3;
 const MISSED_TICK = 3;
@@ -26,8 +29,8 @@ function distance(times: Float64Array, i: number): number {
 function candidates(times: Float64Array, count: number): number[] {
   const major = majority(times, count);
   if (major !== undefined) return [major];
-  const sorted = new Float64Array(count - 1);
-  for (let i = 1; i < count; i++) sorted[i - 1] = distance(times, i);
+  const sorted = new Float64Array(Math.min(count - 1, LOOKED_AT));
+  for (let i = 0; i < sorted.length; i++) sorted[i] = distance(times, i + 1);
   sorted.sort();
   // Times that jitter around a rhythm of round numbers have it in the middle, but hardly ever exactly.
   const median = sorted[sorted.length >> 1] ?? 0;

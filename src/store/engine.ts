@@ -413,6 +413,8 @@ export class Engine {
       { ...earlier, seriesOf },
     );
     if (earlier.copied === true) this.#store.continueFrom(before);
+    if (before.file.exclusive && !this.#store.file.exclusive)
+      this.#log.info('the outbox database can be read by others again');
   }
 
   /** The file is broken: it is set aside, and a new one has the same consumers and the same numbers. */

@@ -1,4 +1,5 @@
 import type { Tier } from '../core/history.ts';
+import type { Span } from './spans.ts';
 import {
   type Duration,
   days,
@@ -29,12 +30,6 @@ export const TIER_WIDTH: Readonly<Record<Tier, Duration>> = {
   minute: minutes(1),
   hour: hours(1),
 };
-
-/** A time range with a good end: [from, to). */
-export interface Span {
-  readonly from: EpochMs;
-  readonly to: EpochMs;
-}
 
 /** What a chart is made of. */
 export interface ChartPlan extends Span {

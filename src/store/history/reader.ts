@@ -1,58 +1,93 @@
 import { join } from 'node:path';
-import type { Batch } from '../../core/batch.ts';
+import { type Batch, BatchBuilder } from '../../core/batch.ts';
 import { SluiceError } from '../../core/errors.ts';
 import type { ChartQuery, Completeness, HistoryQuery, LastSample, Trace } from '../../core/history.ts';
 import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
-import { type Book, openBookForReading } from './book.ts';
-import { logTail } from './log-tail.ts';
+import { days, epochMs } from '../../core/units.ts';
+import { ChartBuilder } from '../../telemetry/chart.ts';
+import { planChart, planTier } from '../../telemetry/chart-plan.ts';
+import type { Span } from '../../telemetry/spans.ts';
+import { openBookForReading } from './book.ts';
+import { copyRow } from './copy-row.ts';
+import { Coverage, type Segment } from './coverage.ts';
+import { filesIn } from './files.ts';
+import { Handles } from './handles.ts';
+import { lastSamples } from './last.ts';
+import { LogTail } from './log-tail.ts';
+import { NameIndex } from './name-index.ts';
+import { type Chronicle, Query } from './query.ts';
 import type { Tail } from './tail.ts';
 
-/** The part of the book that answers are made of. */
-export type Ledger = Pick<Book, 'floor' | 'runs' | 'outages' | 'drops' | 'period'>;
+const DAY = days(1);
+/** Rows of a batch of a stream: some hundred kilobytes. */
+const BATCH_ROWS = 16_384;
 
 export interface ReaderOptions {
   /** `gateway.data`. */
   readonly folder: string;
   readonly tail: Tail;
-  /** What was recorded when, and what was given up. */
-  readonly book: Ledger;
+  /** What was recorded when, and what was given up; it may be another one after it was found damaged. */
+  readonly book: () => Chronicle;
   readonly log: Log;
 }
 
 /**
  * Answers questions about the past from the files of the history and the tail. Reads only: the historian uses it in
- * its thread, a command in another process beside a running gateway.
+ * its thread, a command in another process beside a running gateway. A file that cannot be read is told once and left
+ * out; a tail that cannot be read throws what SQLite says.
  */
 export class Reader {
   readonly #options: ReaderOptions;
+  readonly #handles: Handles;
+  readonly #index: NameIndex;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
+    this.#handles = new Handles(options.log);
+    this.#index = new NameIndex(options.folder, this.#handles);
   }
 
   /** Every series that matches, sorted by name; also of points that are not configured any more. */
-  names(_points: readonly string[]): readonly PointName[] {
-    return [];
+  names(points: readonly string[]): readonly PointName[] {
+    this.#options.tail.refresh();
+    return this.#index.matching(points, this.#options.tail.names());
   }
 
   history(query: ChartQuery): readonly Trace[] {
     return [...this.traces(query)];
   }
 
-  /** The same one by one, so that a thread can do something else in between. */
-  *traces(_query: ChartQuery): Generator<Trace, void, void> {}
+  /** The same one by one, so that a thread can do something else in between. A series without samples has none. */
+  *traces({ points, from, to, width, tier }: ChartQuery): Generator<Trace, void, void> {
+    const names = this.names(points);
+    if (!(from < to) || names.length === 0) return;
+    const plan =
+      tier === undefined
+        ? planChart({ from, to }, width, this.#coverage({ from, to }).floors)
+        : planTier({ from, to }, width, tier);
+    const query = this.#query(names, plan);
+    const segments = this.#coverage(plan).segments(plan, plan.tier === 'raw' ? [] : query.dirty(plan));
+    const chart = new ChartBuilder(plan);
+    for (const [i, name] of names.entries()) {
+      for (const segment of segments) addSegment(chart, query, i, segment);
+      const trace = chart.take(name);
+      if (trace.starts.length > 0) yield trace;
+    }
+  }
 
-  last(_points: readonly string[]): readonly LastSample[] {
-    return [];
+  last(points: readonly string[]): readonly LastSample[] {
+    const names = this.names(points);
+    return lastSamples(names, { ...this.#options, handles: this.#handles });
   }
 
   /** UTC day by UTC day, series by series. Between two batches nothing is open that could hold up a writer. */
-  samples(query: HistoryQuery): {
+  samples({ points, from, to }: HistoryQuery): {
     readonly names: readonly PointName[];
     readonly batches: Generator<Batch, void, void>;
   } {
-    return { names: this.names(query.points), batches: none() };
+    const names = this.names(points);
+    return { names, batches: batchesOf(this.#query(names, { from, to }), { from, to }) };
   }
 
   completeness(_query: HistoryQuery): readonly Completeness[] {
@@ -60,18 +95,65 @@ export class Reader {
   }
 
   /** Closes the handle of a file that is about to be sealed, removed or set aside. */
-  forget(_file: string): void {}
+  forget(file: string): void {
+    this.#handles.forget(file);
+  }
 
   close(): void {
-    this.#options.log.info('history closed');
+    this.#handles.close();
+    this.#options.tail.close();
+  }
+
+  /** What is gone of a span. */
+  #coverage({ from, to }: Span): Coverage {
+    const { folder } = this.#options;
+    const book = this.#options.book();
+    return new Coverage({
+      from,
+      to,
+      floor: book.floor,
+      drops: book.drops(from, to),
+      unreadable: this.#handles.unreadable(),
+      rawDays: filesIn(folder, 'raw').map((at) => at.from),
+    });
+  }
+
+  #query(names: readonly PointName[], { from, to }: Span): Query {
+    const { folder, tail, book } = this.#options;
+    return new Query({ folder, tail, floor: book().floor, handles: this.#handles, names, from, to });
   }
 }
 
-function* none(): Generator<Batch, void, void> {}
+function addSegment(
+  chart: ChartBuilder,
+  { raw, rollups }: Query,
+  name: number,
+  { source, from, to }: Segment,
+): void {
+  if (source === 'raw')
+    for (const slice of raw.read(name, from, to)) chart.addSamples(slice.batch, slice.from, slice.to);
+  else for (const rollup of rollups.read(source, name, from, to)) chart.addRollup(rollup);
+}
+
+function* batchesOf({ raw, names }: Query, { from, to }: Span): Generator<Batch, void, void> {
+  const collected = new BatchBuilder();
+  for (const day of raw.days(from, to)) {
+    const [begin, end] = [epochMs(Math.max(from, day)), epochMs(Math.min(to, day + DAY))];
+    for (const name of names.keys())
+      for (const slice of raw.readDay(day, name, begin, end)) {
+        for (let i = slice.from; i < slice.to; i++) copyRow(slice.batch, i, name, collected);
+        if (collected.count < BATCH_ROWS) continue;
+        const batch = collected.take();
+        if (batch !== undefined) yield batch;
+      }
+  }
+  const rest = collected.take();
+  if (rest !== undefined) yield rest;
+}
 
 /** For another process than the gateway's; throws SluiceError where there is no history, or it may not be read. */
 export function openReader({ folder, log }: { readonly folder: string; readonly log: Log }): Reader {
   const book = openBookForReading(join(folder, 'history.db'));
   if (book === undefined) throw new SluiceError('SETUP', `there is no history in ${folder}`);
-  return new Reader({ folder, log, book, tail: logTail(folder) });
+  return new Reader({ folder, log, book: () => book, tail: new LogTail(folder, log) });
 }

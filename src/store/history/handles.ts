@@ -1,0 +1,124 @@
+import { statSync } from 'node:fs';
+import { errorText } from '../../core/errors.ts';
+import type { Log } from '../../core/log.ts';
+import type { HistoryFile } from './files.ts';
+import { RawFile } from './raw-file.ts';
+import { RollupFile } from './rollup-file.ts';
+
+/** Enough for a quarter of minutes or five years of hours; a sealed file takes one descriptor, another one three. */
+const MAX_OPEN = 64;
+
+interface Handle<File> {
+  readonly file: File;
+  readonly inode: number;
+}
+
+/** A file that could not be read, and why. */
+export interface Unreadable {
+  readonly at: HistoryFile;
+  readonly because: string;
+}
+
+/**
+ * Files of the history that are open for reading, the latest used ones. A file that was removed or replaced is let go
+ * when it is asked for; one that cannot be read is told once and left out.
+ */
+export class Handles {
+  readonly #log: Log;
+  readonly #raw = new Map<string, Handle<RawFile>>();
+  readonly #rollups = new Map<string, Handle<RollupFile>>();
+  readonly #unreadable = new Map<string, Unreadable & { readonly inode: number }>();
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** What `read` says of a file of raw samples; undefined where there is no such file (any more), or it cannot be read. */
+  raw<T>(at: HistoryFile, read: (file: RawFile) => T): T | undefined {
+    return this.#read(this.#raw, at, () => RawFile.forReading(at), read);
+  }
+
+  rollup<T>(at: HistoryFile, read: (file: RollupFile) => T): T | undefined {
+    const tier = at.tier === 'hour' ? 'hour' : 'minute';
+    return this.#read(
+      this.#rollups,
+      at,
+      () => RollupFile.openForReading(at.path, tier),
+      (file) => {
+        const answer = read(file);
+        if (file.damagedRows > 0) this.note(at, new Error(`${file.damagedRows} rows are damaged`));
+        return answer;
+      },
+    );
+  }
+
+  /** Part of the file cannot be read; the rest of it can. */
+  note(at: HistoryFile, error: unknown): void {
+    const inode = inodeOf(at.path) ?? 0;
+    if (this.#unreadable.get(at.path)?.inode === inode) return;
+    const because = errorText(error);
+    this.#unreadable.set(at.path, { at, because, inode });
+    this.#log.error('a file of the history cannot be read and is left out', { file: at.path, because });
+  }
+
+  /** What could not be read, in part or at all; a file that was replaced since then is not among it. */
+  unreadable(): Unreadable[] {
+    return [...this.#unreadable.values()].filter(({ at, inode }) => inodeOf(at.path) === inode);
+  }
+
+  /** The file is about to be sealed, removed or set aside. */
+  forget(path: string): void {
+    this.#letGo(path);
+    this.#unreadable.delete(path);
+  }
+
+  close(): void {
+    for (const path of [...this.#raw.keys(), ...this.#rollups.keys()]) this.#letGo(path);
+  }
+
+  #read<File extends { close(): void }, T>(
+    open: Map<string, Handle<File>>,
+    at: HistoryFile,
+    opened: () => File,
+    read: (file: File) => T,
+  ): T | undefined {
+    const inode = inodeOf(at.path);
+    let handle = open.get(at.path);
+    if (handle !== undefined && handle.inode !== inode) {
+      this.#letGo(at.path);
+      handle = undefined;
+    }
+    if (inode === undefined) return undefined;
+    try {
+      handle ??= { file: opened(), inode };
+      // Deleted and set again: the map is in the order of use.
+      open.delete(at.path);
+      open.set(at.path, handle);
+      const answer = read(handle.file);
+      this.#bound(open);
+      return answer;
+    } catch (error) {
+      this.#letGo(at.path);
+      if (inodeOf(at.path) === inode) this.note(at, error);
+      return undefined;
+    }
+  }
+
+  #letGo(path: string): void {
+    for (const open of [this.#raw, this.#rollups]) {
+      open.get(path)?.file.close();
+      open.delete(path);
+    }
+  }
+
+  #bound(open: ReadonlyMap<string, unknown>): void {
+    for (const path of open.keys()) {
+      if (open.size <= MAX_OPEN) return;
+      this.#letGo(path);
+    }
+  }
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}

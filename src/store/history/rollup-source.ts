@@ -1,0 +1,91 @@
+import type { PointName } from '../../core/point.ts';
+import { type EpochMs, epochMs } from '../../core/units.ts';
+import { TIER_WIDTH } from '../../telemetry/chart-plan.ts';
+import { type Rollup, merge, rollUp } from '../../telemetry/rollup.ts';
+import { type HistoryFile, fileAt, filesIn } from './files.ts';
+import type { Handles } from './handles.ts';
+import type { RollupTier } from './rollup-file.ts';
+import type { TailSamples } from './tail-samples.ts';
+
+export interface RollupSourceOptions {
+  readonly folder: string;
+  readonly handles: Handles;
+  readonly names: readonly PointName[];
+  readonly tail: TailSamples;
+  /** Identity of the log that the tail is of. */
+  readonly log: number;
+  /** Are samples of the tail of this time to be merged with what is rolled up? */
+  readonly isLate: (time: EpochMs) => boolean;
+}
+
+/** Rollups of files, together with samples of the tail that came too late for raw files. */
+export class RollupSource {
+  readonly #options: RollupSourceOptions;
+  readonly #files = new Map<RollupTier, readonly HistoryFile[]>();
+
+  constructor(options: RollupSourceOptions) {
+    this.#options = options;
+  }
+
+  files(tier: RollupTier): readonly HistoryFile[] {
+    const known = this.#files.get(tier) ?? filesIn(this.#options.folder, tier);
+    this.#files.set(tier, known);
+    return known;
+  }
+
+  /** Buckets of a name that begin in [from, to), in the order of time. */
+  *read(tier: RollupTier, name: number, from: EpochMs, to: EpochMs): Generator<Rollup, void, void> {
+    for (const at of this.#periods(tier, name, from, to)) yield* this.#readFile(tier, at, name, from, to);
+  }
+
+  #readFile(tier: RollupTier, at: HistoryFile, name: number, from: EpochMs, to: EpochMs): readonly Rollup[] {
+    const { handles, names, tail, log } = this.#options;
+    const wanted = names[name];
+    if (wanted === undefined) return [];
+    const span = { from: Math.max(from, at.from), to: Math.min(to, at.to) };
+    if (this.#late(name, span, 0).length === 0)
+      return handles.rollup(at, (file) => file.read(wanted, from, to)) ?? [];
+    const { mark, stored } = handles.rollup(at, (file) => {
+      for (;;) {
+        const before = file.filedRow(log);
+        const found = file.read(wanted, from, to);
+        if (file.filedRow(log) === before) return { mark: before, stored: found }; // nothing was merged meanwhile
+      }
+    }) ?? { mark: 0, stored: [] };
+    const late = this.#late(name, span, mark);
+    return merged(stored, rollUp(tail.batch, late, 0, late.length, TIER_WIDTH[tier]));
+  }
+
+  /** Files that are there, and those that samples of the tail would make. */
+  #periods(tier: RollupTier, name: number, from: EpochMs, to: EpochMs): readonly HistoryFile[] {
+    const there = this.files(tier).filter((at) => at.from < to && at.to > from);
+    const late = this.#late(name, { from, to }, 0);
+    if (late.length === 0) return there;
+    const periods = new Map(there.map((at) => [at.from, at]));
+    for (const row of late) {
+      const at = fileAt(this.#options.folder, tier, this.#timeOf(row));
+      if (!periods.has(at.from)) periods.set(at.from, at);
+    }
+    return [...periods.values()].sort((a, b) => a.from - b.from);
+  }
+
+  #late(name: number, { from, to }: { from: number; to: number }, mark: number): Uint32Array {
+    const { tail, isLate } = this.#options;
+    const rows = tail.rows(name, from, to, mark);
+    return rows.length === 0 ? rows : rows.filter((row) => isLate(this.#timeOf(row)));
+  }
+
+  #timeOf(row: number): EpochMs {
+    const time: number = this.#options.tail.batch.times[row] ?? 0;
+    return epochMs(time);
+  }
+}
+
+function merged(stored: readonly Rollup[], late: readonly Rollup[]): Rollup[] {
+  const byStart = new Map(stored.map((rollup) => [rollup.start, rollup]));
+  for (const rollup of late) {
+    const known = byStart.get(rollup.start);
+    byStart.set(rollup.start, known === undefined ? rollup : merge(known, rollup));
+  }
+  return [...byStart.values()].sort((a, b) => a.start - b.start);
+}

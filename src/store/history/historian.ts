@@ -159,14 +159,20 @@ export class Historian {
   async #next(): Promise<boolean> {
     this.#load();
     const more = this.#intake.follow();
-    if (this.#shed) return this.#look();
+    if (this.#shed) {
+      await this.#look();
+      return true;
+    }
     if (this.#intake.due) {
       if (this.#fullAttempts > ATTEMPTS_ON_FULL_DISK) await this.#giveUpRaw();
       await this.#intake.file();
       this.#fullAttempts = 0;
       return true;
     }
-    if (this.#lookDue) return this.#look();
+    if (this.#lookDue) {
+      await this.#look();
+      return true;
+    }
     const hour = this.#roller.due;
     if (hour !== undefined) {
       await this.#roller.roll(hour);
@@ -187,7 +193,7 @@ export class Historian {
     return this.#shed || this.#options.clock.elapsed() >= this.#lookAt;
   }
 
-  async #look(): Promise<boolean> {
+  async #look(): Promise<void> {
     const { clock, thresholds } = this.#options;
     this.#lookAt = clock.elapsed() + thresholds.look;
     const dropped = await this.#keeper.drop(this.#keeper.look(this.#shed));
@@ -196,7 +202,6 @@ export class Historian {
     this.#intake.tell();
     // Not more often: where another process reads one it cannot be sealed, and is tried again.
     this.#shelf.seal(epochMs(clock.now() - thresholds.grace));
-    return dropped > 0;
   }
 
   /** A long hour lets the log be filed meanwhile; room that has to be made is not put off. */

@@ -365,6 +365,10 @@ export interface Bucket {
   readonly changes: number;
 }
 
+function isBucket(row: unknown): row is Bucket {
+  return typeof row === 'object' && row !== null && 'key' in row && 'count' in row;
+}
+
 /** The rollups of a tier as the stock shell shows them. */
 export function bucketsIn(
   site: { files(tier: string): string[] },
@@ -379,7 +383,7 @@ export function bucketsIn(
     });
     const rows: unknown = text === '' ? [] : JSON.parse(text);
     if (!Array.isArray(rows)) throw new Error('no rows');
-    for (const row of rows as Bucket[]) {
+    for (const row of rows.filter(isBucket)) {
       if (found.has(row.key)) throw new Error(`two buckets of ${row.key}`);
       found.set(row.key, row);
     }
@@ -398,6 +402,11 @@ export function bucketsOf(samples: readonly Sample[], tier: 'minute' | 'hour'): 
   return new Map([...groups].map(([key, group]) => [key, bucketOf(key, group)]));
 }
 
+/** Booleans are 0 and 1 in the view. */
+function shown(value: unknown): unknown {
+  return typeof value === 'boolean' ? Number(value) : (value ?? null);
+}
+
 function bucketOf(key: string, group: readonly Sample[]): Bucket {
   const sorted = group.toSorted((a, b) => a.time - b.time);
   const said = sorted.flatMap(({ value, quality = GOOD }) =>
@@ -406,7 +415,6 @@ function bucketOf(key: string, group: readonly Sample[]): Bucket {
   const numbers = said.flatMap((value) => (typeof value === 'string' ? [] : [Number(value)]));
   const mean = numbers.length === 0 ? null : numbers.reduce((a, b) => a + b, 0) / numbers.length;
   const squares = numbers.reduce((sum, value) => sum + (value - (mean ?? 0)) ** 2, 0);
-  const shown = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : (value ?? null));
   return {
     key,
     count: group.length,
@@ -435,12 +443,11 @@ export function differences(
       wrong.push(`${key}: missing`);
       continue;
     }
-    const exact = ['count', 'first', 'last', ...(options.changes === false ? [] : ['changes'])] as const;
+    const exact: (keyof Bucket)[] = ['count', 'first', 'last'];
+    if (options.changes !== false) exact.push('changes');
     for (const field of exact)
-      if (have[field as keyof Bucket] !== want[field as keyof Bucket])
-        wrong.push(
-          `${key}: ${field} is ${String(have[field as keyof Bucket])}, not ${String(want[field as keyof Bucket])}`,
-        );
+      if (have[field] !== want[field])
+        wrong.push(`${key}: ${field} is ${String(have[field])}, not ${String(want[field])}`);
     for (const field of ['good', 'min', 'max', 'mean', 'deviation'] as const)
       if (!near(have[field], want[field]))
         wrong.push(`${key}: ${field} is ${have[field]}, not ${want[field]}`);

@@ -3,13 +3,15 @@ import { SluiceError, errorText } from '../../core/errors.ts';
 import { type Database, openForReading, sqliteCode } from '../open.ts';
 import { Reservation } from '../reservation.ts';
 import { SCHEMA_VERSION } from '../schema.ts';
+import { RAW_VERSION } from './raw-schema.ts';
+import { ROLLUP_VERSION } from './rollup-schema.ts';
 
 /** The newest schema that this Sluice reads, by the folder of a file, or by its name where it is in none. */
 const NEWEST: Readonly<Record<string, number>> = {
   'telemetry.db': SCHEMA_VERSION,
-  raw: 1,
-  minute: 1,
-  hour: 1,
+  raw: RAW_VERSION,
+  minute: ROLLUP_VERSION,
+  hour: ROLLUP_VERSION,
   'history.db': 1,
 };
 

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, rmSync, statSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { SluiceError } from '../core/errors.ts';
+import { SluiceError, errorText } from '../core/errors.ts';
 import { type Advance, type Content, type Draft, appendEnd, appendFile, appendText } from './archive.ts';
 import type { Databases } from './databases.ts';
 import {
@@ -73,11 +73,12 @@ export async function makeBackup(options: BackupOptions): Promise<Backup> {
     try {
       files.push({ name, ...(await copied(options, name)) });
     } catch (error) {
-      if (!(error instanceof SluiceError) || error.code !== 'STORE_FAILED') throw error;
+      if (signal.aborted || name === TELEMETRY) throw error;
+      const gone = !existsSync(join(folder, name)); // retention was quicker
+      const damaged = error instanceof SluiceError && error.code === 'STORE_FAILED';
+      if (!gone && !damaged) throw error;
       await draft.back(before);
-      if (!existsSync(join(folder, name))) return; // retention was quicker
-      if (name === TELEMETRY) throw error;
-      leftOut.push({ name, why: error.message });
+      if (!gone) leftOut.push({ name, why: errorText(error) });
     }
   };
   await take(TELEMETRY);
@@ -100,8 +101,13 @@ async function copied(options: BackupOptions, name: string): Promise<Content & {
   if (before !== undefined && databases.isSealed(file)) {
     const schema = databases.check(file, name);
     const start = draft.bytes;
-    const content = await appended(options, name, file, before.bytes);
-    if (statOf(file)?.mark === before.mark && databases.isSealed(file)) return { ...content, schema };
+    const untouched = (): boolean => statOf(file)?.mark === before.mark && databases.isSealed(file);
+    try {
+      const content = await appended(options, name, file, before.bytes);
+      if (untouched()) return { ...content, schema };
+    } catch (error) {
+      if (options.signal.aborted || untouched()) throw error;
+    }
     await draft.back(start); // late samples went into it while it was copied
   }
   const { scratch } = options;

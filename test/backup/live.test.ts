@@ -32,42 +32,45 @@ function acknowledged(said: string): Set<number> {
   return numbers;
 }
 
-t.test('a backup while samples are recorded holds all that were acknowledged before it began, once', async (t) => {
-  const folder = folderOf(t);
-  const data = join(folder, 'data');
-  mkdirSync(data);
-  const said = join(folder, 'said');
-  const child = running(t, 'recording-child.ts', join(data, 'telemetry.db'), said);
-  await child.says(/ready/);
+t.test(
+  'a backup while samples are recorded holds all that were acknowledged before it began, once',
+  async (t) => {
+    const folder = folderOf(t);
+    const data = join(folder, 'data');
+    mkdirSync(data);
+    const said = join(folder, 'said');
+    const child = running(t, 'recording-child.ts', join(data, 'telemetry.db'), said);
+    await child.says(/ready/);
 
-  for (const round of [1, 2]) {
-    const enough = acknowledged(said).size + 3_000;
-    await until('samples to come', () => acknowledged(said).size > enough);
-    const before = acknowledged(said);
-    const path = join(folder, `backup-${round}.tar`);
-    await backUp(data, path);
-    t.ok(acknowledged(said).size > 0);
-    const into = join(folder, `into-${round}`);
-    await restore(path, into);
+    for (const round of [1, 2]) {
+      const enough = acknowledged(said).size + 3_000;
+      await until('samples to come', () => acknowledged(said).size > enough);
+      const before = acknowledged(said);
+      const path = join(folder, `backup-${round}.tar`);
+      await backUp(data, path);
+      t.ok(acknowledged(said).size > 0);
+      const into = join(folder, `into-${round}`);
+      await restore(path, into);
 
-    const found = execFileSync(
-      'sqlite3',
-      ['-readonly', join(into, 'telemetry.db'), 'SELECT CAST(value AS INTEGER) FROM recent'],
-      { encoding: 'utf8', maxBuffer: 2 ** 30 },
-    )
-      .trimEnd()
-      .split('\n')
-      .map(Number);
-    const once = new Set(found);
-    t.equal(once.size, found.length, `round ${round}: ${found.length} samples, none twice`);
-    t.strictSame(
-      [...before].filter((k) => !once.has(k)),
-      [],
-      `${before.size} acknowledged before`,
-    );
-  }
-  t.equal(child.over, undefined, 'the gateway was not disturbed');
-});
+      const found = execFileSync(
+        'sqlite3',
+        ['-readonly', join(into, 'telemetry.db'), 'SELECT CAST(value AS INTEGER) FROM recent'],
+        { encoding: 'utf8', maxBuffer: 2 ** 30 },
+      )
+        .trimEnd()
+        .split('\n')
+        .map(Number);
+      const once = new Set(found);
+      t.equal(once.size, found.length, `round ${round}: ${found.length} samples, none twice`);
+      t.strictSame(
+        [...before].filter((k) => !once.has(k)),
+        [],
+        `${before.size} acknowledged before`,
+      );
+    }
+    t.equal(child.over, undefined, 'the gateway was not disturbed');
+  },
+);
 
 t.test(
   'kill -9 in the middle of a backup leaves the last one whole, and does not hinder the next',

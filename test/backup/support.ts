@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, ut
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { appendEnd, appendFile, appendText } from '../../src/backup/archive.ts';
-import { type Backup, makeBackup } from '../../src/backup/backup.ts';
+import { type Backup, type BackupOptions, makeBackup } from '../../src/backup/backup.ts';
 import { MANIFEST, SUMS, type StoredFile, manifestText, sumsText } from '../../src/backup/manifest.ts';
 import { restoreBackup } from '../../src/backup/restore.ts';
 import { type Verified, openArchive, verifyArchive } from '../../src/backup/verify.ts';
@@ -59,7 +59,11 @@ export function makeData(folder: string, rows = 20): void {
   mkdirSync(join(folder, 'identity'));
 }
 
-export async function backUp(folder: string, path: string, signal?: AbortSignal): Promise<Backup> {
+export async function backUp(
+  folder: string,
+  path: string,
+  more: Partial<Pick<BackupOptions, 'databases' | 'advance' | 'signal'>> = {},
+): Promise<Backup> {
   const draft = await PartialFile.create(path);
   try {
     const backup = await makeBackup({
@@ -71,7 +75,8 @@ export async function backUp(folder: string, path: string, signal?: AbortSignal)
       draftPath: `${draft.path}.partial`,
       scratch: `${draft.path}.snapshot`,
       databases,
-      signal: signal ?? new AbortController().signal,
+      signal: new AbortController().signal,
+      ...more,
     });
     await draft.finish();
     return backup;

@@ -15,7 +15,8 @@ const USER_VERSION = 60;
  */
 export function makeInPlace(path: string, pageBytes: number, make: (db: Database) => void): void {
   if (existsSync(path)) return;
-  mkdirSync(dirname(path), { recursive: true });
+  const made = mkdirSync(dirname(path), { recursive: true });
+  if (made !== undefined) syncFolder(dirname(made));
   const draft = `${path}.new`;
   for (const left of [draft, `${draft}-journal`]) rmSync(left, { force: true });
   try {

@@ -4,11 +4,11 @@ import t, { type Test } from 'tap';
 import { randomOf } from '../bench/plant-signals.ts';
 import { directory } from '../store/fixture.ts';
 import { missingPeer } from '../support/peer.ts';
-import { openAgain } from './again.ts';
+import { openAgain, openHistoryAgain } from './again.ts';
 import { type Model, SimulatedDisk } from './disk.ts';
 import { type Cut, type Life, callsOn, choose, cutPower, live } from './power-cut.ts';
 import { compileTracer } from './trace.ts';
-import { type Said, judgeFiles, judgeOutbox, nothingSaid } from './verdict.ts';
+import { type Said, judgeFiles, judgeHistory, judgeOutbox, nothingSaid } from './verdict.ts';
 import { PERIOD_MS } from './workload.ts';
 
 // POWER_CUTS=200 cuts the power so often, which takes minutes; SEED repeats what a run has chosen.
@@ -35,6 +35,24 @@ async function judgedOutbox({ folder }: Cut, said: Said): Promise<string[]> {
   let wrong: string[];
   try {
     wrong = await judgeOutbox(outbox, said, START);
+  } finally {
+    await outbox.close();
+  }
+  return [...wrong, ...judgeFiles(folder)];
+}
+
+/** The outbox with its history. */
+async function judged({ folder }: Cut, said: Said): Promise<string[]> {
+  const outbox = await openAgain(folder);
+  const wrong: string[] = [];
+  try {
+    const history = await openHistoryAgain(folder, outbox);
+    try {
+      wrong.push(...(await judgeHistory(history, said, START)));
+    } finally {
+      await history.close();
+    }
+    wrong.push(...(await judgeOutbox(outbox, said, START)));
   } finally {
     await outbox.close();
   }
@@ -79,6 +97,29 @@ t.test(
           broken >= moments.length / 2,
           `${broken} of ${moments.length} cuts of a ${disk} disk are found out`,
         );
+    }
+  },
+);
+
+t.test(
+  'after a power cut the history holds every sample that was recorded, once, and rollups that are theirs',
+  { skip, timeout: 60_000 + CUTS * 5_000 },
+  async (t) => {
+    const random = randomOf(SEED + 1);
+    const life = await lifeOf(t, ['0', '24000', `${START}`]);
+    const disk = new SimulatedDisk(life.root, life.before, { names: 'at once' });
+    for (const call of life.calls) disk.apply(call);
+    t.same(disk.differences(), [], 'the trace holds everything that the store did to its files');
+
+    const files = callsOn(life, /^\/(raw|minute|hour|history)/);
+    const moments = [...choose([...life.calls.keys()], CUTS / 4, random), ...choose(files, CUTS / 4, random)];
+    moments.sort((a, b) => a - b);
+    for (const names of ['journal', 'strict'] as const) {
+      const plan = { model: { names }, seed: SEED, said: nothingSaid() };
+      await cutPower(life, moments, plan, async (cut, said) => {
+        const wrong = await judged(cut, said);
+        if (wrong.length > 0) t.fail(`names ${names}, SEED=${SEED}, call ${cut.at}`, { wrong });
+      });
     }
   },
 );

@@ -2,10 +2,14 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { History } from '../../src/core/history.ts';
 import type { Outbox } from '../../src/core/outbox.ts';
+import type { PointName } from '../../src/core/point.ts';
 import { QUALITIES, REASONS } from '../../src/core/quality.ts';
+import { epochMs } from '../../src/core/units.ts';
 import { drain } from '../store/fixture.ts';
-import { numberOf, points, sampleAt } from './workload.ts';
+import { type Sample, sampleOf, wrongBuckets } from './recomputed.ts';
+import { judge, numberOf, points, sampleAt } from './workload.ts';
 
 /** What a process said before the power failed. */
 export interface Said {
@@ -105,4 +109,53 @@ export function judgeFiles(folder: string): string[] {
       });
       return stdout.trim() === 'ok' ? [] : [`${name}: ${stdout.slice(0, 200)}${stderr.slice(0, 200)}`];
     });
+}
+
+const TIERS = ['minute', 'hour'] as const;
+const WHOLE_HOURS_MS = 3_600_000;
+
+/** What is wrong with the history: samples that are missing, doubled or strange, and rollups that are not theirs. */
+export async function judgeHistory(history: History, said: Said, start: number): Promise<string[]> {
+  const came = new Map<number, number>();
+  const strange: string[] = [];
+  const series = new Map<string, Sample[]>();
+  const from = epochMs(Math.floor(start / WHOLE_HOURS_MS) * WHOLE_HOURS_MS);
+  const to = epochMs(Math.ceil(Date.now() / WHOLE_HOURS_MS) * WHOLE_HOURS_MS);
+  const all = { points: ['*/*'], from, to };
+  const stream = history.samples(all);
+  for await (const batch of stream.batches)
+    for (let i = 0; i < batch.count; i++) {
+      const name = keyOf(stream.names[batch.points[i] ?? 0]);
+      const sample = sampleOf(batch, i);
+      const k = numberOf(numbers.get(name) ?? Number.NaN, sample.time, start);
+      const complaint = judge(batch, i, k, start);
+      if (complaint !== undefined || !said.take.has(k)) strange.push(complaint ?? `nobody sent ${k}`);
+      came.set(k, (came.get(k) ?? 0) + 1);
+      const list = series.get(name);
+      if (list === undefined) series.set(name, [sample]);
+      else list.push(sample);
+    }
+  const wrong: string[] = [];
+  for (const tier of TIERS)
+    for (const trace of await history.history({ ...all, width: Number.MAX_SAFE_INTEGER, tier })) {
+      const samples = series.get(keyOf(trace.name)) ?? [];
+      wrong.push(...wrongBuckets(trace, samples).map((sentence) => `${keyOf(trace.name)}: ${sentence}`));
+    }
+  const doubled = [...came].filter(([, times]) => times > 1);
+  return [
+    ...some(
+      'acknowledged and not in the history',
+      [...said.kept].filter((k) => !came.has(k)),
+    ),
+    ...some(
+      'more than once in the history',
+      doubled.map(([k]) => k),
+    ),
+    ...some('in the history and not as it was sent', strange),
+    ...some('rollups that are not those of the samples', wrong),
+  ];
+}
+
+function keyOf(name: PointName | undefined): string {
+  return `${name?.device}/${name?.point}`;
 }

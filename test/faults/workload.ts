@@ -69,13 +69,19 @@ export function batchOf(first: number, count: number, start: number): Batch {
   return batch;
 }
 
-/** Row i of a batch as it should be; a sentence where it is not. */
-export function judge(batch: Batch, i: number, point: number, start: number): string | undefined {
-  const time = batch.times[i] ?? Number.NaN;
-  const k = numberOf(point, time, start);
-  const is = { time, value: valueAt(batch, i), quality: batch.qualities[i], reason: batch.reasons[i] };
+/** Row i of a batch as sample k should be; a sentence where it is not. */
+export function judge(batch: Batch, i: number, k: number, start: number): string | undefined {
   const expected = sampleAt(k, start);
-  return JSON.stringify(is) === JSON.stringify(expected)
-    ? undefined
-    : `sample ${k} is ${JSON.stringify(is)} and not ${JSON.stringify(expected)}`;
+  const is: Expected = {
+    time: batch.times[i] ?? Number.NaN,
+    value: valueAt(batch, i),
+    quality: batch.qualities[i] ?? BAD,
+    reason: batch.reasons[i] ?? 0,
+  };
+  const same =
+    is.time === expected.time &&
+    is.value === expected.value &&
+    is.quality === expected.quality &&
+    is.reason === expected.reason;
+  return same ? undefined : `sample ${k} is ${JSON.stringify(is)} and not ${JSON.stringify(expected)}`;
 }

@@ -88,8 +88,16 @@ t.test('where there is data it needs --force, and the old is moved aside whole',
   );
   t.strictSame(contentOf(data), before, 'nothing was touched');
 
+  // Either would be taken for a newer state of the restored database.
+  const remains = ['telemetry.db-wal', 'telemetry.db.ready', 'history.db-journal'];
+  for (const name of remains) writeFileSync(join(data, name), 'of the old');
+
   await restore(path, data, true);
   t.notOk(existsSync(join(data, 'raw/2026-11-26.db')));
+  t.strictSame(
+    remains.filter((name) => existsSync(join(data, name))),
+    [],
+  );
   t.equal(rowsIn(join(`${data}.aside`, 'raw/2026-11-26.db')), 3);
   t.ok(existsSync(join(data, 'telemetry.spare')), 'what is no database stays');
 });

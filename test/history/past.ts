@@ -5,7 +5,7 @@ import { type Batch, BatchBuilder, type PointValue, valueAt } from '../../src/co
 import { type Facts, silentLog } from '../../src/core/log.ts';
 import type { PointName } from '../../src/core/point.ts';
 import { REASONS, type Reason, reasonCode } from '../../src/core/quality.ts';
-import { type EpochMs, epochMs, mebibytes } from '../../src/core/units.ts';
+import { type Duration, type EpochMs, epochMs, mebibytes, seconds } from '../../src/core/units.ts';
 import { fileAt, filesIn } from '../../src/store/history/files.ts';
 import type { Chronicle } from '../../src/store/history/query.ts';
 import { RawFile, readChunk } from '../../src/store/history/raw-file.ts';
@@ -42,9 +42,15 @@ interface Teardown {
   teardown(after: () => unknown): void;
 }
 
-export interface Dropped {
+/** What the book says. */
+export interface Known {
   readonly drops?: ReturnType<Chronicle['drops']>;
   readonly floor?: EpochMs;
+  readonly runs?: readonly (readonly [started: number, ended: number])[];
+  readonly outages?: readonly Outage[];
+  /** By run and name. */
+  readonly period?: (run: number, name: PointName) => Duration | undefined;
+  readonly now?: number;
 }
 
 /** A data folder with files of a history, made with the real ones; its tail is a list. */
@@ -90,19 +96,25 @@ export class Past {
     }
   }
 
-  reader({ drops = [], floor }: Dropped = {}): Reader {
+  reader({ drops = [], floor, runs = [], outages = [], period, now }: Known = {}): Reader {
     const take = (what: string, facts: Facts = {}): void => void this.said.push({ what, facts });
+    const known = runs.map(([started, ended], id) => ({
+      id,
+      started: epochMs(started),
+      ended: epochMs(ended),
+    }));
     return new Reader({
       folder: this.folder,
       tail: this.tail,
       book: () => ({
         floor,
-        runs: () => [],
-        outages: () => [],
-        drops: () => drops,
-        period: () => undefined,
+        runs: (from, to) => known.filter(({ started, ended }) => started < to && ended >= from),
+        outages: () => outages,
+        drops: (from, to) => drops.filter((drop) => drop.from < to && drop.to > from),
+        period: period ?? (() => seconds(1)),
       }),
       log: { ...silentLog, warn: take, error: take },
+      ...(now === undefined ? {} : { now: () => epochMs(now) }),
     });
   }
 
@@ -146,6 +158,7 @@ class ListTail implements Tail {
   readonly log = LOG;
   readonly rows: { readonly row: number; readonly rows: readonly Row[] }[] = [];
   beginnings: Start[] = [];
+  lastSign: EpochMs | undefined;
   failures: Outage[] = [];
 
   refresh(): void {}
@@ -174,6 +187,10 @@ class ListTail implements Tail {
       const newest = own.at(-1);
       if (newest !== undefined) addRow(into, { ...newest, point: place });
     }
+  }
+
+  alive(): EpochMs | undefined {
+    return this.lastSign;
   }
 
   starts(): readonly Start[] {

@@ -1,5 +1,6 @@
 import type { BatchBuilder } from '../../core/batch.ts';
 import type { PointName } from '../../core/point.ts';
+import { type EpochMs, epochMs } from '../../core/units.ts';
 import { copyRow } from './copy-row.ts';
 import type { Entry, Head } from './head.ts';
 import type { Segment } from './segment.ts';
@@ -56,6 +57,10 @@ export class HeadTail implements Tail {
     found.forEach((place, name) => {
       if (place !== undefined) copyRow(place[0].batch, place[1], name, into);
     });
+  }
+
+  alive(): EpochMs {
+    return epochMs(Date.now());
   }
 
   starts(): readonly Start[] {

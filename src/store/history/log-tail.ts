@@ -3,7 +3,7 @@ import { type Batch, BatchBuilder } from '../../core/batch.ts';
 import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
-import { days, epochMs, milliseconds } from '../../core/units.ts';
+import { type EpochMs, days, epochMs, milliseconds } from '../../core/units.ts';
 import { OUTAGE, SAMPLES, START, decodeRow, outageOf, startOf } from '../../telemetry/sample-log.ts';
 import { unpacked } from '../body.ts';
 import type { Catalog } from './catalog.ts';
@@ -29,6 +29,8 @@ export class LogTail implements Tail {
   /** Starts and outages are known up to here. */
   #seen = 0;
   #unreadable = 0;
+  /** Of the commits that were seen. */
+  #newest: EpochMs | undefined;
 
   constructor(folder: string, facts: Log) {
     this.#follower = new Follower(join(folder, 'telemetry.db'));
@@ -87,6 +89,11 @@ export class LogTail implements Tail {
     for (const [name, row] of rows.entries()) if (row >= 0) copyRow(batch, row, name, into);
   }
 
+  alive(): EpochMs | undefined {
+    this.#walk([], () => {});
+    return this.#newest;
+  }
+
   starts(): readonly Start[] {
     this.#walk([], () => {});
     return this.#starts;
@@ -118,6 +125,7 @@ export class LogTail implements Tail {
 
   #takeRow(row: LogRow, wanted: boolean, take: (batch: Batch) => void): void {
     const isNew = row.id > this.#seen;
+    if (isNew) this.#newest = epochMs(row.time);
     this.#seen = Math.max(this.#seen, row.id);
     if (row.kind === SAMPLES) {
       if (!wanted) return;

@@ -4,11 +4,12 @@ import { SluiceError } from '../../core/errors.ts';
 import type { ChartQuery, Completeness, HistoryQuery, LastSample, Trace } from '../../core/history.ts';
 import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
-import { days, epochMs } from '../../core/units.ts';
+import { type EpochMs, days, epochMs } from '../../core/units.ts';
 import { ChartBuilder } from '../../telemetry/chart.ts';
 import { planChart, planTier } from '../../telemetry/chart-plan.ts';
 import type { Span } from '../../telemetry/spans.ts';
 import { openBookForReading } from './book.ts';
+import { GapFinder } from './completeness.ts';
 import { copyRow } from './copy-row.ts';
 import { Coverage, type Segment } from './coverage.ts';
 import { filesIn } from './files.ts';
@@ -30,6 +31,8 @@ export interface ReaderOptions {
   /** What was recorded when, and what was given up; it may be another one after it was found damaged. */
   readonly book: () => Chronicle;
   readonly log: Log;
+  /** The clock on the wall; a test winds its own. */
+  readonly now?: () => EpochMs;
 }
 
 /**
@@ -90,8 +93,30 @@ export class Reader {
     return { names, batches: batchesOf(this.#query(names, { from, to }), { from, to }) };
   }
 
-  completeness(_query: HistoryQuery): readonly Completeness[] {
-    return [];
+  completeness(query: HistoryQuery): readonly Completeness[] {
+    return [...this.gaps(query)];
+  }
+
+  /** The same series by series, so that a thread can do something else in between. What is still to come is no gap. */
+  *gaps({ points, from, to }: HistoryQuery): Generator<Completeness, void, void> {
+    const now = epochMs(this.#options.now?.() ?? Date.now());
+    const names = this.names(points);
+    const span = { from, to: to < now ? to : now };
+    if (!(span.from < span.to) || names.length === 0) return;
+    const query = this.#query(names, { from: epochMs(from - DAY), to: now });
+    const finder = new GapFinder({
+      span,
+      query,
+      coverage: this.#coverage(span),
+      book: this.#options.book(),
+      tail: this.#options.tail,
+      unreadable: this.#handles.unreadable(),
+      now,
+    });
+    for (const name of names.keys()) {
+      const found = finder.completeness(name);
+      if (found !== undefined) yield found;
+    }
   }
 
   /** Closes the handle of a file that is about to be sealed, removed or set aside. */

@@ -51,6 +51,8 @@ export interface Tail {
   samples(query: TailQuery, into: BatchBuilder): readonly RowMark[];
   /** The newest sample by time of each of these series that has one; `points` are indices into `names`. */
   last(names: readonly PointName[], into: BatchBuilder): void;
+  /** The last sign of life of the gateway: now in its own process, the newest commit elsewhere. */
+  alive(): EpochMs | undefined;
   /** Starts and outages that history.db does not have yet; some that it has do no harm. */
   starts(): readonly Start[];
   outages(): readonly Outage[];

@@ -2,11 +2,14 @@ import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import type { Message, Outbox } from '../../src/core/outbox.ts';
 import { countTo, drainWaiting, messagesIn } from './fixture.ts';
+import { recordedIn } from './recorded.ts';
 
 /** What a run of kill-child.ts said, over several runs. */
 export interface Books {
   /** Samples whose append resolved. */
   readonly acknowledged: Set<number>;
+  /** Samples whose record resolved. */
+  readonly recorded: Set<number>;
   /** Content by number, from whoever said it. */
   readonly content: Map<number, string>;
   readonly gaps: { readonly from: number; readonly to: number }[];
@@ -19,7 +22,15 @@ export interface Books {
 }
 
 export function emptyBooks(): Books {
-  return { acknowledged: new Set(), content: new Map(), gaps: [], reused: [], said: new Set(), heard: [] };
+  return {
+    acknowledged: new Set(),
+    recorded: new Set(),
+    content: new Map(),
+    gaps: [],
+    reused: [],
+    said: new Set(),
+    heard: [],
+  };
 }
 
 /** Books what one run of the child wrote into `record`, up to its `length` in bytes. */
@@ -30,6 +41,8 @@ export function bookRun(books: Books, record: string, length?: number): void {
     const [word, a = '', b = '', c = ''] = line.split(' ');
     if (word === 'ack')
       for (const k of countTo(Number(a) + Number(b) - 1, Number(a))) books.acknowledged.add(k);
+    if (word === 'recorded')
+      for (const k of countTo(Number(a) + Number(b) - 1, Number(a))) books.recorded.add(k);
     if (word === 'got') book(books, Number(a), b, c);
     if (word === 'said') books.said.add(Number(a));
     if (word === 'heard') heard.push(Number(a));
@@ -62,6 +75,28 @@ function overtaking({ heard, said }: Books): number[] {
       earlier.add(number);
     }
   return wrong;
+}
+
+/**
+ * Reads the sample log and compares it with what the runs said: nothing that was recorded is missing, nothing is there
+ * twice, and each run is there from its first sample on without a hole.
+ */
+export function checkRecorded(t: Test, file: string, { recorded }: Books, round: number): void {
+  const { samples, starts } = recordedIn(file);
+  const found = samples.map(({ value }) => Number.parseInt(String(value), 10));
+  const known = new Set(found);
+  t.same(
+    [...recorded].filter((k) => !known.has(k)),
+    [],
+    `each of ${recorded.size} samples that were recorded is in the log`,
+  );
+  t.equal(found.length, known.size, 'none is there twice');
+  t.same(
+    found.filter((k) => k % round > 0 && !known.has(k - 1)),
+    [],
+    'and none without the one before',
+  );
+  t.ok(starts.length > 1, `${starts.length} starts`);
 }
 
 /**

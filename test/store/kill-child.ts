@@ -1,5 +1,5 @@
-// Appends samples first, first + 1, … and delivers some of them, until it is killed. Prints `ready` and writes into a
-// file what it knows to be true: `ack FIRST COUNT` after the append resolved, `got SEQ TOPIC k,k,…` before it acknowledges the row.
+// Appends and records samples first, first + 1, … and delivers some of them, until it is killed. Prints `ready` and writes into a
+// file what it knows to be true: `ack FIRST COUNT` after the append resolved, `recorded FIRST COUNT` after record did, `got SEQ TOPIC k,k,…` before it acknowledges the row.
 // Events first, first + 1, … go between them: `said NUMBER`, and `heard NUMBER` in the order in which they are handed out.
 import { openSync, writeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -11,15 +11,16 @@ import { batchOf, noiseOf, points, understood } from './fixture.ts';
 
 const [file = '', said = '', first = '0', limit = '64', kind = 'plain'] = process.argv.slice(2);
 const make = kind === 'noise' ? noiseOf : batchOf;
-const record = openSync(said, 'a');
+const book = openSync(said, 'a');
 const say = (line: string): void => {
-  writeSync(record, `${line}\n`);
+  writeSync(book, `${line}\n`);
 };
 
 const outbox = await openOutbox({
   file,
   points,
   limit: mebibytes(Number(limit)),
+  sampleLog: mebibytes(64), // nobody files it
   log: silentLog,
   commitEvery: milliseconds(4),
 });
@@ -69,4 +70,14 @@ async function deliver(consumer: Consumer, lane: Lane): Promise<void> {
   }
 }
 
-await Promise.all([produce(), happen(), deliver(upstream, 'live'), deliver(upstream, 'history')]);
+async function record(): Promise<void> {
+  for (let k = Number(first); ; ) {
+    const count = 1 + Math.floor(Math.random() * 300);
+    const start = k;
+    k += count;
+    await outbox.record(make(start, count));
+    say(`recorded ${start} ${count}`);
+  }
+}
+
+await Promise.all([produce(), record(), happen(), deliver(upstream, 'live'), deliver(upstream, 'history')]);

@@ -1,5 +1,7 @@
 /** Between two looks of a person. */
 const EVERY_MS = 200;
+/** Where a terminal does not say. */
+const DEFAULT_COLUMNS = 80;
 const ERASE_LINE = '\r\u001B[K';
 
 /** One line on a terminal that is rewritten while a command works; nothing where nobody looks. */
@@ -19,7 +21,9 @@ export class Progress {
     const now = performance.now();
     if (now - this.#shown < EVERY_MS) return;
     this.#shown = now;
-    this.#stream.write(`${ERASE_LINE}${this.#text().slice(0, Math.max(20, this.#stream.columns - 1))}`);
+    this.#stream.write(
+      `${ERASE_LINE}${this.#text().slice(0, (this.#stream.columns || DEFAULT_COLUMNS) - 1)}`,
+    );
   }
 
   /** Leaves `last` in place of the line. */

@@ -3,6 +3,7 @@ import { SluiceError, errorText } from '../../core/errors.ts';
 import { type Database, openForReading, sqliteCode } from '../open.ts';
 import { Reservation } from '../reservation.ts';
 import { SCHEMA_VERSION } from '../schema.ts';
+import { BOOK_VERSION } from './book-schema.ts';
 import { RAW_VERSION } from './raw-schema.ts';
 import { ROLLUP_VERSION } from './rollup-schema.ts';
 
@@ -12,7 +13,7 @@ const NEWEST: Readonly<Record<string, number>> = {
   raw: RAW_VERSION,
   minute: ROLLUP_VERSION,
   hour: ROLLUP_VERSION,
-  'history.db': 1,
+  'history.db': BOOK_VERSION,
 };
 
 /** A database is replaced at most now and then. */

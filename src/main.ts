@@ -32,6 +32,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'serve the devices of a configuration, with the real protocols on real sockets',
     run: async (args) => (await import('./cli/simulate.ts')).run(args),
   },
+  history: {
+    summary: 'show what the gateway remembers: charts, last samples, gaps with their reasons',
+    run: async (args) => (await import('./cli/history.ts')).run(args),
+  },
   credentials: {
     summary: 'issue a client certificate for the embedded broker',
     run: async (args) => (await import('./cli/credentials.ts')).run(args),

@@ -154,23 +154,36 @@ function toldWithin(told: readonly Told[], piece: Span): Told[] {
 
 /** Runs of the book, and of the tail those that it does not have yet; the latest one may still go on. */
 function runsOf({ book, tail, span, now }: CompletenessOptions): KnownRun[] {
-  const stored = book.runs(epochMs(0), span.to);
+  const stored = book.runs(epochMs(0), epochMs(Number.MAX_SAFE_INTEGER));
   const known = new Set(stored.map(({ started }) => started));
-  const runs = [
-    ...stored.map((run) => ({ from: run.started, to: run.ended, period: periodIn(book, run) })),
-    ...tail
-      .starts()
-      .filter(({ time }) => !known.has(time))
-      .map(({ time, recorded }) => ({
-        from: time,
-        to: time,
-        period: (name: PointName) => recorded.get(nameKey(name)),
-      })),
-  ].sort((a, b) => a.from - b.from);
+  const runs: KnownRun[] = stored.map((run) => ({
+    from: run.started,
+    to: run.ended,
+    period: periodIn(book, run),
+  }));
+  for (const { time, recorded } of tail.starts())
+    if (!known.has(time)) runs.push({ from: time, to: time, period: (name) => recorded.get(nameKey(name)) });
   const last = runs.at(-1);
   const alive = Math.min(tail.alive() ?? 0, now);
   if (last !== undefined && alive > last.to) runs[runs.length - 1] = { ...last, to: epochMs(alive) };
-  return runs;
+  return parted(runs.filter(({ from, to }) => from < span.to && to >= span.from - DAY));
+}
+
+/** Runs overlap where the clock was set back: what was recorded last counts. */
+function parted(runs: readonly KnownRun[]): KnownRun[] {
+  const found: KnownRun[] = [];
+  for (const run of runs.toSorted((a, b) => a.from - b.from)) {
+    const firstAfter = found.findLastIndex(({ to }) => to <= run.from) + 1;
+    const overlapped = found.splice(firstAfter);
+    found.push(
+      ...overlapped.map((other) => ({ ...other, to: run.from })).filter(({ from, to }) => from < to),
+      run,
+      ...overlapped
+        .map((other) => ({ ...other, from: other.from > run.to ? other.from : run.to }))
+        .filter(({ from, to }) => from < to),
+    );
+  }
+  return found;
 }
 
 function periodIn(book: Chronicle, { id }: Run): KnownRun['period'] {

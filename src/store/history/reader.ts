@@ -1,6 +1,4 @@
-import { join } from 'node:path';
 import { type Batch, BatchBuilder } from '../../core/batch.ts';
-import { SluiceError } from '../../core/errors.ts';
 import type { ChartQuery, Completeness, HistoryQuery, LastSample, Trace } from '../../core/history.ts';
 import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
@@ -8,14 +6,13 @@ import { type EpochMs, days, epochMs } from '../../core/units.ts';
 import { ChartBuilder } from '../../telemetry/chart.ts';
 import { planChart, planTier } from '../../telemetry/chart-plan.ts';
 import type { Span } from '../../telemetry/spans.ts';
-import { openBookForReading } from './book.ts';
+import { openBeside } from './beside.ts';
 import { GapFinder } from './completeness.ts';
 import { copyRow } from './copy-row.ts';
 import { Coverage, type Segment } from './coverage.ts';
 import { filesIn } from './files.ts';
 import { Handles } from './handles.ts';
 import { lastSamples } from './last.ts';
-import { LogTail } from './log-tail.ts';
 import { NameIndex } from './name-index.ts';
 import { type Chronicle, Query } from './query.ts';
 import type { Tail } from './tail.ts';
@@ -33,6 +30,8 @@ export interface ReaderOptions {
   readonly log: Log;
   /** The clock on the wall; a test winds its own. */
   readonly now?: () => EpochMs;
+  /** Closes tail and book where nobody else does. */
+  readonly onClose?: () => void;
 }
 
 /**
@@ -126,7 +125,7 @@ export class Reader {
 
   close(): void {
     this.#handles.close();
-    this.#options.tail.close();
+    this.#options.onClose?.();
   }
 
   /** What is gone of a span. */
@@ -178,7 +177,10 @@ function* batchesOf({ raw, names }: Query, { from, to }: Span): Generator<Batch,
 
 /** For another process than the gateway's; throws SluiceError where there is no history, or it may not be read. */
 export function openReader({ folder, log }: { readonly folder: string; readonly log: Log }): Reader {
-  const book = openBookForReading(join(folder, 'history.db'));
-  if (book === undefined) throw new SluiceError('SETUP', `there is no history in ${folder}`);
-  return new Reader({ folder, log, book: () => book, tail: new LogTail(folder, log) });
+  const { tail, book } = openBeside(folder, log);
+  const onClose = (): void => {
+    tail.close();
+    book.close();
+  };
+  return new Reader({ folder, log, tail, book: () => book, onClose });
 }

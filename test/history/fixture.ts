@@ -182,7 +182,7 @@ const SMALL: Thresholds = {
 /** A data folder with a log written by hand, a clock wound by hand, and a historian that goes step by step. */
 export class Site {
   readonly folder: string;
-  readonly clock = new WoundClock();
+  readonly clock: WoundClock;
   readonly log: HandLog;
   readonly said: { readonly level: string; readonly what: string; readonly facts: Facts }[] = [];
   readonly events: { readonly kind: string; readonly subject: string; readonly facts: Facts }[] = [];
@@ -199,8 +199,12 @@ export class Site {
 
   constructor(
     t: Teardown,
-    options: Partial<HistorianOptions> & { readonly small?: Partial<Thresholds> } = {},
+    options: Partial<HistorianOptions> & {
+      readonly small?: Partial<Thresholds>;
+      readonly wall?: number;
+    } = {},
   ) {
+    this.clock = new WoundClock(options.wall);
     this.folder = mkdtempSync(join(tmpdir(), 'history-'));
     this.log = new HandLog(this.folder);
     this.#options = { thresholds: { ...SMALL, ...options.small }, ...options };

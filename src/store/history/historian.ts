@@ -62,7 +62,8 @@ export class Historian {
     const reached = (stage: Stage): void => options.reached?.(stage);
     this.#options = options;
     this.#bookFile = join(folder, 'history.db');
-    const book = { file: this.#bookFile, folder, retention, open: () => this.#openBook() };
+    const newest = (): EpochMs | undefined => newestRolledUp(folder);
+    const book = { file: this.#bookFile, folder, retention, newest, open: () => this.#openBook() };
     this.#ledger = new Ledger(book, clock.now(), clock.elapsed());
     const onChange = (path: string): void => this.reader.forget(path);
     this.#shelf = new Shelf({ folder, partBytes: thresholds.partBytes, onChange });

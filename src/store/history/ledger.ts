@@ -21,6 +21,8 @@ export interface LedgerOptions {
   readonly folder: string;
   readonly retention: Retention;
   readonly open: () => Book;
+  /** The end of what is kept, where the book does not know what time it was. */
+  readonly newest: () => EpochMs | undefined;
 }
 
 /** What the historian keeps in the book: marks, floors, the believed clock, and what the log says beside samples. */
@@ -36,8 +38,10 @@ export class Ledger {
   constructor(options: LedgerOptions, wall: EpochMs, elapsed: Duration) {
     this.#options = options;
     this.#book = to(options.file, options.open);
-    this.#clock = this.#storedClock() ?? newClock(wall);
-    this.#clock = look(this.#clock, wall, milliseconds(0));
+    const stored = this.#storedClock();
+    this.#clock =
+      stored === undefined ? newClock(wall, options.newest()) : look(stored, wall, milliseconds(0));
+    this.#keepClock();
     this.#clockKept = elapsed;
     this.#looked = elapsed;
   }
@@ -77,7 +81,7 @@ export class Ledger {
     this.flush();
     this.#write((book) => {
       book.setValue(`filed:${log}`, row);
-      if (alive !== undefined) book.alive(alive);
+      if (alive !== undefined) book.alive(alive, { log, row });
     });
   }
 
@@ -140,7 +144,7 @@ export class Ledger {
       const { at } = entry;
       this.#write((book) => {
         if ('outage' in entry) return book.addOutage(at, entry.outage);
-        if (entry.before !== undefined) book.alive(entry.before);
+        if (entry.before !== undefined) book.alive(entry.before, { ...at, row: at.row - 1 });
         return book.beginRun(at, entry.start.time, entry.names);
       });
       this.#entries.shift();

@@ -113,6 +113,12 @@ export class Witness {
   }
 }
 
+/** A run that gave its last sign at `alive` is taken to go on until now, as long as nothing of the series is overdue. */
+export function goingOn(run: RecordedRun, alive: EpochMs, now: EpochMs): RecordedRun {
+  const overdue = alive + silenceOf(run.period ?? seconds(0)) + TOLD_WITHIN;
+  return { ...run, to: now <= overdue ? now : alive };
+}
+
 /** A silence that is longer than this is one. */
 export function silenceOf(period: Duration): number {
   return Math.max(SILENT_PERIODS * period, SHORTEST_SILENCE);

@@ -163,6 +163,41 @@ t.test('between runs the gateway was down, in runs without the point the filter 
   t.end();
 });
 
+t.test('a gateway that said something a moment ago still runs; one that did not is down since then', (t) => {
+  const past = new Past(t);
+  past.commit(regular(NOON, NOON + 10 * SECOND));
+  past.tail.lastSign = epochMs(NOON + 10 * SECOND);
+  const known = { runs: [[NOON, NOON] as const] };
+  const upTo = (now: number) => gapsIn(past, { ...known, now }, NOON, NOON + HOUR).gaps;
+
+  t.same(upTo(NOON + 17 * SECOND), []);
+  t.same(upTo(NOON + 19 * SECOND), [[10, 19, 'gateway down', '']]);
+  past.tail.lastSign = epochMs(NOON + 19 * SECOND);
+  t.same(upTo(NOON + 19 * SECOND), [[10, 19, 'unknown', '']]);
+  t.end();
+});
+
+t.test('where the clock was set back, the run that recorded last counts', (t) => {
+  const past = new Past(t);
+  const runs = [
+    [NOON, NOON + 100 * SECOND],
+    [NOON + 20 * SECOND, NOON + 40 * SECOND],
+    [NOON + 120 * SECOND, NOON + 140 * SECOND],
+  ] as const;
+  past.file([good(BREAKER_AT, NOON, true), good(POWER_AT, NOON - HOUR, 1)]);
+  const off: Known['period'] = (run, name) => (run === 1 ? undefined : period(0, name));
+
+  t.same(gapsIn(past, { runs, period: off }, NOON, NOON + 150 * SECOND).gaps, [
+    [0, 20, 'unknown', ''],
+    [20, 40, 'filter off', ''],
+    [40, 100, 'unknown', ''],
+    [100, 120, 'gateway down', ''],
+    [120, 140, 'unknown', ''],
+    [140, 150, 'gateway down', ''],
+  ]);
+  t.end();
+});
+
 t.test('what the store had to give up is told as such', (t) => {
   const past = new Past(t);
   past.file([...regular(NOON, NOON + 10 * SECOND), ...regular(NOON + 30 * SECOND, NOON + MINUTE)]);

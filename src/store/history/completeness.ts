@@ -11,6 +11,7 @@ import {
   type Told,
   Witness,
   gapsOf,
+  goingOn,
   shareOf,
   silenceOf,
 } from '../../telemetry/completeness.ts';
@@ -37,6 +38,8 @@ export interface CompletenessOptions {
 
 /** A run, and how to ask what it recorded. */
 interface KnownRun extends Span {
+  /** It may still go on. */
+  readonly isLatest: boolean;
   readonly period: (name: PointName) => RecordedRun['period'];
 }
 
@@ -57,10 +60,13 @@ export class GapFinder {
 
   /** `name` is an index into the names of the query. */
   completeness(name: number): Completeness | undefined {
-    const { span, query, coverage } = this.#options;
+    const { span, query, coverage, now } = this.#options;
     const series = query.names[name];
     if (series === undefined) return undefined;
-    const runs = this.#runs.map(({ from, to, period }) => ({ from, to, period: period(series) }));
+    const runs = this.#runs.map(({ from, to, isLatest, period }) => {
+      const run = { from, to, period: period(series) };
+      return isLatest ? goingOn(run, to, now) : run;
+    });
     const pieces = [
       ...outside(this.#lost, span).map((piece) => this.#fromRaw(name, runs, piece)),
       ...this.#lost.map((piece) => this.#fromRollups(name, runs, piece)),
@@ -159,13 +165,16 @@ function runsOf({ book, tail, span, now }: CompletenessOptions): KnownRun[] {
   const runs: KnownRun[] = stored.map((run) => ({
     from: run.started,
     to: run.ended,
+    isLatest: false,
     period: periodIn(book, run),
   }));
   for (const { time, recorded } of tail.starts())
-    if (!known.has(time)) runs.push({ from: time, to: time, period: (name) => recorded.get(nameKey(name)) });
+    if (!known.has(time))
+      runs.push({ from: time, to: time, isLatest: false, period: (name) => recorded.get(nameKey(name)) });
   const last = runs.at(-1);
   const alive = Math.min(tail.alive() ?? 0, now);
-  if (last !== undefined && alive > last.to) runs[runs.length - 1] = { ...last, to: epochMs(alive) };
+  if (last !== undefined)
+    runs[runs.length - 1] = { ...last, to: epochMs(Math.max(alive, last.to)), isLatest: true };
   return parted(runs.filter(({ from, to }) => from < span.to && to >= span.from - DAY));
 }
 
@@ -176,7 +185,9 @@ function parted(runs: readonly KnownRun[]): KnownRun[] {
     const firstAfter = found.findLastIndex(({ to }) => to <= run.from) + 1;
     const overlapped = found.splice(firstAfter);
     found.push(
-      ...overlapped.map((other) => ({ ...other, to: run.from })).filter(({ from, to }) => from < to),
+      ...overlapped
+        .map((other) => ({ ...other, to: run.from, isLatest: false }))
+        .filter(({ from, to }) => from < to),
       run,
       ...overlapped
         .map((other) => ({ ...other, from: other.from > run.to ? other.from : run.to }))

@@ -177,6 +177,9 @@ t.test('a gateway that said something a moment ago still runs; one that did not 
   t.end();
 });
 
+/** The second one did not. */
+const off: Known['period'] = (run, name) => (run === 1 ? undefined : period(0, name));
+
 t.test('where the clock was set back, the run that recorded last counts', (t) => {
   const past = new Past(t);
   const runs = [
@@ -185,7 +188,6 @@ t.test('where the clock was set back, the run that recorded last counts', (t) =>
     [NOON + 120 * SECOND, NOON + 140 * SECOND],
   ] as const;
   past.file([good(BREAKER_AT, NOON, true), good(POWER_AT, NOON - HOUR, 1)]);
-  const off: Known['period'] = (run, name) => (run === 1 ? undefined : period(0, name));
 
   t.same(gapsIn(past, { runs, period: off }, NOON, NOON + 150 * SECOND).gaps, [
     [0, 20, 'unknown', ''],

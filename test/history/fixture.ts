@@ -309,10 +309,10 @@ export function lineOf(name: PointName, time: number, value: unknown, quality: n
   return `${name.device}/${name.point} ${name.unit ?? ''} ${time} ${JSON.stringify(value)} ${quality}`;
 }
 
-export function linesOf(samples: readonly Sample[]): string[] {
+export function linesOf(samples: readonly Sample[], names = NAMES): string[] {
   return samples
     .map(({ point, time, value, quality = GOOD }) =>
-      lineOf(NAMES[point] ?? { device: '', point: '' }, time, value, quality),
+      lineOf(names[point] ?? { device: '', point: '' }, time, value, quality),
     )
     .sort();
 }
@@ -396,10 +396,14 @@ export function bucketsIn(
 }
 
 /** The same computed anew from all samples, in the plainest way. */
-export function bucketsOf(samples: readonly Sample[], tier: 'minute' | 'hour'): Map<string, Bucket> {
+export function bucketsOf(
+  samples: readonly Sample[],
+  tier: 'minute' | 'hour',
+  names = NAMES,
+): Map<string, Bucket> {
   const width = tier === 'minute' ? MINUTE : HOUR;
   const groups = Map.groupBy(samples, ({ point, time }) => {
-    const name = NAMES[point];
+    const name = names[point];
     const start = new Date(Math.floor(time / width) * width).toISOString().slice(0, 19).replace('T', ' ');
     return `${name?.device}/${name?.point} ${name?.unit ?? ''} ${start}`;
   });

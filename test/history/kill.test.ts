@@ -1,0 +1,216 @@
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import t, { type Test } from 'tap';
+import { silentLog } from '../../src/core/log.ts';
+import { mebibytes, milliseconds } from '../../src/core/units.ts';
+import { openHistory } from '../../src/store/history/history.ts';
+import { openForReading } from '../../src/store/open.ts';
+import { openOutbox } from '../../src/store/outbox.ts';
+import { recordedIn } from '../store/recorded.ts';
+import { until } from '../support/wait.ts';
+import {
+  DAY,
+  type Sample,
+  bucketsIn,
+  bucketsOf,
+  differences,
+  integrityOf,
+  lineOf,
+  linesOf,
+  rawIn,
+} from './fixture.ts';
+import { BEGIN, KILL_POINTS, RETENTION, SMALL, scan } from './kill-scans.ts';
+
+/** KILLS=100 is the full run. */
+const KILLS = Number(process.env['KILLS'] ?? 12);
+const LONGEST_MS = 400;
+const CHECK_EVERY = 10;
+
+const CACHE = mkdtempSync(join(tmpdir(), 'history-cache-'));
+t.teardown(() => rmSync(CACHE, { recursive: true, force: true }));
+
+function started(args: readonly string[]): ChildProcessByStdio<null, Readable, null> {
+  return spawn(process.execPath, [join(import.meta.dirname, 'kill-child.ts'), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, NODE_OPTIONS: '', NODE_COMPILE_CACHE: CACHE, KILL_BEGIN: `${BEGIN}` },
+  });
+}
+
+/** A data folder, and what is known of the scans that were recorded into it. */
+class Subject {
+  readonly folder: string;
+  readonly #said: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+    this.#said = join(folder, 'said');
+  }
+
+  files(tier: string): string[] {
+    const path = join(this.folder, tier);
+    return readdirSync(path)
+      .filter((name) => name.endsWith('.db'))
+      .map((name) => join(path, name));
+  }
+
+  /** Runs the child and kills it after `after` milliseconds of work. */
+  async killed(after: number): Promise<void> {
+    const child = started([this.folder, this.#said, `${this.#next()}`]);
+    child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), after));
+    const signal = await new Promise((resolve) => child.once('close', (_status, by) => resolve(by)));
+    if (signal !== 'SIGKILL') throw new Error('the child ended by itself');
+  }
+
+  /** Batches as first scan and number of scans, by whether they were acknowledged. */
+  batches(): Map<number, { readonly count: number; acknowledged: boolean }> {
+    const batches = new Map<number, { readonly count: number; acknowledged: boolean }>();
+    for (const line of this.#lines()) {
+      const [word, first = 0, count = 0] = line.split(' ').map((part, i) => (i === 0 ? part : Number(part)));
+      batches.set(Number(first), { count: Number(count), acknowledged: word === 'ack' });
+    }
+    return batches;
+  }
+
+  #next(): number {
+    const last = [...this.batches()].at(-1);
+    return last === undefined ? 0 : last[0] + last[1].count;
+  }
+
+  #lines(): string[] {
+    try {
+      return readFileSync(this.#said, 'utf8').trim().split('\n');
+    } catch {
+      return [];
+    }
+  }
+}
+
+/** The samples of acknowledged batches, and of those others that are there as a whole. */
+function wanted(t: Test, subject: Subject, found: ReadonlySet<string>): Sample[] {
+  const samples: Sample[] = [];
+  for (const [first, { count, acknowledged }] of subject.batches()) {
+    const batch = Array.from({ length: count }, (_, k) => scan(first + k)).flat();
+    const there = linesOf(batch, KILL_POINTS).filter((line) => found.has(line)).length;
+    if (acknowledged || there > 0) samples.push(...batch);
+    if (!acknowledged && there > 0 && there < batch.length)
+      t.fail(`${there} of ${batch.length} samples of a batch`);
+  }
+  return samples;
+}
+
+/** Samples in the raw files, and those of the log that the files of their day do not have yet by their marks. */
+function everywhere(subject: Subject): string[] {
+  const { log, samples } = recordedIn(join(subject.folder, 'telemetry.db'));
+  const marks = new Map<string, number>();
+  for (const file of subject.files('raw')) {
+    const day = basename(file).slice(0, 10);
+    const db = openForReading(file);
+    const row = db.prepare<[number], number>('SELECT row FROM filed WHERE log = ?').pluck().get(log) ?? 0;
+    db.close();
+    marks.set(day, Math.max(row, marks.get(day) ?? 0));
+  }
+  const unfiled = samples.filter(
+    ({ row, time }) =>
+      row > (marks.get(new Date(Math.floor(time / DAY) * DAY).toISOString().slice(0, 10)) ?? 0),
+  );
+  const names = new Map(
+    KILL_POINTS.map((name) => [`${name.device}/${name.point} ${name.unit}`.trim(), name]),
+  );
+  return [
+    ...rawIn(subject),
+    ...unfiled.map(({ name, time, value, quality }) =>
+      lineOf(names.get(name) ?? { device: '?', point: name }, time, value, quality),
+    ),
+  ].sort();
+}
+
+/** Each once, whether it is in a file or in the log. */
+function check(t: Test, subject: Subject): Sample[] {
+  const found = everywhere(subject);
+  const samples = wanted(t, subject, new Set(found));
+  const lines = linesOf(samples, KILL_POINTS);
+  const same = found.length === lines.length && found.every((line, i) => line === lines[i]);
+  t.ok(same, `${found.length} samples are there, each once`);
+  if (!same) {
+    const [have, want] = [new Set(found), new Set(lines)];
+    t.same(lines.filter((line) => !have.has(line)).slice(0, 5), [], 'lost');
+    t.same(found.filter((line) => !want.has(line)).slice(0, 5), [], 'from nowhere');
+    t.same(found.filter((line, i) => line === found[i - 1]).slice(0, 5), [], 'doubled');
+  }
+  return samples;
+}
+
+function unrolledIn(subject: Subject): number {
+  return subject.files('raw').reduce((sum, file) => {
+    const db = openForReading(file);
+    try {
+      return sum + (db.prepare<[], number>('SELECT count(*) FROM unrolled').pluck().get() ?? 0);
+    } finally {
+      db.close();
+    }
+  }, 0);
+}
+
+/** Opens it once more, and lets everything be filed and rolled up. */
+async function settled(t: Test, subject: Subject): Promise<void> {
+  const { folder } = subject;
+  const shared = { log: silentLog };
+  const outbox = await openOutbox({
+    ...shared,
+    file: join(folder, 'telemetry.db'),
+    points: KILL_POINTS,
+    limit: mebibytes(64),
+    commitEvery: milliseconds(4),
+  });
+  const history = await openHistory({
+    ...shared,
+    folder,
+    retention: RETENTION,
+    outbox: mebibytes(64),
+    sampleLog: outbox,
+    thresholds: { ...SMALL, headSamples: 1 },
+  });
+  await until('the log is filed', () => recordedIn(join(folder, 'telemetry.db')).samples.length === 0);
+  await until('every hour is rolled up', () => unrolledIn(subject) === 0);
+  t.match(await history.state(), { samplesWaiting: 0, samplesRefused: 0, failing: null });
+  await history.close();
+  await outbox.close();
+}
+
+t.test(
+  'kill -9 at any moment loses no sample, doubles none, and rollups follow from them',
+  { timeout: 900_000 },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'history-'));
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    const warm = started([join(CACHE, 'data'), join(CACHE, 'said'), '0', 'warm']);
+    await new Promise((resolve) => warm.once('close', resolve));
+    const subject = new Subject(folder);
+
+    for (let kill = 1; kill <= KILLS; kill++) {
+      await subject.killed(5 + Math.random() * LONGEST_MS);
+      if (kill % CHECK_EVERY === 0) check(t, subject);
+    }
+    const samples = check(t, subject);
+    await settled(t, subject);
+
+    t.ok(samples.length > KILLS * 500, `${samples.length} samples`);
+    const raw = rawIn(subject);
+    const lines = linesOf(samples, KILL_POINTS);
+    t.ok(
+      raw.length === lines.length && raw.every((line, i) => line === lines[i]),
+      'all are in raw files, each once',
+    );
+    for (const tier of ['minute', 'hour'] as const)
+      t.same(
+        differences(bucketsIn(subject, tier), bucketsOf(samples, tier, KILL_POINTS)).slice(0, 10),
+        [],
+        tier,
+      );
+    for (const file of ['raw', 'minute', 'hour'].flatMap((tier) => subject.files(tier)))
+      t.equal(integrityOf(file), 'ok');
+  },
+);

@@ -56,6 +56,15 @@ t.test('a clock that the gateway has run with for a day is believed, whatever it
   t.end();
 });
 
+t.test('a look that comes late is no jump', (t) => {
+  const jumped = running(started(newClock(epochMs(NOW)), IN_2099), IN_2099, HOUR);
+
+  const late = look(jumped, epochMs(IN_2099 + 30 * HOUR), hours(29));
+
+  t.equal(believed(late), IN_2099 + 30 * HOUR);
+  t.end();
+});
+
 t.test('a gateway that was off for three months deletes a day later', (t) => {
   const off = NOW + 90 * DAY;
   const state = started(running(newClock(epochMs(NOW)), NOW, HOUR), off);

@@ -77,6 +77,11 @@ t.test('a file goes by age when all of it is too old', (t) => {
     'retention: hour/2021-10.db',
   ]);
   t.equal(plan.allow, mebibytes(250));
+  const midnight = {
+    ...situation({ files: [day('raw', 8, 10), day('raw', 7, 10)] }),
+    believed: epochMs(TODAY),
+  };
+  t.same(told(planRetention(midnight)), ['retention: raw/2026-11-18.db'], 'to the millisecond');
   t.end();
 });
 
@@ -86,7 +91,7 @@ t.test('over quota the oldest raw parts go, until there is some room again', (t)
       day('raw', 0, 250),
       day('raw', 1, 250, 2),
       day('raw', 1, 250),
-      day('raw', 2, 10),
+      day('raw', 2, 200, 2),
       day('raw', 2, 200, 2),
     ],
     ...[day('minute', 60, 10), month(2026, 10, 30)],

@@ -246,6 +246,7 @@ t.test('nothing of a transaction that is rolled back stays, not even a name', (t
   t.same([file.read(VOLTAGE, at(0), at(24)), file.names(), file.filedRow(1)], [[], [], 0]);
   write(file, () => file.replace(VOLTAGE, at(1), minutesOf(1, [1])));
   t.same(file.read(VOLTAGE, at(0), at(24)), minutesOf(1, [1]));
+  t.same(file.names(), [VOLTAGE]);
   file.close();
   t.end();
 });

@@ -25,6 +25,10 @@ export function nothingSaid(): Said {
   return { take: new Set(), sent: new Set(), kept: new Set() };
 }
 
+export function copyOf({ take, sent, kept }: Said): Said {
+  return { take: new Set(take), sent: new Set(sent), kept: new Set(kept) };
+}
+
 /** Lines of marks: what was said, of which first sample on, and how many. */
 export function listen(said: Said, text: string): void {
   for (const [, word, first, count] of text.matchAll(/^(take|sent|kept) (\d+) (\d+)$/gm)) {

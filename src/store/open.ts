@@ -84,6 +84,7 @@ export function limitLog(db: Database, limit: number, pageBytes = PAGE_BYTES): v
  */
 export function sealed(db: Database): boolean {
   try {
+    db.pragma('busy_timeout = 0'); // it can be tried again any time
     if (db.pragma('wal_checkpoint(TRUNCATE)', { simple: true }) !== 0) return false; // the first column: busy
     return db.pragma('journal_mode = DELETE', { simple: true }) === 'delete';
   } catch (error) {

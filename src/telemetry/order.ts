@@ -41,7 +41,7 @@ function bySeries({ count, points }: Batch): Uint32Array<ArrayBuffer> {
   for (let i = 0; i < count; i++) highest = Math.max(highest, points[i] ?? 0);
   if (highest > SPARSE + count) {
     for (let i = 0; i < count; i++) order[i] = i;
-    return order.sort((a, b) => (points[a] ?? 0) - (points[b] ?? 0) || a - b);
+    return order.sort((a, b) => (points[a] ?? 0) - (points[b] ?? 0));
   }
   const places = new Uint32Array(highest + 2);
   for (let i = 0; i < count; i++) {
@@ -64,7 +64,7 @@ function sortByTime(times: Float64Array, order: Uint32Array, from: number, to: n
   for (let at = from; at < to; at++) {
     const time = times[order[at] ?? 0] ?? 0;
     if (time < last) {
-      order.subarray(from, to).sort((a, b) => (times[a] ?? 0) - (times[b] ?? 0) || a - b);
+      order.subarray(from, to).sort((a, b) => (times[a] ?? 0) - (times[b] ?? 0));
       return;
     }
     last = time;

@@ -6,7 +6,7 @@ import type { PointName } from '../../src/core/point.ts';
 import { GOOD } from '../../src/core/quality.ts';
 import { type EpochMs, epochMs, mebibytes } from '../../src/core/units.ts';
 import { type HistoryFile, fileAt } from '../../src/store/history/files.ts';
-import { RawFile, readChunk } from '../../src/store/history/raw-file.ts';
+import { RawFile, type StoredChunk, readChunk } from '../../src/store/history/raw-file.ts';
 import { sortedOrder } from '../../src/telemetry/chunk.ts';
 
 export const DAY: EpochMs = epochMs(Date.UTC(2026, 10, 22));
@@ -81,27 +81,34 @@ export function ticks(series: number, from: number, count: number, step = 1_000)
   return Array.from({ length: count }, (_, k) => ({ series, at: from + k * step, value: from / 1_000 + k }));
 }
 
-/** Everything that the file has of a series, chunk by chunk. */
+/** Everything that the file has of a series, chunk by chunk. Throws where a chunk is not what its row says. */
 export function read(file: RawFile, series: number): Read[] {
+  return chunksOf(file, series).flatMap((chunk) => {
+    const into = new BatchBuilder();
+    readChunk(chunk, series, into);
+    const batch = into.peek();
+    const times = [...batch.times];
+    const isSorted = times.every((time, i) => time >= (times[i - 1] ?? 0));
+    if (!isSorted || times[0] !== chunk.t0 || times.at(-1) !== chunk.t1)
+      throw new Error(`not what its row says: ${JSON.stringify(times)}`);
+    return times.map((time, i) => ({
+      at: time - DAY,
+      value: valueAt(batch, i),
+      quality: batch.qualities[i] ?? 0,
+      reason: batch.reasons[i] ?? 0,
+    }));
+  });
+}
+
+function chunksOf(file: RawFile, series: number): readonly StoredChunk[] {
   const { device, point } = nameOf(series);
   const found = file.series().find((known) => known.device === device && known.point === point);
-  if (found === undefined) return [];
-  const into = new BatchBuilder();
-  for (const chunk of file.chunks(found.id, DAY, NEXT_DAY)) readChunk(chunk, series, into);
-  const batch = into.peek();
-  return Array.from({ length: batch.count }, (_, i) => ({
-    at: (batch.times[i] ?? 0) - DAY,
-    value: valueAt(batch, i),
-    quality: batch.qualities[i] ?? 0,
-    reason: batch.reasons[i] ?? 0,
-  }));
+  return found === undefined ? [] : file.chunks(found.id, DAY, NEXT_DAY);
 }
 
 /** Samples in each chunk of a series. */
 export function chunkSizes(file: RawFile, series: number): number[] {
-  const { point } = nameOf(series);
-  const id = file.series().find((known) => known.point === point)?.id ?? 0;
-  return file.chunks(id, DAY, NEXT_DAY).map(({ n }) => n);
+  return chunksOf(file, series).map(({ n }) => n);
 }
 
 export function asRead(samples: readonly Written[]): Read[] {

@@ -142,6 +142,20 @@ t.test('a hole of an hour begins a new chunk, a hole of a minute does not', asyn
   );
 });
 
+t.test('a second sample at the same tick begins a new chunk, and the rhythm goes on', async (t) => {
+  const samples = Array.from({ length: 200 }, (_, k) => good(START + (k < 100 ? k : k - 1) * 1_000, k));
+  const chunks = encoded(samples);
+
+  t.same(
+    chunks.map(({ step, n }) => [step, n]),
+    [
+      [1_000, 100],
+      [1_000, 100],
+    ],
+  );
+  t.strictSame(decoded(chunks), samples);
+});
+
 t.test('a chunk never holds more than its limit, and pieces are of a size', async (t) => {
   const chunks = encoded(Array.from({ length: MAX_SAMPLES + 2 }, (_, k) => good(START + k, k)));
   const long = encoded(Array.from({ length: 50 }, (_, k) => good(START + k, `${k}`.repeat(60_000))));
@@ -193,7 +207,7 @@ const distances = fc.oneof(
   fc.integer({ min: 1, max: 100_000 }).map((step) => fc.constant(step)),
   fc.constant(
     fc.oneof(
-      { weight: 8, arbitrary: fc.constant(1_000) },
+      { weight: 60, arbitrary: fc.constant(1_000) },
       { weight: 1, arbitrary: fc.constantFrom(0, 1, 999, 1_001, 2_000, 61_000, 62_000, 7_000_000) },
     ),
   ),

@@ -91,8 +91,8 @@ t.test('over quota the oldest raw parts go, until there is some room again', (t)
       day('raw', 0, 250),
       day('raw', 1, 250, 2),
       day('raw', 1, 250),
-      day('raw', 2, 10),
       day('raw', 2, 200, 2),
+      day('raw', 2, 10),
     ],
     ...[day('minute', 60, 10), month(2026, 10, 30)],
   ];

@@ -18,7 +18,7 @@ const TELEMETRY = 'telemetry.db';
 /**
  * In this order. What the sample log of telemetry.db holds and is filed later is in the copies of the day files too,
  * and the mark in each of them tells which rows to skip; what a raw file says is rolled up is in the rollups that are
- * copied after it; and history.db knows of every file that retention took meanwhile.
+ * copied after it; and history.db, whose copy has no marks, knows of every file that retention took meanwhile.
  */
 const TIERS = ['raw', 'minute', 'hour'] as const;
 const HISTORY = 'history.db';

@@ -1,21 +1,25 @@
 import { closeSync, existsSync, openSync, readSync, rmSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
 import { SluiceError, errorText } from '../../core/errors.ts';
-import { type Database, openForReading, sqliteCode } from '../open.ts';
+import { mebibytes } from '../../core/units.ts';
+import { type Database, openForReading, openForWriting, sqliteCode } from '../open.ts';
 import { Reservation } from '../reservation.ts';
 import { SCHEMA_VERSION } from '../schema.ts';
 import { BOOK_VERSION } from './book-schema.ts';
 import { RAW_VERSION } from './raw-schema.ts';
 import { ROLLUP_VERSION } from './rollup-schema.ts';
 
+const BOOK = 'history.db';
 /** The newest schema that this Sluice reads, by the folder of a file, or by its name where it is in none. */
 const NEWEST: Readonly<Record<string, number>> = {
   'telemetry.db': SCHEMA_VERSION,
   raw: RAW_VERSION,
   minute: ROLLUP_VERSION,
   hour: ROLLUP_VERSION,
-  'history.db': BOOK_VERSION,
+  [BOOK]: BOOK_VERSION,
 };
 
+const COPY_LIMIT = mebibytes(4);
 /** A database is replaced at most now and then. */
 const MOST_TRIES = 5;
 /** A file that was written a moment ago may be written again in the same tick of the clock of the file system. */
@@ -37,8 +41,22 @@ export function snapshot(file: string, copy: string): void {
     const before = [inodeOf(file), inodeOf(ready)];
     rmSync(copy, { force: true });
     reading(before[1] === undefined ? file : ready, (db) => db.prepare<[string]>('VACUUM INTO ?').run(copy));
-    if (before[0] === inodeOf(file) && before[1] === inodeOf(ready)) return;
+    if (before[0] === inodeOf(file) && before[1] === inodeOf(ready)) break;
     if (tries >= MOST_TRIES) throw new SluiceError('STORE_FAILED', `${file} is replaced again and again`);
+  }
+  if (basename(file) === BOOK) forgetFiled(copy);
+}
+
+/**
+ * The book is copied after the files, and knows rows of the log as filed that the copies of some files do not have.
+ * Without its marks each file says for itself where it goes on.
+ */
+function forgetFiled(book: string): void {
+  const db = openForWriting(book, COPY_LIMIT);
+  try {
+    db.exec("DELETE FROM meta WHERE key LIKE 'filed:%'");
+  } finally {
+    db.close();
   }
 }
 

@@ -1,29 +1,11 @@
-import { type Batch, BOOLEAN, NOTHING, NUMBER, type PointValue, TEXT, valueAt } from '../core/batch.ts';
+import type { Batch, PointValue } from '../core/batch.ts';
 import type { Trace } from '../core/history.ts';
 import type { PointName } from '../core/point.ts';
-import { BAD, GOOD } from '../core/quality.ts';
 import type { ChartPlan } from './chart-plan.ts';
+import { type Part, emptyPart, reduceRun } from './reduce.ts';
 import type { Rollup } from './rollup.ts';
 
 type Column = Float64Array<ArrayBuffer>;
-
-/** Where nothing is null: what a run of samples comes to, before it is merged. */
-interface Part {
-  count: number;
-  good: number;
-  bad: number;
-  numbers: number;
-  min: number;
-  max: number;
-  sum: number;
-  /** Sum of the squared distances from the mean. */
-  m2: number;
-  firstTime: number;
-  first: PointValue | null;
-  lastTime: number;
-  last: PointValue | null;
-  changes: number;
-}
 
 /**
  * Reduces one series after the other to charts of the same plan. Samples and rollups come in the order of time; what
@@ -202,83 +184,6 @@ function mergeNumbers(columns: Columns, at: number, part: Readonly<Part>): void 
   }
   numbers[at] = before + part.numbers;
   sums[at] = sum + part.sum;
-}
-
-function emptyPart(): Part {
-  return {
-    count: 0,
-    good: 0,
-    bad: 0,
-    numbers: 0,
-    min: 0,
-    max: 0,
-    sum: 0,
-    m2: 0,
-    firstTime: 0,
-    first: null,
-    lastTime: 0,
-    last: null,
-    changes: 0,
-  };
-}
-
-/** Rows [from, to) of one bucket. Two walks, because the squares are exact only around the mean. */
-function reduceRun(batch: Batch, from: number, to: number, part: Part): Part {
-  const { values, forms, qualities, texts } = batch;
-  let [good, bad, numbers, changes, sum] = [0, 0, 0, 0, 0];
-  let min = Number.POSITIVE_INFINITY;
-  let max = Number.NEGATIVE_INFINITY;
-  let first = -1;
-  let last = -1;
-  let lastForm = NOTHING;
-  let lastValue = 0;
-  for (let i = from; i < to; i++) {
-    const quality = qualities[i] ?? BAD;
-    const form = forms[i] ?? NOTHING;
-    if (quality === GOOD) good++;
-    else if (quality === BAD) bad++;
-    if (quality === BAD || form === NOTHING) continue;
-    const value = values[i] ?? 0;
-    if (form === NUMBER || form === BOOLEAN) {
-      numbers++;
-      sum += value;
-      if (value < min) min = value;
-      if (value > max) max = value;
-    }
-    if (first < 0) first = i;
-    else if (form !== lastForm || (form === TEXT ? texts[value] !== texts[lastValue] : value !== lastValue))
-      changes++;
-    last = i;
-    lastForm = form;
-    lastValue = value;
-  }
-  part.count = to - from;
-  part.good = good;
-  part.bad = bad;
-  part.numbers = numbers;
-  part.min = min;
-  part.max = max;
-  part.sum = sum;
-  part.m2 = numbers > 1 && min < max ? squares(batch, from, to, sum / numbers) : 0;
-  part.first = first < 0 ? null : valueAt(batch, first);
-  part.last = last < 0 ? null : valueAt(batch, last);
-  part.firstTime = first < 0 ? 0 : (batch.times[first] ?? 0);
-  part.lastTime = last < 0 ? 0 : (batch.times[last] ?? 0);
-  part.changes = changes;
-  return part;
-}
-
-/** Sum of the squared distances of the numbers from their mean; what rounding did to the mean is taken out again. */
-function squares({ values, forms, qualities }: Batch, from: number, to: number, mean: number): number {
-  let [total, off, numbers] = [0, 0, 0];
-  for (let i = from; i < to; i++) {
-    if (qualities[i] === BAD || (forms[i] !== NUMBER && forms[i] !== BOOLEAN)) continue;
-    const distance = (values[i] ?? 0) - mean;
-    total += distance * distance;
-    off += distance;
-    numbers++;
-  }
-  return Math.max(0, total - (off * off) / numbers);
 }
 
 function asNumber(value: PointValue): number {

@@ -29,8 +29,12 @@ export class Handles {
   readonly #rollups = new Map<string, Handle<RollupFile>>();
   readonly #unreadable = new Map<string, Unreadable & { readonly inode: number }>();
 
-  constructor(log: Log) {
+  readonly #onUnreadable: (path: string, error: unknown) => void;
+
+  /** `onUnreadable` hears of each file once. */
+  constructor(log: Log, onUnreadable: (path: string, error: unknown) => void = () => {}) {
     this.#log = log;
+    this.#onUnreadable = onUnreadable;
   }
 
   /** What `read` says of a file of raw samples; undefined where there is no such file (any more), or it cannot be read. */
@@ -58,6 +62,7 @@ export class Handles {
     if (this.#unreadable.get(at.path)?.inode === inode) return;
     const because = errorText(error);
     this.#unreadable.set(at.path, { at, because, inode });
+    this.#onUnreadable(at.path, error);
     this.#log.error('a file of the history cannot be read and is left out', { file: at.path, because });
   }
 

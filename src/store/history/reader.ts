@@ -30,6 +30,8 @@ export interface ReaderOptions {
   readonly log: Log;
   /** The clock on the wall; a test winds its own. */
   readonly now?: () => EpochMs;
+  /** Hears of each file that cannot be read, or not all of it, once. */
+  readonly onUnreadable?: (path: string, error: unknown) => void;
   /** Closes tail and book where nobody else does. */
   readonly onClose?: () => void;
 }
@@ -46,7 +48,7 @@ export class Reader {
 
   constructor(options: ReaderOptions) {
     this.#options = options;
-    this.#handles = new Handles(options.log);
+    this.#handles = new Handles(options.log, options.onUnreadable);
     this.#index = new NameIndex(options.folder, this.#handles);
   }
 

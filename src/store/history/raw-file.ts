@@ -1,11 +1,12 @@
 import { statSync } from 'node:fs';
-import { type Batch, BatchBuilder, valueAt } from '../../core/batch.ts';
+import { type Batch, BatchBuilder } from '../../core/batch.ts';
 import type { PointName } from '../../core/point.ts';
 import { type EpochMs, epochMs, hours } from '../../core/units.ts';
 import { type Chunk, decodeChunk, encodeChunks, sortedOrder } from '../../telemetry/chunk.ts';
 import { MAX_MISSED } from '../../telemetry/step.ts';
 import { unpacked } from '../body.ts';
 import { type Database, assertDurable, openForReading, openForWriting, sealed } from '../open.ts';
+import { copyRow } from './copy-row.ts';
 import type { HistoryFile } from './files.ts';
 import { packedColumns } from './packed.ts';
 import { makeInPlace, refuseNewer } from './make-file.ts';
@@ -250,14 +251,6 @@ function isReadable(chunk: StoredChunk, series: number, into: BatchBuilder): boo
   } catch {
     return false;
   }
-}
-
-function copyRow(batch: Batch, row: number, point: number, into: BatchBuilder): void {
-  const time = batch.times[row] ?? 0;
-  const reason = batch.reasons[row] ?? 0;
-  const value = valueAt(batch, row);
-  if (value === null) into.addBad(point, time, reason);
-  else into.add(point, time, value, batch.qualities[row], reason);
 }
 
 function numbersIn(text: string): number[] {

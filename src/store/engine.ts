@@ -124,7 +124,9 @@ export class Engine {
 
   /** What the outbox may take from now on. */
   allow(limit: number): void {
-    this.#limit = Math.min(this.#options.limit, Math.max(MIN_LIMIT_BYTES, limit));
+    const allowed = Math.min(this.#options.limit, Math.max(MIN_LIMIT_BYTES, limit));
+    if (allowed === this.#limit) return;
+    this.#limit = allowed;
     if (this.#store.file.open) this.#store.limit = this.#limit;
     this.#trimLater();
   }
@@ -368,6 +370,7 @@ export class Engine {
 
   /** What was acknowledged stays in the sample log until it is filed, so it is the newest that finds no room. */
   #boundLog(): void {
+    if (!this.#waiting.hasSamples) return;
     const given = this.#waiting.giveUpSamples(this.#options.sampleLog - this.#store.samples.taken);
     if (given.length > 0)
       this.#giveUp(given, 'the history does not file what is in the sample log', NOT_FILED);
@@ -420,12 +423,13 @@ export class Engine {
   /** The file is broken: it is set aside, and a new one has the same consumers and the same numbers. */
   #replaceDamaged(found: string): void {
     const { file } = this.#options;
-    const { nextSeq, consumers, journal } = this.#store;
+    const { nextSeq, consumers, journal, samples } = this.#store;
     const firstWaiting = this.#waiting.firstSeq() ?? nextSeq;
     const aside = setAside(file, new Date());
     this.#log.error('the outbox database is damaged; set aside, a new one is opened', { file, aside, found });
     this.#recent.clear();
-    this.#openAgain({ survivors: { nextSeq, firstWaiting, head: journal.head, consumers } });
+    const heads = { head: journal.head, logHead: samples.head };
+    this.#openAgain({ survivors: { nextSeq, firstWaiting, ...heads, consumers } });
     this.#damage = undefined;
     this.#tell({ type: 'grown' });
   }

@@ -100,9 +100,9 @@ export class LogTable {
     this.#taken = this.#saved.taken;
   }
 
-  /** The file is an old copy: from the next commit on rows get numbers that were never used. */
-  jump(): void {
-    this.#jumpTo = this.#head + JUMP;
+  /** From the next commit on rows get numbers that were never used, where those up to `used` and some more were. */
+  jump(used = this.#head): void {
+    this.#jumpTo = used + JUMP;
   }
 
   /**
@@ -110,7 +110,7 @@ export class LogTable {
    * written, it is an old copy that nothing else gave away.
    */
   filed(row: number): void {
-    if (row > this.#head && row > this.#jumpTo) this.#jumpTo = row + JUMP;
+    if (row > this.#head && row > this.#jumpTo) this.jump(row);
     this.#filed = Math.max(this.#filed, row);
   }
 

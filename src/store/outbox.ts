@@ -91,8 +91,6 @@ class StoredOutbox implements Outbox, SampleLog {
   #lost = 0;
   /** The same of samples for the sample log. */
   #unrecorded: Outage | undefined;
-  /** Files of the history hold the log up to here; a thread that is started again has to hear it. */
-  #filed = 0;
   #allowed: Bytes | undefined;
   #tellingLost = false;
 
@@ -106,7 +104,6 @@ class StoredOutbox implements Outbox, SampleLog {
     link.onAgain(() => {
       for (const consumer of this.#consumers.values()) this.#register(consumer).catch(() => {}); // that thread is gone too; the next one is asked again
       if (this.#allowed !== undefined) this.allow(this.#allowed);
-      this.filed(this.#filed);
       void this.#tellLost(GONE);
     });
   }
@@ -149,7 +146,6 @@ class StoredOutbox implements Outbox, SampleLog {
   }
 
   filed(row: number): void {
-    this.#filed = Math.max(this.#filed, row);
     this.#link.post({ type: 'filed', row });
   }
 

@@ -80,6 +80,8 @@ export interface Survivors {
   readonly firstWaiting: number;
   /** Rows of the new file count on from here: an acknowledgement of an old row must not meet a new one. */
   readonly head: number;
+  /** The same of the sample log: what the history says of rows of the old one must not meet new ones. */
+  readonly logHead: number;
   readonly consumers: ReadonlyMap<string, Entry>;
 }
 
@@ -324,8 +326,9 @@ export class Store {
     this.#db.close();
   }
 
-  #take({ consumers, head }: Survivors): void {
+  #take({ consumers, head, logHead }: Survivors): void {
     this.journal.continueAfter(head);
+    this.samples.jump(logHead);
     for (const [name, { note, since }] of consumers)
       this.consumers.set(name, {
         note,

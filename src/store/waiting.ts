@@ -60,6 +60,11 @@ export class Waiting {
     return length === 0 && this.#appends.length === 0 && this.#events.length === 0 && this.#recording.empty;
   }
 
+  /** Is there anything for the sample log that `seal` gave its rows? */
+  get hasSamples(): boolean {
+    return this.#groups.some(({ kind }) => kind === 'samples');
+  }
+
   /** Throws RangeError where the batch names a point that does not exist. */
   add(id: number, batch: Batch): void {
     this.#encoder.add(batch);

@@ -8,6 +8,7 @@ import { openForWriting } from '../../src/store/open.ts';
 import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
 import { until } from '../support/wait.ts';
 import {
+  START,
   batchOf,
   countTo,
   directory,
@@ -18,6 +19,7 @@ import {
   noiseOf,
   opened,
 } from './fixture.ts';
+import { recordedIn } from './recorded.ts';
 
 function smallDisk(t: Test, megabytes: number): string {
   const path = join(directory(t), 'disk');
@@ -119,10 +121,69 @@ t.test(
 );
 
 t.test(
+  'on a full disk the history hears of it, and samples that cannot be kept are remembered as an outage',
+  { skip: cannotMount() },
+  async (t) => {
+    const disk = smallDisk(t, 96);
+    const file = join(disk, 'telemetry.db');
+    let heard = 0;
+    const outbox = await opened(t, file, { limit: mebibytes(64), onFull: () => heard++ });
+    await outbox.consumer('upstream');
+    const kept: number[] = [];
+    const lost: number[] = [];
+    const refused: unknown[] = [];
+    const under: Promise<unknown>[] = [];
+    const record = (first: number): void => {
+      const ks = countTo(first + 99, first);
+      const settled = outbox.record(noiseOf(first, 100)).then(
+        () => kept.push(...ks),
+        (error: unknown) => {
+          refused.push(error);
+          lost.push(...ks);
+        },
+      );
+      under.push(settled);
+      if (first % 500 === 0) outbox.append(noiseOf(first, 20)).catch(() => {});
+    };
+
+    record(0);
+    await Promise.all(under);
+    const before = heard;
+    const stone = fillDisk(disk, 300_000);
+    for (let i = 1; i <= 500; i++) record(i * 100);
+    await until('the outbox says that it fails', async () => (await outbox.state()).failing);
+    for (let i = 501; i <= 1_000; i++) record(i * 100);
+    await until('the oldest is given up', () => lost.length > 0);
+    const told = heard;
+    rmSync(stone);
+    await until('it writes again', async () => (await outbox.state()).failing === null);
+    record(200_000);
+    await Promise.all(under);
+    const { samplesRecorded, samplesUnrecorded } = await outbox.state();
+    await outbox.close();
+
+    const { samples, outages } = recordedIn(file);
+    t.equal(before, 0);
+    for (const error of refused.slice(0, 3))
+      t.match(error, { code: 'OUTBOX_FULL', message: /samples were given up: cannot write/ });
+    t.ok(told > 0, `the history was asked ${told} times to give something up`);
+    t.same([samplesRecorded, samplesUnrecorded], [kept.length, lost.length]);
+    t.same(
+      samples.map(({ value }) => Number.parseInt(String(value), 10)),
+      kept.toSorted((a, b) => a - b),
+      'what was acknowledged is there, once, in order',
+    );
+    const first = START + Math.min(...lost);
+    const last = START + Math.max(...lost);
+    t.same(outages, [{ from: first, to: last, samples: lost.length, reason: 'disk full' }]);
+  },
+);
+
+t.test(
   'a disk that fills again and again, at any moment, never costs what was acknowledged',
   { skip: cannotMount() },
   async (t) => {
-    const disk = smallDisk(t, 4);
+    const disk = smallDisk(t, 12);
     const file = join(disk, 'telemetry.db');
     const outbox = await opened(t, file, { limit: mebibytes(64) });
     const upstream = await outbox.consumer('upstream');
@@ -133,7 +194,7 @@ t.test(
       const stone = fillDisk(disk, 20_000 + 30_000 * round);
       const appends = countTo(9, 0).map(async (i) => {
         const first = (round * 10 + i) * 100;
-        await outbox.append(noiseOf(first, 100));
+        await Promise.all([outbox.append(noiseOf(first, 100)), outbox.record(noiseOf(first, 100))]);
         kept.push(...countTo(first + 99, first));
       });
       if (round % 3 === 0)
@@ -156,6 +217,11 @@ t.test(
     t.same(
       kept.filter((k) => !came.has(k)),
       [],
+    );
+    t.same(
+      recordedIn(file).samples.map(({ value }) => Number.parseInt(String(value), 10)),
+      kept.toSorted((a, b) => a - b),
+      'and every sample is recorded once',
     );
     t.same(
       [...new Set(delivered.flatMap(({ seq }) => seq ?? []))].sort((a, b) => a - b),

@@ -153,7 +153,7 @@ t.test(
 
 t.test('many samples are split into rows that can be read one at a time', async (t) => {
   const file = join(directory(t), 'telemetry.db');
-  const outbox = await opened(t, file);
+  const outbox = await opened(t, file, { commitEvery: milliseconds(1_000) });
   await Promise.all([outbox.record(batchOf(0, 100_000)), outbox.record(batchOf(100_000, 50_000))]);
 
   const { rows, samples } = recordedIn(file);

@@ -136,18 +136,24 @@ export class HandLog {
     this.#db.exec(sql);
   }
 
-  /** As after damage: another file, another log, other numbers of series. */
+  /** As after damage: another file, another log, other numbers of series; those of rows go on. */
   replace(): void {
+    const used = this.#db.prepare<[], number>('SELECT max(id) FROM sample_log').pluck().get() ?? 0;
     this.close();
     for (const end of ['', '-wal', '-shm']) rmSync(this.file + end, { force: true });
     this.#db = openForWriting(this.file, 64_000_000);
     prepareSchema(this.#db);
+    this.#db.prepare("INSERT INTO sqlite_sequence(name, seq) VALUES('sample_log', ?)").run(used + 1_000);
     this.#ids.clear();
     for (let point = NAMES.length; point-- > 0; ) this.#series(point);
   }
 
   close(): void {
     this.#db.close();
+  }
+
+  open(): void {
+    this.#db = openForWriting(this.file, 64_000_000);
   }
 
   #series(point: number): number {
@@ -192,6 +198,8 @@ export class Site {
   filed = 0;
   /** Does the log forget what is filed, as the store's thread does with its next commit? */
   forgetful = true;
+  /** When this stage is reached, this is thrown once, as by a file. */
+  failAt: { readonly stage: Stage; readonly error: Error } | undefined;
   /** The n-th time that this stage is reached ends it. */
   crashAt: { readonly stage: Stage; times: number } | undefined;
   historian: Historian;
@@ -208,7 +216,7 @@ export class Site {
     this.folder = mkdtempSync(join(tmpdir(), 'history-'));
     this.log = new HandLog(this.folder);
     this.#options = { thresholds: { ...SMALL, ...options.small }, ...options };
-    this.historian = this.#start();
+    this.historian = this.started();
     t.teardown(() => {
       this.historian.stop();
       this.historian.close();
@@ -244,7 +252,7 @@ export class Site {
   restart(): void {
     this.historian.stop();
     this.historian.close();
-    this.historian = this.#start();
+    this.historian = this.started();
   }
 
   /** Steps until the crash that `crashAt` announces, which has to come, then starts again. */
@@ -271,7 +279,8 @@ export class Site {
       .map((name) => join(path, name));
   }
 
-  #start(): Historian {
+  /** Another historian on the same folder. */
+  started(): Historian {
     return new Historian({
       folder: this.folder,
       retention: { raw: days(7), minute: days(90), hour: days(1825), disk: mebibytes(1_000) },
@@ -285,7 +294,11 @@ export class Site {
       allow: (outbox) => this.allowed.push(outbox),
       onEvent: (kind, subject, facts) => this.events.push({ kind, subject, facts }),
       reached: (stage) => {
-        const { crashAt } = this;
+        const { crashAt, failAt } = this;
+        if (failAt?.stage === stage) {
+          this.failAt = undefined;
+          throw failAt.error;
+        }
         if (crashAt?.stage !== stage) return;
         crashAt.times--;
         if (crashAt.times === 0) throw new Crash(stage);

@@ -47,6 +47,8 @@ export class Historian {
   readonly #intake: Intake;
   readonly #roller: Roller;
   readonly #keeper: Keeper;
+  /** Files that somebody could not read. */
+  readonly #suspects = new Set<string>();
   #loaded = false;
   #shed = false;
   #lookAt = 0;
@@ -81,7 +83,14 @@ export class Historian {
     this.#roller = new Roller({ ...shared, between: async () => this.#between() });
     const rollUp: Roller['rollNow'] = async (wanted) => this.#roller.rollNow(wanted);
     this.#keeper = new Keeper({ ...shared, retention, outbox, allow, onEvent, rollUp });
-    this.reader = new Reader({ folder, tail: this.#intake.tail, book: () => this.#ledger.book, log });
+    if (this.#ledger.book.aside !== undefined) this.#tellBook(this.#ledger.book.aside);
+    this.reader = new Reader({
+      ...{ folder, log },
+      now: () => clock.now(),
+      tail: this.#intake.tail,
+      book: () => this.#ledger.book,
+      onUnreadable: (path) => this.#suspects.add(path),
+    });
     try {
       this.#load();
     } catch (error) {
@@ -159,6 +168,10 @@ export class Historian {
 
   async #next(): Promise<boolean> {
     this.#load();
+    for (const path of this.#suspects) {
+      this.#suspects.delete(path);
+      this.#keeper.check(path);
+    }
     const more = this.#intake.follow();
     if (this.#shed) {
       await this.#look();
@@ -268,13 +281,18 @@ export class Historian {
 
   #setAside(file: string, error: unknown): void {
     if (file !== this.#bookFile) return this.#keeper.setAside(file, error);
-    const { clock, log, onEvent } = this.#options;
+    const { clock, log } = this.#options;
     this.#ledger.close();
     const aside = setAside(file, new Date(clock.now()));
-    const facts = { file, aside, found: errorText(causeOf(error)) };
-    log.error('the book of the history is damaged; set aside, a new one is begun', facts);
-    onEvent('history-file-damaged', 'history.db', facts);
+    const found = errorText(causeOf(error));
+    log.error('the book of the history is damaged; set aside, a new one is begun', { file, aside, found });
+    this.#tellBook(aside);
     return this.#ledger.reopen();
+  }
+
+  #tellBook(aside: string): void {
+    const facts = { file: 'history.db', aside: this.#shelf.nameOf(aside) };
+    this.#options.onEvent('history-file-damaged', 'history.db', facts);
   }
 }
 

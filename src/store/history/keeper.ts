@@ -1,11 +1,11 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { errorText } from '../../core/errors.ts';
 import type { Facts, Log } from '../../core/log.ts';
 import { type Bytes, type EpochMs, bytes, epochMs, hours } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
-import { isFull } from '../open.ts';
+import { damaged, isFull, openForReading } from '../open.ts';
 import { type HistoryFile, fileOf, pathsOf } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import { syncFolder } from './make-file.ts';
@@ -45,19 +45,32 @@ export class Keeper {
 
   /** Looks at age, quota and room: what has to go? `full`: something has to. Throws FileTrouble. */
   look(full: boolean): readonly Drop[] {
-    const { folder, ledger, shelf, clock, retention, outbox } = this.#options;
+    const { folder, ledger, clock, retention, outbox } = this.#options;
     ledger.look(clock.now(), clock.elapsed());
     const { believed, horizon } = ledger;
     const usage = to(folder, () => usageOf(folder));
     const disk = to(folder, () => diskOf(folder));
     this.used = bytes(usage.outbox + usage.other + sum(usage.files) + sum(usage.aside));
-    const writing = new Set([...shelf.writing()].map((path) => shelf.nameOf(path)));
-    const situation = { usage, disk, retention, outbox, believed, horizon, writing };
+    const situation = { usage, disk, retention, outbox, believed, horizon };
     const plan = planRetention(situation);
     this.#allow(plan.allow);
     if (!full || plan.drops.length > 0) return plan.drops;
     // The disk may be full for another reason than the room that it says it has, such as a quota of the system.
     return planRetention({ ...situation, disk: { ...disk, free: bytes(0) } }).drops.slice(0, 1);
+  }
+
+  /** Somebody could not read a file: is it damaged? Throws FileTrouble where it is. */
+  check(path: string): void {
+    if (!existsSync(path)) return;
+    to(path, () => {
+      const db = openForReading(path);
+      try {
+        const found = db.pragma('quick_check(1)', { simple: true });
+        if (found !== 'ok') throw damaged(String(found));
+      } finally {
+        db.close();
+      }
+    });
   }
 
   /** A damaged file makes room for a new one, and is kept for a person to look at. */

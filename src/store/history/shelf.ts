@@ -84,12 +84,6 @@ export class Shelf {
     return (this.#raw.get(day) ?? []).map(({ at }) => at);
   }
 
-  /** Paths of files that are open for writing. */
-  writing(): Set<string> {
-    const raw = [...this.#raw.values()].flat().filter(({ file }) => file !== undefined);
-    return new Set([...raw.map(({ at }) => at.path), ...this.#rollups.keys()]);
-  }
-
   /** Raw samples of the day were taken from here on, when rows up to `row` were filed; undefined where they were not. */
   filedFrom(day: EpochMs, log: number, row: number): EpochMs | undefined {
     for (const part of this.#raw.get(day) ?? []) {

@@ -29,6 +29,7 @@ export function makeInPlace(path: string, pageBytes: number, make: (db: Database
     throw error;
   }
   syncFolder(dirname(path));
+  if (made !== undefined) syncFolder(dirname(made));
 }
 
 /** What was renamed, made or removed in it stays so after a power cut. */

@@ -1,21 +1,12 @@
-import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, copyFileSync, existsSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { type Batch, BatchBuilder } from '../../src/core/batch.ts';
 import { bytes, mebibytes, milliseconds, seconds } from '../../src/core/units.ts';
 import { openForWriting } from '../../src/store/open.ts';
 import { until } from '../support/wait.ts';
-import {
-  START,
-  batchOf,
-  countTo,
-  directory,
-  drain,
-  listeningLog,
-  noiseOf,
-  opened,
-  points,
-} from './fixture.ts';
+import { START, batchOf, countTo, directory, listeningLog, noiseOf, opened, points } from './fixture.ts';
 import { recordedIn } from './recorded.ts';
 
 function scan(count: number, time: number, value: (point: number) => number): Batch {
@@ -326,28 +317,40 @@ t.test('in place of a damaged file comes a log of its own, with the series of be
   await first.record(scan(3, START, (point) => point));
   await first.close();
   const outbox = await opened(t, file, { points: few });
-  const upstream = await outbox.consumer('upstream');
-  await outbox.append(batchOf(0, 3));
+  const absent = await outbox.consumer('absent');
+  // More than SQLite keeps in memory, so that it has to read what is damaged.
+  for (const k of countTo(40)) await outbox.append(large(k));
   await outbox.record(scan(3, START, (point) => point));
   const before = recordedIn(file);
 
-  writeFileSync(file, Buffer.alloc(65_536, 0x5a)); // in its place, while it is open
-  rmSync(`${file}-wal`);
-  await upstream.rewind().catch(() => {});
-  await until('it records again', async () => {
-    await outbox.record(scan(3, START + 5, (point) => point + 10)).catch(() => {});
-    return outbox.state().then(({ failing }) => failing === null);
+  const handle = openSync(file, 'r+');
+  writeSync(handle, Buffer.alloc(statSync(file).size, 0xa5));
+  closeSync(handle);
+  await absent.rewind();
+  await absent.read('history', bytes(1));
+  await until('it goes on in a new file', async () => {
+    await outbox.record(scan(3, START + 5, (point) => point + 10));
+    return existsSync(file) && recordedIn(file).log !== before.log;
   });
-  await drain(upstream, 'live');
   await outbox.record(scan(3, START + 9, (point) => point + 20));
   const after = recordedIn(file);
 
   t.same(
-    after.samples.slice(-3).map(({ name, value }) => [name, value]),
-    few.map(({ device, point, unit }, i) => [`${device}/${point} ${unit}`, i + 20]),
+    after.samples.slice(-3).map(({ name, value, time }) => [name, value, time]),
+    few.map(({ device, point, unit }, i) => [`${device}/${point} ${unit}`, i + 20, START + 9]),
   );
-  if (after.log !== before.log) t.equal(after.rows[0]?.kind, 2, 'it begins with what is recorded');
+  t.equal(after.rows[0]?.kind, 2, 'it begins with what is recorded');
+  t.equal(after.rows[0]?.id, (before.rows.at(-1)?.id ?? 0) + 2 ** 32 + 1, 'far above the rows of before');
 });
+
+/** Almost a megabyte that do not compress. */
+function large(k: number): Batch {
+  const builder = new BatchBuilder();
+  for (let i = 0; i < 10; i++) builder.addText(i % 3, START + k, randomBytes(60_000).toString('base64'));
+  const batch = builder.take();
+  if (batch === undefined) throw new Error('an empty batch');
+  return batch;
+}
 
 t.test('when its thread fails, what was under way is remembered as an outage', async (t) => {
   const file = join(directory(t), 'telemetry.db');

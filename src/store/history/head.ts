@@ -4,6 +4,7 @@ import type { PointName } from '../../core/point.ts';
 import { type Duration, type EpochMs, days, epochMs, milliseconds } from '../../core/units.ts';
 import { OUTAGE, SAMPLES, START, decodeRow, outageOf, startOf } from '../../telemetry/sample-log.ts';
 import { unpacked } from '../body.ts';
+import { pagesOf } from '../journal.ts';
 import type { LogRow as At } from './book.ts';
 import type { Catalog } from './catalog.ts';
 import { EARLIEST, LATEST } from './files.ts';
@@ -27,7 +28,7 @@ export type Entry = { readonly at: At } & (
 
 export interface HeadOptions {
   readonly follower: Follower;
-  /** A segment is closed at so many samples, or bodies of so many bytes in the log. */
+  /** A segment is closed at so many samples, or when its rows take so much in the log. */
   readonly samples: number;
   readonly bytes: number;
   readonly log: Log;
@@ -144,7 +145,7 @@ export class Head {
       segment.builder.truncate(from);
       this.#unreadable(row, error);
     }
-    segment.bytes += row.body.length;
+    segment.bytes += pagesOf(row.body.length);
     segment.begun ??= row.time;
     segment.ended = row.time;
     segment.upTo = row.id;

@@ -40,6 +40,8 @@ export interface GatewayHistory extends History {
 
 /** The sample log may take half of what the outbox may; it is filed when it has half of that. */
 const SHARE_OF_OUTBOX = 4;
+/** Where the disk is small, what goes at a time for want of room is a small part of it. */
+const PARTS_OF_DISK = 8;
 /** What the thread allocates lives for one page of the log or one query. */
 const YOUNG_GENERATION_MB = 16;
 
@@ -55,6 +57,7 @@ export async function openHistory(options: HistoryOptions): Promise<GatewayHisto
     outbox,
     thresholds: {
       ...THRESHOLDS,
+      partBytes: bytes(Math.min(THRESHOLDS.partBytes, Math.floor(retention.disk / PARTS_OF_DISK))),
       logBytes: bytes(Math.min(THRESHOLDS.logBytes, Math.floor(outbox / SHARE_OF_OUTBOX))),
       ...options.thresholds,
     },

@@ -11,7 +11,7 @@ export class Segment {
   upTo: number;
   /** It takes no more rows. */
   closed = false;
-  /** Of bodies in the log. */
+  /** That its rows take in the log, pages of theirs included. */
   bytes = 0;
   /** Commits of the first and the last row. */
   begun: number | undefined;

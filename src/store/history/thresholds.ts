@@ -4,7 +4,7 @@ import { type Bytes, type Duration, mebibytes, minutes, seconds } from '../../co
 export interface Thresholds {
   /** Samples in memory that are filed at once; 23 bytes each. */
   readonly headSamples: number;
-  /** Bodies of the sample log behind the samples in memory: what a restart has to read again. */
+  /** What the sample log takes behind the samples in memory, and a restart has to read again. */
   readonly logBytes: Bytes;
   /** A raw file is closed at this size, so that removing it never stalls the disk for long. */
   readonly partBytes: Bytes;

@@ -15,7 +15,7 @@ import { epochMs } from '../../src/core/units.ts';
 import { FileTrouble } from '../../src/store/history/trouble.ts';
 import { damaged, openForReading, openForWriting } from '../../src/store/open.ts';
 import { isComplete, isRolledUp } from './complete.ts';
-import { DAY, HOUR, MINUTE, NOON, Site, bucketsIn, linesOf, rawIn, regular } from './fixture.ts';
+import { DAY, HOUR, MINUTE, NOON, type Sample, Site, bucketsIn, linesOf, rawIn, regular } from './fixture.ts';
 
 /** Everything but the first bytes turns into noise, in the log as well. */
 function damage(file: string): void {
@@ -141,6 +141,8 @@ t.test('the book, found damaged at the start, is begun anew, and nothing is miss
   isComplete(t, site);
 });
 
+const isLost = ({ time }: Sample): boolean => new Date(time).toISOString().startsWith('2026-11-27');
+
 t.test('an old day of raw that is damaged takes nothing with it but its samples', async (t) => {
   const site = new Site(t);
   for (let day = 0; day < 3; day++) {
@@ -161,9 +163,7 @@ t.test('an old day of raw that is damaged takes nothing with it but its samples'
   await site.nextHour();
 
   isTold(t, site, 'raw/2026-11-27.db');
-  const lost = ({ time }: { readonly time: number }): boolean =>
-    new Date(time).toISOString().startsWith('2026-11-27');
-  t.same(rawIn(site), linesOf(site.truth.filter((sample) => !lost(sample))));
+  t.same(rawIn(site), linesOf(site.truth.filter((sample) => !isLost(sample))));
   isRolledUp(t, site, () => true);
 });
 

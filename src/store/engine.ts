@@ -4,6 +4,7 @@ import type { Log } from '../core/log.ts';
 import type { Lane, OutboxState } from '../core/outbox.ts';
 import { bytes } from '../core/units.ts';
 import type { Outage } from '../telemetry/sample-log.ts';
+import { Alarm } from './alarm.ts';
 import { setAside } from './damage.ts';
 import { FREE_SPACE, FullDisk } from './full-disk.ts';
 import { type Gap, withGap } from './gaps.ts';
@@ -13,7 +14,8 @@ import { isDamage, isTrouble } from './open.ts';
 import { Outages } from './outages.ts';
 import { MIN_LIMIT_BYTES, type Reply, type Unread, type WorkerOptions } from './protocol.ts';
 import { RecentRows } from './recent.ts';
-import { type Earlier, type Entry, type Store, openStore } from './store.ts';
+import type { Entry } from './places.ts';
+import { type Earlier, type Store, openStore } from './store.ts';
 import type { ThreadReply } from './thread.ts';
 import { Upkeep } from './upkeep.ts';
 import { type Group, MAX_WAITING_BYTES, Waiting } from './waiting.ts';
@@ -46,12 +48,11 @@ export class Engine {
   readonly #gauge: Gauge;
   readonly #fullDisk: FullDisk;
   readonly #upkeep: Upkeep;
+  readonly #alarm = new Alarm(() => this.#commitAll());
   #store: Store;
   #limit: number;
   /** Numbers that were given and will never be on disk. */
   #gaps: readonly Gap[] = [];
-  #timer: NodeJS.Timeout | undefined;
-  #due = Number.POSITIVE_INFINITY;
   #closing = false;
   #failing: string | null = null;
   /** What was found in the file that is closed and not yet replaced. */
@@ -132,9 +133,9 @@ export class Engine {
   }
 
   consumer(name: string, note: string | undefined): Unread {
-    const known = this.#store.consumers.get(name);
+    const known = this.#store.places.consumers.get(name);
     if (known === undefined) {
-      if (this.#store.consumers.size === 0)
+      if (this.#store.places.consumers.size === 0)
         this.#discard(); // what came before a consumer is not promised to it
       else this.#commitAll();
       this.#store.addConsumer(name, note ?? '', Date.now());
@@ -144,11 +145,11 @@ export class Engine {
   }
 
   consumers(): { name: string; note: string; since: number }[] {
-    return [...this.#store.consumers].map(([name, { note, since }]) => ({ name, note, since }));
+    return [...this.#store.places.consumers].map(([name, { note, since }]) => ({ name, note, since }));
   }
 
   forget(name: string): void {
-    this.#store.forget(name);
+    this.#store.places.forget(name);
     this.#commitAll();
     this.#trimLater();
   }
@@ -161,7 +162,7 @@ export class Engine {
   }
 
   acknowledge(name: string, lane: Lane, rows: readonly number[]): void {
-    const entry = this.#store.consumers.get(name);
+    const entry = this.#store.places.consumers.get(name);
     if (entry === undefined) return; // forgotten while the acknowledgement was on its way
     for (const row of rows) entry.cursor.acknowledge(lane, row);
     this.#schedule(this.#options.commitEvery);
@@ -186,7 +187,7 @@ export class Engine {
   }
 
   state(): OutboxState {
-    const { journal, file, backlog } = this.#store;
+    const { journal, file, places } = this.#store;
     const room = file.open ? this.#store.room : 0;
     return {
       rows: journal.rows,
@@ -203,13 +204,12 @@ export class Engine {
       bytesPerSecond: this.#gauge.bytesPerSecond,
       holdsFor: this.#gauge.holdsFor(room),
       messagesWaiting: journal.messages,
-      drainsIn: this.#gauge.drainsIn(journal.taken, backlog),
+      drainsIn: this.#gauge.drainsIn(journal.taken, places.backlog),
     };
   }
 
   close(): void {
-    clearTimeout(this.#timer);
-    this.#due = Number.NEGATIVE_INFINITY;
+    this.#alarm.stop();
     this.#closing = true;
     this.#commitAll();
     this.#seal();
@@ -231,7 +231,7 @@ export class Engine {
   }
 
   #entry(name: string): Entry {
-    const entry = this.#store.consumers.get(name);
+    const entry = this.#store.places.consumers.get(name);
     if (entry === undefined)
       throw new SluiceError('STORE_FAILED', `the outbox keeps nothing for ${name}: it was forgotten`);
     return entry;
@@ -249,18 +249,9 @@ export class Engine {
     this.#schedule(0);
   }
 
+  /** While the disk refuses, its own pace counts. */
   #schedule(milliseconds: number): void {
-    const due = performance.now() + milliseconds;
-    if (due >= this.#due || (this.#failing !== null && this.#timer !== undefined)) return;
-    clearTimeout(this.#timer);
-    this.#due = due;
-    this.#timer = setTimeout(() => this.#tick(), milliseconds);
-  }
-
-  #tick(): void {
-    this.#timer = undefined;
-    this.#due = Number.POSITIVE_INFINITY;
-    this.#commitAll();
+    if (this.#failing === null || !this.#alarm.set) this.#alarm.within(milliseconds);
   }
 
   #trimLater(): void {
@@ -270,7 +261,7 @@ export class Engine {
 
   /** Without a consumer nobody was promised a message, so none is kept; the history wants every sample all the same. */
   #seal(): void {
-    if (this.#store.consumers.size === 0) this.#discard();
+    if (this.#store.places.consumers.size === 0) this.#discard();
     this.#store.nextSeq = this.#waiting.seal(this.#store.nextSeq, Date.now());
     this.#boundLog();
   }
@@ -304,7 +295,7 @@ export class Engine {
     const outages = this.#outages.rows(over, this.#elapsed(), Date.now());
     const rows = groups.flatMap((group) => group.rows);
     const log = [...outages, ...groups.flatMap((group) => group.log)];
-    const { backlog } = this.#store;
+    const { backlog } = this.#store.places;
     const result = this.#fullDisk.commit(this.#store, () =>
       this.#store.commit({ rows, log, gaps: this.#gaps }, Date.now()),
     );
@@ -423,13 +414,13 @@ export class Engine {
   /** The file is broken: it is set aside, and a new one has the same consumers and the same numbers. */
   #replaceDamaged(found: string): void {
     const { file } = this.#options;
-    const { nextSeq, consumers, journal, samples } = this.#store;
+    const { nextSeq, places, journal, samples } = this.#store;
     const firstWaiting = this.#waiting.firstSeq() ?? nextSeq;
     const aside = setAside(file, new Date());
     this.#log.error('the outbox database is damaged; set aside, a new one is opened', { file, aside, found });
     this.#recent.clear();
     const heads = { head: journal.head, logHead: samples.head };
-    this.#openAgain({ survivors: { nextSeq, firstWaiting, ...heads, consumers } });
+    this.#openAgain({ survivors: { nextSeq, firstWaiting, ...heads, consumers: places.consumers } });
     this.#damage = undefined;
     this.#tell({ type: 'grown' });
   }

@@ -1,5 +1,5 @@
 import type { Log } from '../core/log.ts';
-import { Cursor, type Needs } from './cursor.ts';
+import type { Needs } from './cursor.ts';
 import { setAside } from './damage.ts';
 import { type Gap, withGap } from './gaps.ts';
 import { StoreFile, finishMove } from './file.ts';
@@ -15,7 +15,8 @@ import {
   spareBytes,
   walBytes,
 } from './open.ts';
-import { type Range, union } from './ranges.ts';
+import { type Entry, Places } from './places.ts';
+import { union } from './ranges.ts';
 import { Reservation } from './reservation.ts';
 import { prepareSchema } from './schema.ts';
 import type { RecordedPoint } from './series.ts';
@@ -44,23 +45,6 @@ export interface Content {
   readonly rows: readonly NewRow[];
   readonly log: readonly LogRow[];
   readonly gaps: readonly Gap[];
-}
-
-export interface Entry {
-  note: string;
-  readonly since: number;
-  readonly cursor: Cursor;
-  /** Place and note as they are on disk, as one text. */
-  saved: string;
-}
-
-interface StoredConsumer {
-  readonly name: string;
-  readonly ranges: string;
-  readonly events: string;
-  readonly live: number;
-  readonly note: string;
-  readonly since: number;
 }
 
 export interface Committed {
@@ -98,8 +82,8 @@ const SEQ_MARGIN = 300; // gap messages that a commit may add to the numbers alr
 
 /** The database with its side file: journal, consumers, sequence, sample log. One thread, one connection. */
 export class Store {
-  readonly consumers = new Map<string, Entry>();
   readonly journal: Journal;
+  readonly places: Places;
   readonly samples: LogTable;
   readonly file: StoreFile;
   nextSeq = 1;
@@ -114,9 +98,6 @@ export class Store {
   #lossRow: number | undefined;
   /** The log was copied back for want of room, and nothing was committed since: doing it again would gain nothing. */
   #copiedBack = false;
-  readonly #forgotten = new Set<string>();
-  readonly #saveConsumer;
-  readonly #deleteConsumer;
   readonly #saveSeq;
   readonly #lowestSeq;
 
@@ -129,12 +110,9 @@ export class Store {
     this.#reservation = reservation;
     this.file = new StoreFile(db);
     this.journal = new Journal(db);
+    this.places = new Places(db);
     const { seriesOf: given, copied: started = false } = earlier;
     this.samples = new LogTable(db, points, { given, started });
-    this.#saveConsumer = db.prepare<[string, string, string, number, string, number]>(
-      'INSERT OR REPLACE INTO consumer(name, ranges, events, live, note, since) VALUES(?,?,?,?,?,?)',
-    );
-    this.#deleteConsumer = db.prepare<[string]>('DELETE FROM consumer WHERE name = ?');
     this.#saveSeq = db.prepare<[number]>("INSERT OR REPLACE INTO meta(key, value) VALUES('next_seq', ?)");
     this.#lowestSeq = db.prepare<[], number>('SELECT first_seq FROM journal ORDER BY id LIMIT 1').pluck();
   }
@@ -143,16 +121,7 @@ export class Store {
   load(lost: boolean, survivors: Survivors | undefined, now: number): void {
     this.journal.load();
     this.samples.load();
-    const rows = this.#db
-      .prepare<[], StoredConsumer>('SELECT name, ranges, events, live, note, since FROM consumer')
-      .all();
-    for (const { name, ranges, events, live, note, since } of rows) {
-      const place = { history: rangesFrom(ranges, live), events: rangesFrom(events, live), live };
-      const cursor = new Cursor(place);
-      const entry = { note, since, cursor, saved: '' };
-      entry.saved = placeText(entry);
-      this.consumers.set(name, entry);
-    }
+    this.places.load();
     if (survivors !== undefined) this.#take(survivors);
     const gap = this.#settleSequence(lost, survivors, now);
     try {
@@ -165,19 +134,10 @@ export class Store {
   }
 
   /** On disk with the next commit. */
-  addConsumer(name: string, note: string, now: number): Entry {
+  addConsumer(name: string, note: string, since: number): void {
     const loss = this.#lossRow;
-    const events: Range[] = loss === undefined ? [] : [[loss - 1, loss]];
-    const cursor = new Cursor({ history: [], events, live: this.journal.head });
-    const entry = { note, since: now, cursor, saved: '' };
-    this.consumers.set(name, entry);
-    this.#forgotten.delete(name);
-    return entry;
-  }
-
-  /** On disk with the next commit. */
-  forget(name: string): void {
-    if (this.consumers.delete(name)) this.#forgotten.add(name);
+    const live = this.journal.head;
+    this.places.add(name, { note, since, live, events: loss === undefined ? [] : [[loss - 1, loss]] });
   }
 
   /**
@@ -188,7 +148,6 @@ export class Store {
     const { from, kept } = this.#onDisk;
     const lowest = Math.min(this.#lowestSeq.get() ?? kept, kept);
     this.#reservation.cover(this.nextSeq + SEQ_MARGIN, { from, kept: lowest });
-    const places: [Entry, string][] = [];
     let result: Committed;
     let seq = this.nextSeq;
     this.journal.save();
@@ -207,15 +166,7 @@ export class Store {
         seq += told.length;
       }
       this.samples.write(log, now);
-      for (const [name, entry] of this.consumers) {
-        const text = placeText(entry);
-        if (text === entry.saved) continue;
-        const { history, events, live } = entry.cursor.place();
-        const waiting = [JSON.stringify(history), JSON.stringify(events)] as const;
-        this.#saveConsumer.run(name, ...waiting, live, entry.note, entry.since);
-        places.push([entry, text]);
-      }
-      for (const name of this.#forgotten) this.#deleteConsumer.run(name);
+      this.places.write();
       this.#saveSeq.run(seq);
       this.#db.exec('COMMIT');
       result = {
@@ -230,8 +181,7 @@ export class Store {
       throw error;
     }
     this.samples.committed();
-    for (const [entry, place] of places) entry.saved = place;
-    this.#forgotten.clear();
+    this.places.committed();
     this.#copiedBack = false;
     this.nextSeq = seq;
     this.#onDisk = { from: seq, kept: seq };
@@ -252,9 +202,7 @@ export class Store {
 
   /** Is anything of the consumers or of the run not on disk yet? */
   get dirty(): boolean {
-    if (this.#forgotten.size > 0 || this.samples.dirty) return true;
-    for (const entry of this.consumers.values()) if (placeText(entry) !== entry.saved) return true;
-    return false;
+    return this.samples.dirty || this.places.dirty;
   }
 
   /** What telemetry and events may still take before the oldest goes. */
@@ -273,12 +221,6 @@ export class Store {
     limitLog(this.#db, limit);
     this.#spare.want(spareBytes(limit));
     this.#spare.take();
-  }
-
-  /** Does anybody still wait for telemetry that had to wait for a connection? */
-  get backlog(): boolean {
-    for (const { cursor } of this.consumers.values()) if (cursor.place().history.length > 0) return true;
-    return false;
   }
 
   /** The write-ahead log is twice as long as it should ever be. */
@@ -306,9 +248,7 @@ export class Store {
   /** Goes on where `before`, of which this is a copy, stopped. */
   continueFrom(before: Store): void {
     this.nextSeq = before.nextSeq;
-    for (const [name, entry] of before.consumers) this.consumers.set(name, entry);
-    for (const name of this.consumers.keys()) if (!before.consumers.has(name)) this.forget(name);
-    for (const name of before.#forgotten) this.#forgotten.add(name);
+    this.places.continueFrom(before.places);
     this.samples.continueFrom(before.samples);
   }
 
@@ -330,21 +270,14 @@ export class Store {
     this.journal.continueAfter(head);
     this.samples.jump(logHead);
     for (const [name, { note, since }] of consumers)
-      this.consumers.set(name, {
-        note,
-        since,
-        cursor: new Cursor({ history: [], events: [], live: head }),
-        saved: '',
-      });
+      this.places.add(name, { note, since, live: head, events: [] });
   }
 
   #needed(): Needs {
-    const all = [...this.consumers.values()].map(({ cursor }) => cursor.needs());
-    const loss: Range[] = this.#lossRow === undefined ? [] : [[this.#lossRow - 1, this.#lossRow]];
-    return {
-      telemetry: union(all.flatMap(({ telemetry }) => telemetry)),
-      events: union([...loss, ...all.flatMap(({ events }) => events)]),
-    };
+    const needed = this.places.needed();
+    const loss = this.#lossRow;
+    if (loss === undefined) return needed;
+    return { ...needed, events: union([[loss - 1, loss], ...needed.events]) };
   }
 
   #makeRoom(rows: readonly NewRow[]): { messages: number; gaps: readonly Gap[]; more: boolean } {
@@ -425,20 +358,4 @@ export function openStore(options: StoreOptions, earlier: Earlier = {}): Store {
       });
     }
   }
-}
-
-function placeText({ cursor, note }: Entry): string {
-  return JSON.stringify([cursor.place(), note]);
-}
-
-/** What cannot be understood counts as not delivered: duplicates are allowed, loss is not. */
-function rangesFrom(text: string, live: number): Range[] {
-  let found: unknown;
-  try {
-    found = JSON.parse(text);
-  } catch {
-    return [[0, live]];
-  }
-  if (!Array.isArray(found)) return [[0, live]];
-  return found.map((pair: unknown) => (Array.isArray(pair) ? [Number(pair[0]), Number(pair[1])] : [0, live]));
 }

@@ -1,0 +1,34 @@
+/** One timer for whatever is due first. */
+export class Alarm {
+  readonly #ring: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  #due = Number.POSITIVE_INFINITY;
+
+  constructor(ring: () => void) {
+    this.#ring = ring;
+  }
+
+  /** Is it set? */
+  get set(): boolean {
+    return this.#timer !== undefined;
+  }
+
+  /** Rings in so long, or sooner where it is set to. */
+  within(milliseconds: number): void {
+    const due = performance.now() + milliseconds;
+    if (due >= this.#due) return;
+    clearTimeout(this.#timer);
+    this.#due = due;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#due = Number.POSITIVE_INFINITY;
+      this.#ring();
+    }, milliseconds);
+  }
+
+  /** Never rings again. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#due = Number.NEGATIVE_INFINITY;
+  }
+}

@@ -82,8 +82,8 @@ class Handed extends ByteWriter {
   }
 
   /**
-   * The library writes an empty list of row groups without the type of its elements, which strict readers refuse: makes it one of
-   * structs. The marks are those of Thrift's compact protocol around it: no rows, then the list in the next field.
+   * The library writes an empty list of row groups without the type of its elements, which strict readers refuse: makes
+   * it one of structs. The marks are those of Thrift's compact protocol around it: no rows, then the list in the next field.
    */
   mendEmptyList(): void {
     const footer = Buffer.from(this.buffer, 0, this.index);
@@ -99,6 +99,8 @@ class Handed extends ByteWriter {
 }
 
 const plain = (name: string, data: unknown[]) => ({ name, data, offsetIndex: false });
+/** Nobody skips row groups by the bounds of these columns. */
+const unbounded = (name: string, data: unknown[]) => ({ ...plain(name, data), statistics: false });
 
 /** The columns of one row group. */
 class Rows {
@@ -142,11 +144,11 @@ class Rows {
       // Samples of a series are nearly equally spaced: differences of differences take next to nothing.
       { ...plain('time', this.#time), encoding: 'DELTA_BINARY_PACKED' },
       plain('value', this.#value),
-      plain('text', this.#text),
-      plain('type', this.#type),
-      plain('unit', this.#unit),
+      unbounded('text', this.#text),
+      unbounded('type', this.#type),
+      unbounded('unit', this.#unit),
       plain('quality', this.#quality),
-      plain('reason', this.#reason),
+      unbounded('reason', this.#reason),
     ];
   }
 }

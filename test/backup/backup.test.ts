@@ -50,7 +50,7 @@ t.test('files that are written are copied as of one moment, finished ones as the
 
   await backUp(data, path, { databases: { ...databases, snapshot } });
 
-  t.strictSame(snapshots, ['telemetry.db', 'raw/2026-11-26.db']);
+  t.strictSame(snapshots, ['telemetry.db', 'raw/2026-11-26.db', 'history.db']);
   t.strictSame(
     (await namesIn(path)).map((name) => name.split('/')[0]),
     ['telemetry.db', 'raw', 'raw', 'raw', 'raw', 'minute', 'hour', 'history.db'],

@@ -57,6 +57,19 @@ t.test('what was backed up is restored, file by file, and nothing else is there'
     );
 });
 
+t.test(
+  'the book is restored without its marks, so that what the log holds is filed again where it is missing',
+  async (t) => {
+    const { data, path, folder } = await scene(t);
+    const into = join(folder, 'into');
+
+    await restore(path, into);
+
+    t.equal(marks(join(into, 'history.db')), '');
+    t.equal(marks(join(data, 'history.db')), '1000\n', 'those of the gateway are untouched');
+  },
+);
+
 t.test('a restored gateway uses no number twice, and tells which it left out', async (t) => {
   const { data, path, folder } = await scene(t);
   const sequence = join(data, 'telemetry.seq');

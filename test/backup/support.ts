@@ -55,7 +55,11 @@ export function makeData(folder: string, rows = 20): void {
   ])
     makeDatabase(join(folder, name), rows);
   makeDatabase(join(folder, 'hour/2026-11.db'), rows);
-  makeDatabase(join(folder, 'history.db'), rows);
+  const book = makeDatabase(join(folder, 'history.db'), rows, false);
+  book?.exec(
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER) STRICT; INSERT INTO meta VALUES('filed:7', 1000)",
+  );
+  book?.close();
   mkdirSync(join(folder, 'identity'));
 }
 

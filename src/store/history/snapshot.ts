@@ -52,24 +52,24 @@ export function snapshot(file: string, copy: string): void {
  * Without its marks each file says for itself where it goes on.
  */
 function forgetFiled(book: string): void {
-  const db = openForWriting(book, COPY_LIMIT);
-  try {
+  const open = (): Database => openForWriting(book, COPY_LIMIT);
+  acting(book, open, (db) => {
     db.exec("DELETE FROM meta WHERE key LIKE 'filed:%'");
-  } finally {
-    db.close();
-  }
+    db.pragma('journal_mode = DELETE'); // one file again
+  });
 }
 
 /** Is the file whole by itself and left alone, so that copying its bytes is enough? */
 export function isSealed(file: string): boolean {
+  if (basename(file) === BOOK) return false; // see `forgetFiled`
   if (existsSync(`${file}-wal`) || existsSync(`${file}-journal`)) return false;
   if (Date.now() - statSync(file).mtimeMs < SETTLED_MS) return false;
   const modes = Buffer.alloc(2);
-  const opened = openSync(file, 'r');
+  const source = openSync(file, 'r');
   try {
-    readSync(opened, modes, 0, modes.length, MODE_AT);
+    readSync(source, modes, 0, modes.length, MODE_AT);
   } finally {
-    closeSync(opened);
+    closeSync(source);
   }
   return modes[0] === NO_WAL && modes[1] === NO_WAL;
 }
@@ -124,10 +124,14 @@ function inodeOf(path: string): number | undefined {
 }
 
 function reading<T>(file: string, read: (db: Database) => T): T {
+  return acting(file, () => openForReading(file), read);
+}
+
+function acting<T>(file: string, open: () => Database, act: (db: Database) => T): T {
   let db: Database | undefined;
   try {
-    db = openForReading(file);
-    return read(db);
+    db = open();
+    return act(db);
   } catch (cause) {
     if (sqliteCode(cause) === undefined) throw cause;
     throw new SluiceError('STORE_FAILED', `cannot read ${file}: ${errorText(cause)}`, { cause });

@@ -9,6 +9,7 @@ import {
   type Database,
   assertDurable,
   isDamage,
+  isFull,
   isTrouble,
   limitLog,
   openForWriting,
@@ -343,7 +344,7 @@ export function openStore(options: StoreOptions, earlier: Earlier = {}): Store {
     try {
       finishMove(file);
       db = openForWriting(file, limit);
-      prepareSchema(db);
+      prepare(db, spare);
       const store = new Store(db, options, { earlier, reservation, spare });
       store.load(lost, survivors, Date.now());
       spare.take();
@@ -357,5 +358,15 @@ export function openStore(options: StoreOptions, earlier: Earlier = {}): Store {
         found: error instanceof Error ? error.message : String(error),
       });
     }
+  }
+}
+
+/** An older file grows a little; on a full disk in the place of the spare room. */
+function prepare(db: Database, spare: SpareRoom): void {
+  try {
+    prepareSchema(db);
+  } catch (error) {
+    if (!isFull(error) || spare.release() === 0) throw error;
+    prepareSchema(db);
   }
 }

@@ -1,9 +1,11 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { openForReading, openForWriting } from '../../src/store/open.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 import { SCHEMA_VERSION } from '../../src/store/schema.ts';
 import { mebibytes } from '../../src/core/units.ts';
+import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
 import {
   batchOf,
   countTo,
@@ -112,6 +114,25 @@ function tablesOf(file: string): unknown {
   db.close();
   return found;
 }
+
+t.test('an older file is brought up to date on a full disk too', { skip: cannotMount() }, async (t) => {
+  const disk = join(directory(t), 'disk');
+  const mounted = mountSmallDisk(disk, 8);
+  t.teardown(() => mounted.unmount());
+  const file = join(disk, 'telemetry.db');
+  oldFile(file, VERSIONS[2] ?? '');
+  writeFileSync(join(disk, 'telemetry.spare'), Buffer.alloc(1_048_576, 'x'));
+  fillDisk(disk, 45_000); // enough for the index of the log, not for the log
+
+  const outbox = await opened(t, file);
+  const upstream = await outbox.consumer('upstream');
+  await upstream.rewind();
+  const waited = await drainWaiting(upstream);
+  await outbox.record(batchOf(0, 100));
+
+  t.equal(messagesIn(waited).length, 3);
+  t.equal((await outbox.state()).failing, null);
+});
 
 t.test('a file of a newer Sluice is refused in a clear sentence, and left alone', async (t) => {
   const file = await freshFile(t);

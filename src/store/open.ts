@@ -5,6 +5,7 @@ export type Database = Sqlite.Database;
 
 const PAGE_BYTES = 4096; // a small commit writes 13 KiB at 4 KiB pages, 37 KiB at 16 KiB pages
 const BUSY_MILLISECONDS = 1_000; // a person with a shell on the file may hold a lock for a moment
+const READER_CACHE_KIB = 256; // many are open at a time, and the kernel keeps the pages anyway; the default is 2 MiB
 const MAX_WAL_PAGES = 4_000;
 const MAX_WAL_BYTES = 67_108_864;
 const SYNCHRONOUS_FULL = 2;
@@ -69,7 +70,14 @@ export function makeDatabase(file: string, pageBytes: number, make: (db: Databas
 
 /** Opens the file for reading, beside whoever writes it. Throws where there is none. */
 export function openForReading(file: string): Database {
-  return new Sqlite(file, { readonly: true, fileMustExist: true, timeout: BUSY_MILLISECONDS });
+  const db = new Sqlite(file, { readonly: true, fileMustExist: true, timeout: BUSY_MILLISECONDS });
+  try {
+    db.pragma(`cache_size = -${READER_CACHE_KIB}`);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }
 
 /** The log is kept as short as a file of this limit has it. */

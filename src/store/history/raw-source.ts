@@ -48,7 +48,7 @@ export class RawSource {
 
   /** UTC days that overlap [from, to) and have samples, oldest first. */
   days(from: EpochMs, to: EpochMs): EpochMs[] {
-    const all = new Set([...this.#parts.keys(), ...this.#options.tail.days()]);
+    const all = new Set([...this.#parts.keys(), ...this.#options.tail.days]);
     return [...all].filter((day) => day < to && day + DAY > from).sort((a, b) => a - b);
   }
 

@@ -12,6 +12,7 @@ export class TailSamples {
   readonly #order: Uint32Array;
   readonly #marks: readonly RowMark[];
   readonly #runs: readonly (SeriesRun | undefined)[];
+  #days: ReadonlySet<EpochMs> | undefined;
 
   constructor(tail: Tail, query: TailQuery) {
     const builder = new BatchBuilder();
@@ -40,8 +41,9 @@ export class TailSamples {
   }
 
   /** UTC days that samples of any name lie in. */
-  days(): Set<EpochMs> {
-    return this.#periods(DAY, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
+  get days(): ReadonlySet<EpochMs> {
+    this.#days ??= this.#periods(DAY, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
+    return this.#days;
   }
 
   #periods(width: number, from: number, to: number): Set<EpochMs> {

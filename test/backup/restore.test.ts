@@ -57,6 +57,12 @@ t.test('what was backed up is restored, file by file, and nothing else is there'
     );
 });
 
+/** What a book says is filed. */
+function marks(file: string): string {
+  const sql = "SELECT value FROM meta WHERE key LIKE 'filed:%'";
+  return execFileSync('sqlite3', ['-readonly', file, sql], { encoding: 'utf8' });
+}
+
 t.test(
   'the book is restored without its marks, so that what the log holds is filed again where it is missing',
   async (t) => {

@@ -3,6 +3,7 @@ import {
   closeSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   readdirSync,
   rmSync,
   statSync,
@@ -345,12 +346,14 @@ t.test('a book of a newer Sluice is refused, and left as it is', noShell, (t) =>
   const file = fileFor(t);
   opened(t, file).close();
   shell(file, 'PRAGMA user_version = 2');
+  const content = readFileSync(file);
 
   t.throws(() => openBook({ file, log: silentLog, floor: () => undefined }), {
     code: 'STORE_FAILED',
     message: /written by a newer Sluice/,
   });
   t.throws(() => openBookForReading(file), { code: 'STORE_FAILED' });
+  t.ok(readFileSync(file).equals(content));
   t.equal(openBookForReading(`${file}.missing`), undefined);
   t.end();
 });

@@ -7,10 +7,10 @@ import { type Bytes, type Duration, type EpochMs, days, epochMs, mebibytes } fro
 import { setAside } from '../damage.ts';
 import { type Database, assertDurable, damaged, isDamage, openForReading, openForWriting } from '../open.ts';
 import { BOOK_TABLES, BOOK_VERSION } from './book-schema.ts';
-import { makeInPlace } from './make-file.ts';
+import { checkTables } from './check-tables.ts';
+import { makeInPlace, refuseNewer } from './make-file.ts';
 import { RecordedSets } from './recorded.ts';
 import type { Outage } from './tail.ts';
-import { checkVersion } from './version.ts';
 
 /** A row of the sample log: entries that came with it are taken once, however often it is replayed. */
 export interface LogRow {
@@ -258,9 +258,10 @@ export function openBook({ file, log, floor }: BookOptions): Book {
 function opened(file: string, floor: () => EpochMs | undefined, aside?: string): Book {
   const isNew = !existsSync(file);
   makeInPlace(file, PAGE_BYTES, (db) => db.transaction(() => db.exec(BOOK_TABLES))());
+  refuseNewer(file, BOOK_VERSION);
   const db = openForWriting(file, LIMIT);
   try {
-    checkVersion(db, BOOK_VERSION, 'run');
+    checkTables(db, BOOK_VERSION, 'run');
     // It is small, and what is wrong with it shall not come out in the middle of a night.
     if (db.pragma('quick_check(1)', { simple: true }) !== 'ok') throw damaged(`${file} is damaged`);
     const book = new Book(db, aside);
@@ -278,9 +279,10 @@ function opened(file: string, floor: () => EpochMs | undefined, aside?: string):
 /** For another process; undefined where there is none. */
 export function openBookForReading(file: string): Book | undefined {
   if (!existsSync(file)) return undefined;
+  refuseNewer(file, BOOK_VERSION);
   const db = openForReading(file);
   try {
-    checkVersion(db, BOOK_VERSION, 'run');
+    checkTables(db, BOOK_VERSION, 'run');
     return new Book(db);
   } catch (error) {
     db.close();

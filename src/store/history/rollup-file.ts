@@ -4,11 +4,11 @@ import { decodeRollups, encodeRollups } from '../../telemetry/rollup-text.ts';
 import { type Rollup, merge } from '../../telemetry/rollup.ts';
 import { unpacked } from '../body.ts';
 import { type Database, assertDurable, openForReading, openForWriting, sealed } from '../open.ts';
-import { makeInPlace } from './make-file.ts';
+import { checkTables } from './check-tables.ts';
+import { makeInPlace, refuseNewer } from './make-file.ts';
 import { packedColumns } from './packed.ts';
 import { ROLLUP_VERSION, type RollupTier, rollupTables } from './rollup-schema.ts';
 import { nameKey } from './tail.ts';
-import { checkVersion } from './version.ts';
 
 export type { RollupTier } from './rollup-schema.ts';
 
@@ -53,17 +53,19 @@ export class RollupFile {
   static openForWriting(path: string, tier: RollupTier): RollupFile {
     const { bucket, pageBytes } = SHAPES[tier];
     makeInPlace(path, pageBytes, (db) => db.transaction(() => db.exec(rollupTables(tier, bucket)))());
+    refuseNewer(path, ROLLUP_VERSION);
     return RollupFile.#of(openForWriting(path, LOG_LIMIT, pageBytes), tier);
   }
 
   /** Beside whoever writes it. Throws where there is none, and where a newer Sluice wrote it. */
   static openForReading(path: string, tier: RollupTier): RollupFile {
+    refuseNewer(path, ROLLUP_VERSION);
     return RollupFile.#of(openForReading(path), tier);
   }
 
   static #of(db: Database, tier: RollupTier): RollupFile {
     try {
-      checkVersion(db, ROLLUP_VERSION, 'rollup');
+      checkTables(db, ROLLUP_VERSION, 'rollup');
       return new RollupFile(db, tier);
     } catch (error) {
       db.close();

@@ -1,10 +1,11 @@
 // Appends and records samples first, first + 1, … and delivers some of them, until it is killed. Prints `ready` and writes into a
 // file what it knows to be true: `ack FIRST COUNT` after the append resolved, `recorded FIRST COUNT` after record did, `got SEQ TOPIC k,k,…` before it acknowledges the row.
 // Events first, first + 1, … go between them: `said NUMBER`, and `heard NUMBER` in the order in which they are handed out.
-import { openSync, writeSync } from 'node:fs';
+import { openSync, statSync, writeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { bytes, mebibytes, milliseconds } from '../../src/core/units.ts';
 import { silentLog } from '../../src/core/log.ts';
+import { openForReading } from '../../src/store/open.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 import type { Consumer, Lane } from '../../src/core/outbox.ts';
 import { batchOf, noiseOf, points, understood } from './fixture.ts';
@@ -80,4 +81,24 @@ async function record(): Promise<void> {
   }
 }
 
-await Promise.all([produce(), record(), happen(), deliver(upstream, 'live'), deliver(upstream, 'history')]);
+/** Somebody reads for so long that the outbox moves into a copy, again and again. */
+async function read(): Promise<void> {
+  for (;;) {
+    const db = openForReading(file);
+    const inode = statSync(file).ino;
+    db.exec('BEGIN');
+    db.prepare('SELECT count(*) FROM sample_log').get();
+    while (statSync(file).ino === inode) await pause(5);
+    db.close();
+    say('moved');
+  }
+}
+
+await Promise.all([
+  kind === 'read' ? read() : undefined,
+  produce(),
+  record(),
+  happen(),
+  deliver(upstream, 'live'),
+  deliver(upstream, 'history'),
+]);

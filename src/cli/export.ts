@@ -1,20 +1,18 @@
 import { extname } from 'node:path';
-import { TELEMETRY_PATTERN } from '../config/pattern.ts';
 import type { Batch } from '../core/batch.ts';
 import { SluiceError } from '../core/errors.ts';
 import type { HistoryQuery } from '../core/history.ts';
 import { streamLog } from '../core/log.ts';
-import { epochMs } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import { FORMATS, type Format, type Write } from '../export/encoder.ts';
 import { exportSamples } from '../export/export.ts';
 import { openReader } from '../store/history/reader.ts';
+import { historyQuery } from './history-query.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 import { PartialFile } from './partial-file.ts';
 import { Progress, count, counted, size } from './progress.ts';
 import { untilInterrupted } from './until-interrupted.ts';
-import { parseWhen } from './when.ts';
 
 const TEXT = `Usage: ./sluice export --from TIME [--to TIME] [--points PATTERN] [--format csv|jsonl|parquet] [--out FILE] [--json] [gateway.yaml]
 
@@ -52,8 +50,10 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(TEXT);
     return 0;
   }
+  const { from, to, points } = values;
+  if (from === undefined) throw usage('export', '--from is missing: from when on, such as 2026-11-26 or 7d');
   const wanted: Wanted = {
-    query: queryOf(values.from, values.to, values.points),
+    query: historyQuery('export', { from, to, points }),
     format: formatOf(values.format, values.out),
     out: values.out,
     json: values.json,
@@ -86,7 +86,7 @@ async function written(folder: string, wanted: Wanted): Promise<void> {
       'SETUP',
       `the history has no point like ${visible(wanted.query.points.join(' or '))}`,
       {
-        remedy: 'check the pattern, and that the configuration is the one of this gateway',
+        remedy: './sluice history --names shows those it has',
       },
     );
   const figures = new Figures(wanted, samples.names.length);
@@ -203,24 +203,6 @@ function shareOf(batch: Batch, { from, to }: HistoryQuery, series: number): numb
   const end = Math.min(to, day + DAY);
   const within = ((batch.points[last] ?? 0) + 1) / series;
   return Math.min(1, Math.max(0, (begin - from + (end - begin) * within) / (to - from)));
-}
-
-function queryOf(from: string | undefined, to: string, points: readonly string[]): HistoryQuery {
-  if (from === undefined) throw usage('export', '--from is missing: from when on, such as 2026-11-26 or 7d');
-  const now = epochMs(Date.now());
-  const query = {
-    points,
-    from: parseWhen('export', 'from', from, now),
-    to: parseWhen('export', 'to', to, now),
-  };
-  if (query.from >= query.to) throw usage('export', `--from ${from} is not before --to ${to}`);
-  const wrong = points.find((pattern) => !TELEMETRY_PATTERN.test(pattern));
-  if (wrong !== undefined)
-    throw usage(
-      'export',
-      `--points ${visible(wrong)} is no pattern; write device/point, with * for any letters`,
-    );
-  return query;
 }
 
 function formatOf(named: string | undefined, out: string | undefined): Format {

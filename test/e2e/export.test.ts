@@ -312,7 +312,7 @@ t.test('a long history', async (t) => {
     wrong(/--points meter is no pattern/, 64, ...range, '--points', 'meter');
     wrong(/--format xlsx is none of csv, jsonl, parquet/, 64, ...range, '--format', 'xlsx');
     wrong(
-      /the history has no point like pump-\*\/\*; check the pattern/,
+      /the history has no point like pump-\*\/\*; \.\/sluice history --names shows those it has/,
       1,
       ...range,
       '--points',

@@ -1,5 +1,6 @@
 import type { PointValue } from '../core/batch.ts';
 import { type Duration, type EpochMs, epochMs } from '../core/units.ts';
+import { JsonReader } from './json-reader.ts';
 import type { Rollup } from './rollup.ts';
 
 /**
@@ -54,47 +55,59 @@ function rounded(value: number, digits: number): number {
     : Number(value.toPrecision(digits));
 }
 
-export function decodeRollups(start: EpochMs, width: Duration, text: string): Rollup[] {
+/** Throws where the bytes are not what `encodeRollups` makes. */
+export function decodeRollups(start: EpochMs, width: Duration, text: Uint8Array): Rollup[] {
   const rollups: Rollup[] = [];
-  const elements: unknown = JSON.parse(text);
-  if (!Array.isArray(elements)) return rollups;
-  for (let place = 0; place < elements.length; place++) {
-    const element: unknown = elements[place];
-    if (Array.isArray(element)) rollups.push(rollupOf(element, start + place * width, width));
-  }
+  const reader = new JsonReader(text);
+  if (!reader.open()) reader.fail();
+  if (reader.close()) return rollups;
+  let begin: number = start;
+  do {
+    if (reader.open()) rollups.push(readRollup(reader, begin, width));
+    else reader.number();
+    begin += width;
+  } while (reader.comma());
+  if (!reader.close() || !reader.atEnd) reader.fail();
   return rollups;
 }
 
-function rollupOf(element: readonly unknown[], start: number, width: number): Rollup {
-  const count = numberAt(element, 7);
-  const bad = numberAt(element, 10);
-  const first = valueAt(element, 1);
+const COLUMNS = 13;
+/** One bucket is read after the other, and what it needs for that is made once. */
+const column = new Float64Array(COLUMNS);
+
+/** Behind the bracket of a bucket. What was left out at its end is 0. */
+function readRollup(reader: JsonReader, start: number, width: number): Rollup {
+  column.fill(0);
+  let first: PointValue | null = null;
+  let last: PointValue | null = null;
+  for (let place = 0; place < COLUMNS; place++) {
+    const value = reader.isNumber ? reader.number() : reader.value();
+    if (place === 1) first = value;
+    else if (place === 2) last = value;
+    else column[place] = typeof value === 'number' ? value : Number.NaN;
+    if (!reader.comma()) break;
+  }
+  if (!reader.close()) reader.fail();
+  const count = at(7);
+  const bad = at(10);
   return {
     start: epochMs(start),
     count,
-    good: count - bad - numberAt(element, 11),
+    good: count - bad - at(11),
     bad,
-    numbers: count - bad - numberAt(element, 12),
-    min: numberAt(element, 3),
-    max: numberAt(element, 4),
-    sum: numberAt(element, 5),
-    m2: numberAt(element, 6),
-    firstTime: first === null ? Number.NaN : start + numberAt(element, 8),
+    numbers: count - bad - at(12),
+    min: at(3),
+    max: at(4),
+    sum: at(5),
+    m2: at(6),
+    firstTime: first === null ? Number.NaN : start + at(8),
     first,
-    lastTime: first === null ? Number.NaN : start + width - numberAt(element, 9),
-    last: valueAt(element, 2),
-    changes: numberAt(element, 0),
+    lastTime: first === null ? Number.NaN : start + width - at(9),
+    last,
+    changes: at(0),
   };
 }
 
-/** 0 where the end was left out, NaN where there is none. */
-function numberAt(element: readonly unknown[], at: number): number {
-  const value = at < element.length ? element[at] : 0;
-  return typeof value === 'number' ? value : Number.NaN;
-}
-
-function valueAt(element: readonly unknown[], at: number): PointValue | null {
-  const value = element[at];
-  if (typeof value === 'number' || typeof value === 'string' || typeof value === 'boolean') return value;
-  return null;
+function at(place: number): number {
+  return column[place] ?? Number.NaN;
 }

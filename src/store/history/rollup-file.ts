@@ -178,7 +178,7 @@ export class RollupFile {
 
   #decode({ start, len, body }: StoredRow): Rollup[] {
     try {
-      return decodeRollups(epochMs(start), SHAPES[this.tier].bucket, unpacked(body, len).toString());
+      return decodeRollups(epochMs(start), SHAPES[this.tier].bucket, unpacked(body, len));
     } catch {
       this.damagedRows += 1;
       return [];

@@ -1,0 +1,52 @@
+/** Addresses from `low` to `high`, both inclusive; lists of them are sorted and disjoint. */
+export interface AddressRange {
+  readonly low: bigint;
+  readonly high: bigint;
+}
+
+/** One end of a flow. */
+export interface Side {
+  /** `gateway` is the appliance itself: its input or output hook. */
+  readonly zone: string;
+  /** Name of the network interface; undefined for the gateway. */
+  readonly interface: string | undefined;
+  /** An empty list means: none of this family. */
+  readonly v4: readonly AddressRange[];
+  readonly v6: readonly AddressRange[];
+}
+
+export type FlowKind = 'poll' | 'push' | 'conduit' | 'within' | 'management' | 'upstream';
+
+/**
+ * New connections that may be opened, from one side to the other; what answers them is allowed with them. Everything
+ * that no flow names is denied.
+ */
+export interface Flow {
+  /** Stable over changes elsewhere in the file; counters carry it: `poll-control`, `conduit-supervision-control-0`. */
+  readonly name: string;
+  readonly kind: FlowKind;
+  readonly from: Side;
+  readonly to: Side;
+  readonly protocol: 'tcp' | 'udp' | 'icmp' | 'icmpv6';
+  /** Destination ports, both inclusive; [0, 65535] and without meaning for ICMP, which is echo request alone. */
+  readonly ports: readonly [low: number, high: number];
+  readonly because: string;
+  /** Place in gateway.yaml: `conduits[0]`, `devices.meter-main`. */
+  readonly path: string;
+  /** Names of devices that `to` or `from` stands for, for people. */
+  readonly devices: readonly string[];
+}
+
+export interface PolicyZone {
+  readonly name: string;
+  readonly interface: string;
+  readonly v4: readonly AddressRange[];
+  readonly v6: readonly AddressRange[];
+}
+
+/** What gateway.yaml declares, as data: the one source of compiler, proof and plan. */
+export interface Policy {
+  readonly mode: 'off' | 'observe' | 'enforce';
+  readonly zones: readonly PolicyZone[];
+  readonly flows: readonly Flow[];
+}

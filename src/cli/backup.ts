@@ -1,6 +1,7 @@
 import { existsSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, resolve, sep } from 'node:path';
 import { type Backup, backupBytes, makeBackup } from '../backup/backup.ts';
+import { interrupted } from '../backup/swap.ts';
 import type { Config } from '../config/config.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
@@ -102,6 +103,14 @@ async function written(
 }
 
 function assertPlace(path: string, data: string, force: boolean): void {
+  if (interrupted(data) !== undefined)
+    throw new SluiceError(
+      'SETUP',
+      `a restore into ${data} was interrupted, and is finished by the next start of the gateway`,
+      {
+        remedy: 'start it, or run ./sluice restore again',
+      },
+    );
   if (existsSync(path) && !force)
     throw new SluiceError('SETUP', `${path} is there already`, { remedy: 'with --force it is replaced' });
   const folder = dirname(resolve(path));

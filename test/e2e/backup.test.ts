@@ -175,6 +175,11 @@ t.test('a restore that was cut off is finished by the start of the gateway', asy
     JSON.stringify({ id: 'x', aside: join(site.folder, 'aside') }),
   );
 
+  t.match(sluice('backup', join(site.folder, 'half.tar'), site.file), {
+    status: 1,
+    err: /a restore into .* was interrupted/,
+  });
+
   const again = await startGateway(t, site);
   t.equal(await again.stop(), 0);
   t.notOk(existsSync(join(data, 'restore.swap')));

@@ -210,6 +210,29 @@ t.test('a stream has every sample once, by day, series and time, though it is fi
   t.end();
 });
 
+t.test('a chart of many points is right though they are filed and rolled up between two of them', (t) => {
+  for (const tier of ['raw', 'minute', 'hour'] as const)
+    for (const before of [0, 100]) {
+      const past = new Past(t);
+      const [older, newer] = [before, 300].map((count, i) =>
+        [POWER_AT, BREAKER_AT, STATE_AT].flatMap((point) => signal(point, TODAY + i * HOUR, count)),
+      );
+      if (before > 0) past.file(older ?? []);
+      past.commit(newer ?? []);
+      const query = { points: ['*/*'], ...span(TODAY, TODAY + DAY), width: 2_000, tier };
+
+      const counts = [];
+      for (const trace of past.reader().traces(query)) {
+        counts.push(trace.counts.reduce((sum, count) => sum + count, 0));
+        past.file(counts.length === 1 ? signal(POWER_AT, TODAY + 2 * HOUR, 10) : []);
+        past.rollUp();
+      }
+
+      t.same(counts, [before + 300, before + 300, before + 300], `${tier} after ${before}`);
+    }
+  t.end();
+});
+
 t.test('the last sample is the newest by time, in the tail or in a file, with its quality', (t) => {
   const past = new Past(t);
   past.file([

@@ -35,7 +35,11 @@ export class Query {
     this.tail = new TailSamples(tail, { names, from, to });
     const sources = { folder, handles, names, tail: this.tail, log: tail.log };
     this.raw = new RawSource({ ...sources, floor: floor ?? epochMs(0) });
-    this.rollups = new RollupSource({ ...sources, isLate: (time) => !this.raw.takes(time) });
+    this.rollups = new RollupSource({
+      ...sources,
+      isLate: (time) => !this.raw.takes(time),
+      isTaken: (time) => this.raw.appeared(time),
+    });
   }
 
   /** Hours of a span that are not rolled up as raw samples are now. */

@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs';
 import { type Batch, BatchBuilder } from '../../core/batch.ts';
 import type { PointName } from '../../core/point.ts';
 import { type EpochMs, days, epochMs } from '../../core/units.ts';
 import { copyRow } from './copy-row.ts';
-import { type HistoryFile, filesIn } from './files.ts';
+import { type HistoryFile, fileAt, filesIn } from './files.ts';
 import type { Handles } from './handles.ts';
 import { type StoredChunk, readChunk } from './raw-file.ts';
 import type { TailSamples } from './tail-samples.ts';
@@ -62,7 +63,14 @@ export class RawSource {
    * they stand beside what is rolled up: raw files of that time are gone, or there were none yet.
    */
   takes(time: EpochMs): boolean {
-    return time >= this.#options.floor && this.#parts.has(epochMs(Math.floor(time / DAY) * DAY));
+    return time >= this.#options.floor && this.#parts.has(dayOf(time));
+  }
+
+  /** Did the first raw file of the day come after this source was made? Then what is rolled up since holds the tail too. */
+  appeared(time: EpochMs): boolean {
+    const { folder, floor } = this.#options;
+    if (time < floor || this.#parts.has(dayOf(time))) return false;
+    return existsSync(fileAt(folder, 'raw', time).path);
   }
 
   /** Samples of a name in [from, to), which may be of many days. */
@@ -161,6 +169,10 @@ interface Span {
   readonly name: number;
   readonly from: number;
   readonly to: number;
+}
+
+function dayOf(time: EpochMs): EpochMs {
+  return epochMs(Math.floor(time / DAY) * DAY);
 }
 
 /** The first row that is not before `time`. */

@@ -1,11 +1,13 @@
 import type { PointName } from '../../core/point.ts';
-import { type EpochMs, epochMs } from '../../core/units.ts';
+import { type EpochMs, epochMs, hours } from '../../core/units.ts';
 import { TIER_WIDTH } from '../../telemetry/chart-plan.ts';
 import { type Rollup, merge, rollUp } from '../../telemetry/rollup.ts';
 import { type HistoryFile, fileAt, filesIn } from './files.ts';
 import type { Handles } from './handles.ts';
 import type { RollupTier } from './rollup-file.ts';
 import type { TailSamples } from './tail-samples.ts';
+
+const HOUR = hours(1);
 
 export interface RollupSourceOptions {
   readonly folder: string;
@@ -16,6 +18,8 @@ export interface RollupSourceOptions {
   readonly log: number;
   /** Are samples of the tail of this time to be merged with what is rolled up? */
   readonly isLate: (time: EpochMs) => boolean;
+  /** Were they filed and rolled up since the tail was looked at? */
+  readonly isTaken: (time: EpochMs) => boolean;
 }
 
 /** Rollups of files, together with samples of the tail that came too late for raw files. */
@@ -53,7 +57,9 @@ export class RollupSource {
       }
     }) ?? { mark: 0, stored: [] };
     const late = this.#late(name, span, mark);
-    return merged(stored, rollUp(tail.batch, late, 0, late.length, TIER_WIDTH[tier]));
+    const taken = this.#takenHours(late);
+    const others = taken.size === 0 ? stored : stored.filter(({ start }) => !taken.has(hourOf(start)));
+    return merged(others, rollUp(tail.batch, late, 0, late.length, TIER_WIDTH[tier]));
   }
 
   /** Files that are there, and those that samples of the tail would make. */
@@ -75,10 +81,21 @@ export class RollupSource {
     return rows.length === 0 ? rows : rows.filter((row) => isLate(this.#timeOf(row)));
   }
 
+  /** Hours in which the tail is counted, and not what is rolled up. */
+  #takenHours(late: Uint32Array): Set<number> {
+    const touched = new Set<number>();
+    for (const row of late) touched.add(hourOf(this.#timeOf(row)));
+    return new Set([...touched].filter((hour) => this.#options.isTaken(epochMs(hour))));
+  }
+
   #timeOf(row: number): EpochMs {
     const time: number = this.#options.tail.batch.times[row] ?? 0;
     return epochMs(time);
   }
+}
+
+function hourOf(time: EpochMs): number {
+  return Math.floor(time / HOUR) * HOUR;
 }
 
 function merged(stored: readonly Rollup[], late: readonly Rollup[]): Rollup[] {

@@ -56,7 +56,7 @@ class Desk {
         const traces = [];
         for (const trace of reader.traces(request.query)) {
           traces.push(trace);
-          await new Promise((resolve) => setImmediate(resolve)); // filing goes on, and so do other questions
+          await turn();
         }
         return tell({ type: 'traces', id, traces });
       }
@@ -75,8 +75,14 @@ class Desk {
         }
         return tell({ type: 'batch', id, batch: next.value }, buffersOf(next.value));
       }
-      case 'completeness':
-        return tell({ type: 'completeness', id, found: reader.completeness(request.query) });
+      case 'completeness': {
+        const found = [];
+        for (const one of reader.gaps(request.query)) {
+          found.push(one);
+          await turn();
+        }
+        return tell({ type: 'completeness', id, found });
+      }
       case 'state':
         return tell({ type: 'state', id, state: this.#historian.state() });
       default:
@@ -96,6 +102,13 @@ class Desk {
     tell({ type: 'done', id });
     parentPort?.close();
   }
+}
+
+/** Filing goes on, and so do other questions. */
+async function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 function start(options: WorkerOptions): void {

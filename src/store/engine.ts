@@ -62,6 +62,8 @@ export class Engine {
   #retry = FIRST_RETRY_MILLISECONDS;
   /** Rows that nobody needs were left for another commit. */
   #trimDue = false;
+  /** What the outbox could still take after the last commit: of a disk that is gone nobody can ask it. */
+  #room: number;
   #commits = 0;
   #samplesCommitted = 0;
   #samplesLost = 0;
@@ -81,6 +83,7 @@ export class Engine {
     this.#fullDisk = new FullDisk({ file, log, elapsed, onFull: () => tell({ type: 'full' }) });
     this.#upkeep = new Upkeep({ shrinkFrom, log, elapsed });
     this.#store = openStore({ ...options, log });
+    this.#room = this.#store.room;
     this.#waiting = new Waiting(points, this.#store.samples.series.of);
   }
 
@@ -187,8 +190,7 @@ export class Engine {
   }
 
   state(): OutboxState {
-    const { journal, file, places } = this.#store;
-    const room = file.open ? this.#store.room : 0;
+    const { journal, places } = this.#store;
     return {
       rows: journal.rows,
       bytes: journal.bytes,
@@ -202,7 +204,7 @@ export class Engine {
       failing: this.#failing,
       limit: bytes(this.#limit),
       bytesPerSecond: this.#gauge.bytesPerSecond,
-      holdsFor: this.#gauge.holdsFor(room),
+      holdsFor: this.#gauge.holdsFor(this.#room),
       messagesWaiting: journal.messages,
       drainsIn: this.#gauge.drainsIn(journal.taken, places.backlog),
     };
@@ -304,6 +306,7 @@ export class Engine {
     if (outages.length > 0) this.#outages.written(over);
     this.#commits++;
     this.#gauge.committed({ ...result, backlog });
+    this.#room = result.room;
     this.#messagesDropped += result.droppedMessages;
     for (const { kind, samples } of groups)
       if (kind === 'samples') this.#samplesRecorded += samples;

@@ -57,6 +57,8 @@ export interface Committed {
   readonly added: number;
   /** What rows took that nobody needed any more. */
   readonly delivered: number;
+  /** What the outbox may still take. */
+  readonly room: number;
 }
 
 /** What survives the file itself when it is found damaged while running. */
@@ -169,8 +171,10 @@ export class Store {
       this.samples.write(log, now);
       this.places.write();
       this.#saveSeq.run(seq);
+      const { room } = this;
       this.#db.exec('COMMIT');
       result = {
+        room,
         rows: stored,
         droppedMessages: dropped.messages,
         more: trimmed.more || filed.more || dropped.more,

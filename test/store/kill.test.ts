@@ -49,7 +49,8 @@ async function killedMoving(file: string, round: number): Promise<string> {
   const watcher = watch(dirname(file), (_event, name) => {
     if (name !== step) return;
     watcher.close();
-    setTimeout(() => child.kill('SIGKILL'), Math.random() * 4);
+    if (step.endsWith('ready')) child.kill('SIGKILL');
+    else setTimeout(() => child.kill('SIGKILL'), Math.random() * 4);
   });
   const signal = await new Promise((resolve) => child.once('close', (_status, by) => resolve(by)));
   if (signal !== 'SIGKILL') throw new Error('the child ended by itself');

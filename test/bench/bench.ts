@@ -5,12 +5,20 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { acquire } from './acquire.ts';
 import { drain } from './drain.ts';
+import { sizeAtRest } from './history-at-rest.ts';
+import { flatOut } from './history-flat-out.ts';
+import { ingest } from './history-ingest.ts';
+import { retention } from './history-retention.ts';
+import { written } from './history-written.ts';
+import { year } from './history-year.ts';
 import { oneDead } from './one-dead.ts';
 import { Bench, type Result } from './scenario.ts';
 import { table } from './table.ts';
 import { filtered, wholePath } from './whole-path.ts';
 
-const SCENARIOS = [acquire, wholePath, filtered, oneDead, drain];
+const GATEWAY = [acquire, wholePath, filtered, oneDead, drain];
+const HISTORY = [ingest, flatOut, sizeAtRest, written, year, retention];
+const SCENARIOS = [...GATEWAY, ...HISTORY];
 const DEFAULT_SECONDS = 20;
 const USAGE = 64; // sysexits.h, as the gateway's own command line
 
@@ -22,7 +30,7 @@ function usage(): string {
     ...SCENARIOS.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`),
     '',
     `  --seconds N    length of a measured window, at least 2; default ${DEFAULT_SECONDS}`,
-    '  --full         the backlog of drain is ten minutes',
+    '  --full         drain, at-rest and written with more',
     '  --json         one JSON array instead of the tables',
     '  --profile DIR  the gateway writes a CPU profile of each run there',
     '',

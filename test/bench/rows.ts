@@ -2,15 +2,16 @@ import type { Batch } from '../../src/core/batch.ts';
 import { type Database, openForWriting } from '../../src/store/open.ts';
 
 /** Tables as people make them for samples, a row each. WAL, and an fsync for every transaction, as in our own files. */
-export const ROW_TABLES = {
+export const ROW_TABLES: Readonly<Record<RowTable, string>> = {
   'rowid and index': `
     CREATE TABLE sample(series INTEGER NOT NULL, time INTEGER NOT NULL, value REAL, quality INTEGER NOT NULL);
     CREATE INDEX sample_key ON sample(series, time);`,
   'without rowid': `
     CREATE TABLE sample(series INTEGER NOT NULL, time INTEGER NOT NULL, value REAL, quality INTEGER NOT NULL,
       PRIMARY KEY(series, time)) WITHOUT ROWID;`,
-} as const;
-export type RowTable = keyof typeof ROW_TABLES;
+};
+export const ROW_TABLE_NAMES = ['rowid and index', 'without rowid'] as const;
+export type RowTable = (typeof ROW_TABLE_NAMES)[number];
 
 const LIMIT = 4 * 2 ** 30;
 

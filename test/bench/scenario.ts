@@ -25,11 +25,19 @@ export interface Row {
   readonly ratio?: string;
 }
 
+/** Figures that fit into no column of the rows. */
+export interface Sheet {
+  readonly head: readonly string[];
+  /** The first cell is a name. */
+  readonly lines: readonly (readonly string[])[];
+}
+
 export interface Result {
   readonly scenario: string;
   readonly load: string;
   readonly spreadOf: string;
   readonly rows: readonly Row[];
+  readonly sheet?: Sheet;
   /** Facts beside the columns; targets and how they were met. */
   readonly notes: readonly string[];
   /** What must not be: lost, wrong or bad values. A result with faults makes the bench fail. */

@@ -14,26 +14,31 @@ const COLUMNS = [
 ] as const;
 
 /** A result for a person: what was offered, the rows, and the facts that no column holds. */
-export function table({ scenario, load, spreadOf, rows, notes, faults }: Result): string {
+export function table({ scenario, load, spreadOf, rows, sheet, notes, faults }: Result): string {
   const cells = [COLUMNS.map(({ head }) => head), ...rows.map((row) => COLUMNS.map(({ cell }) => cell(row)))];
-  const widths = COLUMNS.map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0)));
-  const lines = cells.map((line) =>
-    line
-      .map((cell, column) => {
-        const width = widths[column] ?? 0;
-        return 'left' in (COLUMNS[column] ?? {}) ? cell.padEnd(width) : cell.padStart(width);
-      })
-      .join('  ')
-      .trimEnd(),
-  );
+  const left = COLUMNS.map((column) => 'left' in column);
   return [
     `${scenario}: ${load}`,
-    `p50, p99, max: ${spreadOf}, in ms`,
-    ...lines.map((line) => `  ${line}`),
+    ...(rows.length === 0 ? [] : [`p50, p99, max: ${spreadOf}, in ms`, ...aligned(cells, left)]),
+    ...(sheet === undefined ? [] : aligned([sheet.head, ...sheet.lines], [true])),
     ...notes.map((note) => `  · ${note}`),
     ...faults.map((fault) => `  ! ${fault}`),
     '',
   ].join('\n');
+}
+
+/** Columns as wide as their longest cell; figures stand at the right, where `left` does not say otherwise. */
+function aligned(lines: readonly (readonly string[])[], left: readonly boolean[]): string[] {
+  const widths = (lines[0] ?? []).map((_, column) =>
+    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
+  );
+  return lines.map((line) => {
+    const cells = line.map((cell, column) => {
+      const width = widths[column] ?? 0;
+      return left[column] === true ? cell.padEnd(width) : cell.padStart(width);
+    });
+    return `  ${cells.join('  ')}`.trimEnd();
+  });
 }
 
 export function whole(n: number): string {

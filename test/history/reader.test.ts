@@ -4,6 +4,7 @@ import t from 'tap';
 import type { Tier } from '../../src/core/history.ts';
 import { bytes, epochMs } from '../../src/core/units.ts';
 import { fileAt } from '../../src/store/history/files.ts';
+import { openForWriting } from '../../src/store/open.ts';
 import { compare } from '../telemetry/naive-chart.ts';
 import { bad, good, type Row, uncertain } from '../telemetry/rows.ts';
 import { BREAKER, DAY, HOUR, MINUTE, NAMES, POWER, Past, SECOND, STATE, TODAY, rowsOfBatch } from './past.ts';
@@ -312,3 +313,33 @@ t.test('what is damaged is left out and told once; the rest is there', (t) => {
   );
   t.end();
 });
+
+t.test(
+  'a file of a newer Sluice is left out with its sentence; a damaged chunk costs its own samples',
+  (t) => {
+    const past = new Past(t);
+    past.file(signal(POWER_AT, TODAY - DAY, 100));
+    past.file(signal(POWER_AT, TODAY, 4_096));
+    past.file(signal(POWER_AT, TODAY + 12 * HOUR, 500));
+    const change = (day: number, sql: string): void => {
+      const db = openForWriting(fileAt(past.folder, 'raw', epochMs(day)).path, 64_000_000);
+      db.exec(sql);
+      db.close();
+    };
+    change(TODAY - DAY, 'PRAGMA user_version = 99');
+    change(TODAY, "UPDATE chunk SET body = x'789c00ff' WHERE n = 500");
+    const reader = past.reader();
+
+    const { batches } = reader.samples({ points: ['*/*'], ...span(TODAY - DAY, TODAY + DAY) });
+    const count = [...batches].reduce((sum, batch) => sum + batch.count, 0);
+    const [gaps] = reader.completeness({ points: ['*/*'], ...span(TODAY - DAY, TODAY) });
+
+    t.equal(count, 4_096);
+    t.match(past.said, [
+      { facts: { file: /2026-11-25/, because: /newer Sluice \(its schema is 99/ } },
+      { facts: { file: /2026-11-26/ } },
+    ]);
+    t.match(gaps?.gaps, [{ reason: 'gateway down' }], 'no run is known');
+    t.end();
+  },
+);

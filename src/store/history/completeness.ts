@@ -20,6 +20,7 @@ import type { Run } from './book.ts';
 import type { Coverage } from './coverage.ts';
 import type { Unreadable } from './handles.ts';
 import type { Chronicle, Query } from './query.ts';
+import type { Slice } from './raw-source.ts';
 import { type Tail, nameKey } from './tail.ts';
 
 /** Most samples have another one so shortly before. */
@@ -100,26 +101,16 @@ export class GapFinder {
   }
 
   /** The sample that stands at the begin; what is older than its run says nothing. */
-  #lastBefore(
-    name: number,
-    runs: readonly RecordedRun[],
-    time: EpochMs,
-  ): { readonly time: number; readonly isGood: boolean; readonly detail: string } | undefined {
+  #lastBefore(name: number, runs: readonly RecordedRun[], time: EpochMs): Before | undefined {
     const { raw } = this.#options.query;
     const run = runs.find(({ from, to }) => from <= time && to > time);
     const begin = run?.from ?? epochMs(time - SHORT_LOOK);
-    for (let end = time, length = SHORT_LOOK; end > begin; length = DAY) {
-      const from = epochMs(Math.max(begin, end - length));
-      let found;
-      for (const slice of raw.read(name, from, end)) {
-        const last = slice.to - 1;
-        if (last < slice.from) continue;
-        const { times, qualities, reasons } = slice.batch;
-        const detail = REASONS[reasons[last] ?? 0] ?? '';
-        found = { time: times[last] ?? 0, isGood: qualities[last] === GOOD, detail };
-      }
-      if (found !== undefined) return found;
-      end = from;
+    const near = epochMs(Math.max(begin, time - SHORT_LOOK));
+    const found = lastOf(raw.read(name, near, time));
+    if (found !== undefined) return found;
+    for (const day of raw.days(begin, near).toReversed()) {
+      const older = lastOf(raw.read(name, epochMs(Math.max(begin, day)), epochMs(Math.min(near, day + DAY))));
+      if (older !== undefined) return older;
     }
     return undefined;
   }
@@ -148,6 +139,23 @@ export class GapFinder {
     const kept = within(joined(there), piece).map(({ from, to }) => ({ ...piece, from, to }));
     return { covered: [], silent: toldWithin(silent, piece), lost: kept };
   }
+}
+
+interface Before {
+  readonly time: number;
+  readonly isGood: boolean;
+  readonly detail: string;
+}
+
+function lastOf(slices: Iterable<Slice>): Before | undefined {
+  let found: Before | undefined;
+  for (const { batch, from, to } of slices) {
+    const last = to - 1;
+    if (last < from) continue;
+    const detail = REASONS[batch.reasons[last] ?? 0] ?? '';
+    found = { time: batch.times[last] ?? 0, isGood: batch.qualities[last] === GOOD, detail };
+  }
+  return found;
 }
 
 interface Piece extends Evidence {

@@ -27,7 +27,12 @@ export interface Config {
     /** Journal rows that wait for an acknowledgement may take this much; default a quarter of `retention.disk`. */
     readonly outbox: Bytes;
   };
-  readonly segmentation: { readonly mode: 'off' | 'observe' | 'enforce'; readonly confirmWithin: Duration };
+  readonly segmentation: {
+    readonly mode: 'off' | 'observe' | 'enforce';
+    readonly confirmWithin: Duration;
+    /** Who always reaches the gateway; never undefined where the mode is enforce. */
+    readonly management: Management | undefined;
+  };
 }
 
 export interface Listen {
@@ -48,10 +53,13 @@ export interface Upstream {
 export interface Zone {
   readonly name: string;
   readonly vlan: number | undefined;
-  readonly subnet: string | undefined;
+  /** Canonical and disjoint; empty where the zone has every address that no other one has. */
+  readonly subnets: readonly string[];
   readonly interface: string | undefined;
   readonly purdue: number | undefined;
   readonly securityLevel: number | undefined;
+  /** May its devices reach one another through the gateway? */
+  readonly within: 'allow' | 'deny';
 }
 
 export interface Conduit {
@@ -59,6 +67,21 @@ export interface Conduit {
   readonly to: string;
   readonly allow: readonly string[];
   readonly because: string;
+  /** What of the zones is meant; an empty list is all of it. */
+  readonly only: { readonly from: readonly Selector[]; readonly to: readonly Selector[] };
+}
+
+/** A part of a zone: one device, all devices of a class, or addresses as a canonical subnet. */
+export interface Selector {
+  readonly kind: 'device' | 'class' | 'subnet';
+  readonly text: string;
+}
+
+export interface Management {
+  readonly zone: string;
+  /** Canonical subnets. */
+  readonly from: readonly string[];
+  readonly allow: readonly string[];
 }
 
 export interface DeviceConfig {

@@ -29,7 +29,23 @@ export function parseSubnet(text: string): Subnet | undefined {
   const size = 1n << BigInt(bits(address.family) - prefix);
   const first = address.value - (address.value % size);
   const { family } = address;
-  return { family, first, last: first + size - 1n, prefix, text: `${format(family, first)}/${prefix}` };
+  return {
+    family,
+    first,
+    last: first + size - 1n,
+    prefix,
+    text: `${formatAddress(family, first)}/${prefix}`,
+  };
+}
+
+/** `10.1.2.3` or `10.1.2.0/24`: an address alone is a subnet of its own. */
+export function parseAddressOrSubnet(text: string): Subnet | undefined {
+  const address = text.includes('/') ? undefined : parseAddress(text);
+  return address === undefined ? parseSubnet(text) : parseSubnet(`${address.text}/${bits(address.family)}`);
+}
+
+export function includes(outer: Subnet, inner: Subnet): boolean {
+  return outer.family === inner.family && outer.first <= inner.first && inner.last <= outer.last;
 }
 
 export function contains(subnet: Subnet, address: Address): boolean {
@@ -85,10 +101,11 @@ function parseIpv6(text: string): Address | undefined {
     if (!/^[0-9a-f]{1,4}$/i.test(group)) return undefined;
     value = (value << 16n) | BigInt(`0x${group}`);
   }
-  return { family: 6, value, text: format(6, value) };
+  return { family: 6, value, text: formatAddress(6, value) };
 }
 
-function format(family: 4 | 6, value: bigint): string {
+/** Canonical text of an address. */
+export function formatAddress(family: 4 | 6, value: bigint): string {
   if (family === 4) {
     return [24n, 16n, 8n, 0n].map((shift) => ((value >> shift) & 0xffn).toString()).join('.');
   }

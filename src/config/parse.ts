@@ -1,7 +1,8 @@
 import { dirname, resolve } from 'node:path';
-import { bytes, days, minutes, seconds } from '../core/units.ts';
+import { bytes, days } from '../core/units.ts';
 import { checked, entries, unknownKey } from './checked.ts';
 import { readClasses } from './classes.ts';
+import { readConduits } from './conduits.ts';
 import type { Config, Problem } from './config.ts';
 import { checkNothingPushes, readDevices } from './devices.ts';
 import { readDocument, type Source } from './document.ts';
@@ -11,9 +12,10 @@ import { checkPatterns, readListen, readMqtt } from './mqtt.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Report } from './problem.ts';
 import * as schema from './schema.ts';
+import { readSegmentation } from './segmentation.ts';
 import { formatSize } from './size.ts';
 import { readDuration, readSize } from './units.ts';
-import { readConduits, readZones } from './zones.ts';
+import { readZones } from './zones.ts';
 
 export type Parsed = { readonly config: Config } | { readonly problems: readonly Problem[] };
 
@@ -70,17 +72,18 @@ function read(
   const mqtt = readMqtt(sections.get('mqtt'), folder, report);
   const coap = guesses.has('coap') ? {} : readCoap(sections.get('coap'), report);
   const zones = readZones(sections.get('zones'), report);
-  const conduits = readConduits(sections.get('conduits'), zones, report);
 
   const before = problems.length;
   const classes = readClasses(sections.get('classes'), zones, report);
   const { devices, points } = readDevices(sections.get('devices'), classes, mqtt.publish.telemetry, report);
   // A point that is wrong is not in the table, and a pattern for it is not to blame.
-  if (problems.length === before) checkPatterns(mqtt.publish, sections.get('mqtt'), points, report);
+  const whole = problems.length === before;
+  if (whole) checkPatterns(mqtt.publish, sections.get('mqtt'), points, report);
   if (coap === undefined) checkNothingPushes(classes, report);
+  const conduits = readConduits(sections.get('conduits'), { zones, classes, devices, whole }, report);
 
   const telemetry = readTelemetry(sections.get('telemetry'), report);
-  const segmentation = readSegmentation(sections.get('segmentation'), report);
+  const segmentation = readSegmentation(sections.get('segmentation'), zones, conduits, report);
   const { id, data } = gateway;
   if (id === undefined || data === undefined || telemetry === undefined || segmentation === undefined) {
     return undefined;
@@ -140,15 +143,4 @@ function readTelemetry(value: unknown, report: Report): Config['telemetry'] | un
     );
   }
   return { retention: { raw, minute, hour, disk }, outbox: outbox ?? bytes(Math.floor(disk / 4)) };
-}
-
-/** Long enough for a person to look, short enough for the plant not to miss what was cut off. */
-const CONFIRM_WITHIN = [seconds(10), minutes(60)] as const;
-
-function readSegmentation(value: unknown, report: Report): Config['segmentation'] | undefined {
-  const path = ['segmentation'];
-  const { shape } = checked(schema.segmentation, value ?? {}, path, report);
-  const within = readDuration(shape['confirm-within'], [...path, 'confirm-within'], report, CONFIRM_WITHIN);
-  if (shape.mode === undefined || within === undefined) return undefined;
-  return { mode: shape.mode, confirmWithin: within };
 }

@@ -127,12 +127,24 @@ export const mqttHead = keys(
 );
 const mqtt = keys(mqttKeys, 'Where telemetry and events go.');
 
+const SUBNET = 'a subnet such as 10.20.20.0/24 or fd00:20::/64';
+const SUBNET_PATTERN = /^[0-9a-fA-F.:]+\/\d{1,3}$/;
+/** Judged one by one, so that one wrong subnet does not hide what is wrong with its neighbours. */
+const subnets = z
+  .array(z.string({ error: `write ${SUBNET}` }).meta({ pattern: SUBNET_PATTERN.source }), {
+    error: 'write a list of subnets such as 10.20.20.0/24 or fd00:20::/64',
+  })
+  .min(1, { error: `name ${SUBNET}, or leave it out` });
+
 export const zone = keys(
   {
     vlan: whole(1, 4094).optional().describe('VLAN of the zone, 1 to 4094 (IEEE 802.1Q).'),
-    subnet: text(/^[0-9a-fA-F.:]+\/\d{1,3}$/, 'a subnet such as 10.20.20.0/24 or fd00:20::/64')
+    subnet: z
+      .union([text(SUBNET_PATTERN, SUBNET), subnets], {
+        error: `write ${SUBNET}`,
+      })
       .optional()
-      .describe('Addresses of the zone, IPv4 or IPv6, such as 10.20.20.0/24.'),
+      .describe('Addresses of the zone, IPv4 or IPv6, such as 10.20.20.0/24; a list where it has several.'),
     interface: text(/^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/, 'the name of a network interface, such as eth0')
       .optional()
       .describe('Network interface of the zone, where it has one of its own.'),
@@ -141,29 +153,51 @@ export const zone = keys(
       .optional()
       .describe('Level of the Purdue model; 3.5 is the DMZ.'),
     'security-level': whole(0, 4).optional().describe('Target security level, IEC 62443-3-3.'),
+    within: oneOf(['deny', 'allow'])
+      .default(DEFAULTS.within)
+      .describe('May its devices reach one another where their packets pass the gateway?'),
   },
   'Devices with the same security need: a VLAN, a subnet or an interface.',
+);
+
+const services = z
+  .array(
+    z
+      .string({ error: 'write the name of a service' })
+      .meta({ pattern: SERVICE.source })
+      .describe(`${SERVICES.join(', ')}, or ports such as tcp/4840 or udp/5000-5010.`),
+    { error: 'write a list of services such as [modbus-tcp]' },
+  )
+  .min(1, { error: 'name at least one service; without a conduit nothing flows anyway' });
+
+const SELECTION = 'write a list of devices, classes or addresses, such as [press-1, 10.20.20.11]';
+const selection = z
+  .array(z.string({ error: 'write the name of a device or a class, an address or a subnet' }), {
+    error: SELECTION,
+  })
+  .min(1, { error: SELECTION })
+  .optional();
+const only = keys(
+  {
+    from: selection.describe(
+      'Those that open connections: devices, classes, addresses or subnets of the zone.',
+    ),
+    to: selection.describe('Those that take them: devices, classes, addresses or subnets of the zone.'),
+  },
+  'Narrows a conduit to a part of its zones.',
 );
 
 export const conduit = keys(
   {
     from: nameOf('a zone, or gateway').describe('Zone that opens connections, or gateway.'),
     to: nameOf('a zone, or gateway').describe('Zone that takes them, or gateway.'),
-    allow: z
-      .array(
-        z
-          .string({ error: 'write the name of a service' })
-          .meta({ pattern: SERVICE.source })
-          .describe(`${SERVICES.join(', ')}, or ports such as tcp/4840 or udp/5000-5010.`),
-        { error: 'write a list of services such as [modbus-tcp]' },
-      )
-      .min(1, { error: 'name at least one service; without a conduit nothing flows anyway' })
-      .describe('Services that may flow.'),
+    allow: services.describe('Services that may flow.'),
     because: z
       .string({ error: 'write down why these flows are needed' })
       .regex(/\S/, { error: 'write down why these flows are needed' })
       .max(MAX_TEXT_LENGTH, { error: `use at most ${MAX_TEXT_LENGTH} characters` })
       .describe('Why these flows are needed; whoever reviews the rules reads it.'),
+    only: only.optional(),
   },
   'Declared, justified flows from one zone to another. What no conduit allows is denied.',
 );
@@ -325,17 +359,34 @@ const telemetryKeys = {
 export const telemetryHead = keys({ ...telemetryKeys, retention: later }, 'What happens to samples.');
 const telemetry = keys(telemetryKeys, 'What happens to samples on the gateway.');
 
-export const segmentation = keys(
+export const management = keys(
   {
-    mode: oneOf(['off', 'observe', 'enforce'])
-      .default(DEFAULTS.mode)
-      .describe('off, observe (count what would be denied) or enforce.'),
-    'confirm-within': duration
-      .default(DEFAULTS.confirmWithin)
-      .describe('New rules are rolled back unless confirmed within this time.'),
+    zone: nameOf('a zone').describe('Zone from which the gateway is managed.'),
+    from: z
+      .array(z.string({ error: 'write an address or a subnet' }), {
+        error: 'write a list of addresses or subnets, such as [10.1.2.0/24]',
+      })
+      .min(1, { error: 'name at least one address or subnet, such as 10.1.2.0/24' })
+      .describe('Addresses and subnets of those who manage it.'),
+    allow: services.describe('Services of the gateway that they may use, such as ssh and https.'),
   },
+  'Who always reaches the gateway itself, whatever the conduits say. Needed where the mode is enforce.',
+);
+
+const segmentationKeys = {
+  mode: oneOf(['off', 'observe', 'enforce'])
+    .default(DEFAULTS.mode)
+    .describe('off, observe (count what would be denied) or enforce.'),
+  'confirm-within': duration
+    .default(DEFAULTS.confirmWithin)
+    .describe('New rules are rolled back unless confirmed within this time.'),
+  management: management.optional(),
+};
+export const segmentationHead = keys(
+  { ...segmentationKeys, management: later },
   'Network rules of the plant.',
 );
+const segmentation = keys(segmentationKeys, 'Network rules of the plant.');
 
 const points = 'Points of the class by name.';
 /** The whole file, for the JSON Schema; `parseConfig` goes through it piece by piece. */

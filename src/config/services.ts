@@ -1,18 +1,34 @@
 import { nearest } from './nearest.ts';
 import { describe } from './problem.ts';
 
-/** Names that a conduit may use (DESIGN 5.1); what they mean in packets belongs to segmentation. */
-export const SERVICES = [
-  'modbus-tcp',
-  'coap',
-  'coaps',
-  'mqtts',
-  'https',
-  'ssh',
-  'dns',
-  'ntp',
-  'icmp',
-] as const;
+/** What packets a service is made of: its first one; what answers belongs to it. */
+export interface Traffic {
+  readonly protocol: 'tcp' | 'udp' | 'icmp' | 'icmpv6';
+  /** Destination ports, both inclusive; for ICMP, which is the echo request alone, without meaning. */
+  readonly ports: readonly [low: number, high: number];
+}
+
+const on = (protocol: 'tcp' | 'udp', number: number): Traffic => ({ protocol, ports: [number, number] });
+export const ANY_PORT = [0, 65_535] as const;
+
+/** Names that a conduit may use (DESIGN 5.1), with the ports registered for them. */
+const MEANING = {
+  'modbus-tcp': [on('tcp', 502)],
+  coap: [on('udp', 5683)],
+  coaps: [on('udp', 5684)],
+  mqtts: [on('tcp', 8883)],
+  https: [on('tcp', 443)],
+  ssh: [on('tcp', 22)],
+  dns: [on('udp', 53), on('tcp', 53)],
+  ntp: [on('udp', 123)],
+  icmp: [
+    { protocol: 'icmp', ports: ANY_PORT },
+    { protocol: 'icmpv6', ports: ANY_PORT },
+  ],
+} as const satisfies Readonly<Record<string, readonly Traffic[]>>;
+
+const isNamed = (text: string): text is keyof typeof MEANING => Object.hasOwn(MEANING, text);
+export const SERVICES = Object.keys(MEANING).filter(isNamed);
 
 export const SERVICE = new RegExp(`^(?:${SERVICES.join('|')}|(?:tcp|udp)/\\d{1,5}(?:-\\d{1,5})?)$`);
 
@@ -20,7 +36,7 @@ export const SERVICE = new RegExp(`^(?:${SERVICES.join('|')}|(?:tcp|udp)/\\d{1,5
 export function serviceProblem(text: string): readonly [string, string] | undefined {
   const [, low, high] = /^(?:tcp|udp)\/(\d{1,5})(?:-(\d{1,5}))?$/.exec(text) ?? [];
   if (low === undefined) {
-    if (SERVICES.some((name) => name === text)) return undefined;
+    if (isNamed(text)) return undefined;
     const meant = nearest(text, SERVICES);
     const known = `use ${SERVICES.join(', ')}, or ports such as tcp/4840 or udp/5000-5010`;
     return [`unknown service ${describe(text)}`, meant === undefined ? known : `did you mean ${meant}?`];
@@ -31,4 +47,11 @@ export function serviceProblem(text: string): readonly [string, string] | undefi
   if ((ports[0] ?? 0) > (ports[1] ?? 65_535))
     return [`a range that runs backwards, ${describe(text)}`, 'put the lower port first'];
   return undefined;
+}
+
+/** What a service that is right stands for in packets. */
+export function trafficOf(service: string): readonly Traffic[] {
+  if (isNamed(service)) return MEANING[service];
+  const [, protocol, low = '0', high = low] = /^(tcp|udp)\/(\d+)(?:-(\d+))?$/.exec(service) ?? [];
+  return [{ protocol: protocol === 'udp' ? 'udp' : 'tcp', ports: [Number(low), Number(high)] }];
 }

@@ -1,10 +1,10 @@
-import type { Conduit, Zone } from './config.ts';
+import type { Zone } from './config.ts';
 import { checked, entries } from './checked.ts';
+import { DEFAULTS } from './defaults.ts';
 import { nearest } from './nearest.ts';
 import { type Address, contains, overlap, parseSubnet, type Subnet } from './network.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import * as schema from './schema.ts';
-import { serviceProblem } from './services.ts';
 
 /** The built-in zone: the appliance itself (DESIGN 5.1). */
 export const GATEWAY = 'gateway';
@@ -14,7 +14,10 @@ export type Known<T> = ReadonlyMap<string, T>;
 
 export interface ZoneEntry {
   readonly zone: Zone;
-  readonly subnet: Subnet | undefined;
+  /** Empty where the zone has every address that no other one has. */
+  readonly subnets: readonly Subnet[];
+  /** False where a key of it was wrong: what is missing here may just have been misspelt. */
+  readonly whole: boolean;
 }
 
 export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
@@ -23,66 +26,44 @@ export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
     const path = ['zones', name];
     checkName(name, path, report);
     const { shape, whole } = checked(schema.zone, entry, path, report);
-    const subnet = readSubnet(shape.subnet, [...path, 'subnet'], report);
+    const subnets = readSubnets(shape.subnet, [...path, 'subnet'], report);
     if (whole && shape.subnet === undefined && shape.interface === undefined) {
       report(path, 'a zone without a place', 'give it a subnet or an interface', 'key');
     }
     const zone: Zone = {
       name,
       vlan: shape.vlan,
-      subnet: subnet?.text,
+      subnets: subnets.map(({ text }) => text),
       interface: shape.interface,
       purdue: shape.purdue,
       securityLevel: shape['security-level'],
+      within: shape.within ?? DEFAULTS.within,
     };
-    compareWithOthers({ zone, subnet }, zones.values(), report);
-    zones.set(name, { zone, subnet });
+    compareWithOthers({ zone, subnets, whole }, zones.values(), report);
+    zones.set(name, { zone, subnets, whole });
   }
   return zones;
 }
 
-export function readConduits(value: unknown, zones: Known<ZoneEntry>, report: Report): Conduit[] {
-  if (value === undefined) return [];
-  if (!Array.isArray(value)) {
-    report(['conduits'], describe(value), 'write a list of conduits, each beginning with "- "');
-    return [];
-  }
-  return value.map((entry, i) => readConduit(entry, ['conduits', i], zones, report));
-}
-
-function readConduit(value: unknown, path: Path, zones: Known<ZoneEntry>, report: Report): Conduit {
-  const { from = '', to = '', allow = [], because = '' } = checked(schema.conduit, value, path, report).shape;
-  for (const [end, name] of Object.entries({ from, to })) {
-    if (name === '' || name === GATEWAY || zones.has(name)) continue;
-    report([...path, end], `no zone ${describe(name)}`, choose(name, [...zones.keys(), GATEWAY], 'zones'));
-  }
-  if (from === to && from !== '') {
-    report(
-      [...path, 'to'],
-      `a conduit from ${from} to itself`,
-      'leave it out: inside a zone nothing is filtered',
-    );
-  }
-  for (const [i, service] of allow.entries()) {
-    const problem = serviceProblem(service);
-    if (problem !== undefined) report([...path, 'allow', i], ...problem);
-  }
-  return { from, to, allow, because };
+/** The network interface of a zone: its own, or the one of its VLAN; undefined where it has neither. */
+export function interfaceOf(zone: Pick<Zone, 'interface' | 'vlan'>): string | undefined {
+  return zone.interface ?? (zone.vlan === undefined ? undefined : `vlan${zone.vlan}`);
 }
 
 /** Is the address one that a device of the zone may have? */
 export function checkInsideZone(
   address: Address,
-  { zone, subnet }: ZoneEntry,
+  { zone, subnets }: ZoneEntry,
   path: Path,
   report: Report,
 ): void {
-  if (subnet === undefined) return;
-  if (!contains(subnet, address)) {
+  if (subnets.length === 0) return;
+  const subnet = subnets.find((one) => contains(one, address));
+  if (subnet === undefined) {
     report(
       path,
       `${address.text} is outside zone ${zone.name}`,
-      `use an address of ${subnet.text}, or another class`,
+      `use an address of ${zone.subnets.join(' or ')}, or another class`,
     );
     return;
   }
@@ -118,18 +99,36 @@ export function checkName(name: string, path: Path, report: Report): void {
   }
 }
 
-function readSubnet(text: string | undefined, path: Path, report: Report): Subnet | undefined {
-  if (text === undefined) return undefined;
+function readSubnets(value: string | readonly string[] | undefined, path: Path, report: Report): Subnet[] {
+  if (value === undefined) return [];
+  if (typeof value === 'string') return readSubnet(value, path, report);
+  const subnets: Subnet[] = [];
+  for (const [i, text] of value.entries()) {
+    const [subnet] = readSubnet(text, [...path, i], report);
+    if (subnet === undefined) continue;
+    const other = subnets.find((one) => overlap(one, subnet));
+    if (other !== undefined) {
+      report([...path, i], `${subnet.text} overlaps ${other.text} before it`, 'name each address once');
+      continue;
+    }
+    subnets.push(subnet);
+  }
+  return subnets;
+}
+
+function readSubnet(text: string, path: Path, report: Report): Subnet[] {
   const subnet = parseSubnet(text);
   if (subnet === undefined) {
     report(path, `${describe(text)} is no subnet`, 'write a subnet such as 10.20.20.0/24 or fd00:20::/64');
-  } else if (subnet.text !== text.toLowerCase()) {
+    return [];
+  }
+  if (subnet.text !== text.toLowerCase()) {
     report(path, `${describe(text)} is not how the subnet is written`, `write ${subnet.text}`);
   }
-  return subnet;
+  return [subnet];
 }
 
-function compareWithOthers({ zone, subnet }: ZoneEntry, others: Iterable<ZoneEntry>, report: Report): void {
+function compareWithOthers({ zone, subnets }: ZoneEntry, others: Iterable<ZoneEntry>, report: Report): void {
   for (const other of others) {
     if (zone.vlan !== undefined && zone.vlan === other.zone.vlan) {
       report(
@@ -138,10 +137,12 @@ function compareWithOthers({ zone, subnet }: ZoneEntry, others: Iterable<ZoneEnt
         'give each zone its own VLAN',
       );
     }
-    if (subnet !== undefined && other.subnet !== undefined && overlap(subnet, other.subnet)) {
+    for (const subnet of subnets) {
+      const taken = other.subnets.find((one) => overlap(one, subnet));
+      if (taken === undefined) continue;
       report(
         ['zones', zone.name, 'subnet'],
-        `${subnet.text} overlaps ${other.subnet.text} of zone ${other.zone.name}`,
+        `${subnet.text} overlaps ${taken.text} of zone ${other.zone.name}`,
         'give each zone its own addresses',
       );
     }

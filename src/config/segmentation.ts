@@ -1,0 +1,114 @@
+import { minutes, seconds } from '../core/units.ts';
+import type { Conduit, Config, Management } from './config.ts';
+import { checked } from './checked.ts';
+import { checkServices, subnetOf } from './conduits.ts';
+import { parseSubnet, type Subnet } from './network.ts';
+import { describe, type Report } from './problem.ts';
+import * as schema from './schema.ts';
+import { readDuration } from './units.ts';
+import { choose, GATEWAY, interfaceOf, type Known, type ZoneEntry } from './zones.ts';
+
+/** Long enough for a person to look, short enough for the plant not to miss what was cut off. */
+const CONFIRM_WITHIN = [seconds(10), minutes(60)] as const;
+
+export function readSegmentation(
+  value: unknown,
+  zones: Known<ZoneEntry>,
+  conduits: readonly Conduit[],
+  report: Report,
+): Config['segmentation'] | undefined {
+  const path = ['segmentation'];
+  const { shape, whole } = checked(schema.segmentationHead, value ?? {}, path, report);
+  const within = readDuration(shape['confirm-within'], [...path, 'confirm-within'], report, CONFIRM_WITHIN);
+  const management =
+    shape.management === undefined ? undefined : readManagement(shape.management, zones, report);
+  const { mode } = shape;
+  if (mode === undefined || within === undefined) return undefined;
+  if (mode === 'enforce' && whole && shape.management === undefined) {
+    report(
+      [...path, 'mode'],
+      'enforce, and nobody who may manage the gateway',
+      'add management: { zone: uplink, from: [10.1.2.0/24], allow: [ssh, https] } with your zone and addresses',
+    );
+  }
+  if (mode !== 'off') {
+    checkInterfaces(zones, report);
+    checkConduits(conduits, zones, report);
+  }
+  return { mode, confirmWithin: within, management };
+}
+
+function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report): Management {
+  const path = ['segmentation', 'management'];
+  const { zone = '', from = [], allow = [] } = checked(schema.management, value, path, report).shape;
+  if (zone === GATEWAY)
+    report([...path, 'zone'], 'the appliance itself', 'name the zone of those who manage it');
+  else if (zone !== '' && !zones.has(zone))
+    report([...path, 'zone'], `no zone ${describe(zone)}`, choose(zone, [...zones.keys()], 'zones'));
+  checkServices(allow, [...path, 'allow'], report);
+  const subnets = from.flatMap((text, i) => {
+    const at = [...path, 'from', i];
+    if (text.endsWith('/0')) {
+      report(
+        at,
+        `${describe(text)}: everybody`,
+        'name the addresses of those who manage it, such as 10.1.2.0/24',
+      );
+      return [];
+    }
+    return zones.has(zone) ? (subnetOf(text, zone, at, zones, report)?.text ?? []) : [];
+  });
+  return { zone, from: subnets, allow };
+}
+
+/** Rules tell zones apart by the interface that packets come from. */
+function checkInterfaces(zones: Known<ZoneEntry>, report: Report): void {
+  const owners = new Map<string, string>();
+  for (const [name, { zone, whole }] of zones) {
+    const own = interfaceOf(zone);
+    const path = ['zones', name];
+    if (own === undefined) {
+      const fix = 'give it a vlan or an interface, or set mode: off';
+      if (whole) report(path, 'a zone that no rule can tell apart', fix, 'key');
+      continue;
+    }
+    const at = [...path, zone.interface === undefined ? 'vlan' : 'interface'];
+    if (own === 'lo') report(at, 'the interface of the appliance itself', 'name another one');
+    const owner = owners.get(own);
+    // Two zones with one VLAN have been told.
+    const twins = zone.interface === undefined && zones.get(owner ?? '')?.zone.interface === undefined;
+    if (owner !== undefined && !twins)
+      report(at, `${own} is also the interface of zone ${owner}`, 'give each zone its own interface');
+    owners.set(own, owner ?? name);
+  }
+}
+
+function checkConduits(conduits: readonly Conduit[], zones: Known<ZoneEntry>, report: Report): void {
+  const seen = new Map<string, number>();
+  for (const [i, conduit] of conduits.entries()) {
+    const { from, to, allow, only } = conduit;
+    const same = JSON.stringify([from, to, allow.toSorted(), only]);
+    const first = seen.get(same);
+    if (first !== undefined) report(['conduits', i], `the same as conduits[${first}]`, 'keep one of them');
+    seen.set(same, first ?? i);
+    const [there, here] = [familiesOf(from, only.from, zones), familiesOf(to, only.to, zones)];
+    if (there === undefined || here === undefined || [...there].some((family) => here.has(family))) continue;
+    report(
+      ['conduits', i],
+      `${from} has IPv${[...there].join()} addresses and ${to} has IPv${[...here].join()}: nothing can flow`,
+      'add a subnet of the other family to a zone, or take the conduit out',
+    );
+  }
+}
+
+/** Undefined where it may be any: the gateway, a zone without subnet, devices. */
+function familiesOf(
+  name: string,
+  only: Conduit['only']['from'],
+  zones: Known<ZoneEntry>,
+): ReadonlySet<4 | 6> | undefined {
+  const named = only.flatMap(({ kind, text }) => (kind === 'subnet' ? (parseSubnet(text) ?? []) : []));
+  if (only.length > 0 && named.length < only.length) return undefined;
+  const subnets: readonly Subnet[] = only.length > 0 ? named : (zones.get(name)?.subnets ?? []);
+  return subnets.length === 0 ? undefined : new Set(subnets.map(({ family }) => family));
+}

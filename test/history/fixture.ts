@@ -12,7 +12,7 @@ import type { Stage } from '../../src/store/history/filing.ts';
 import { Historian, type HistorianOptions } from '../../src/store/history/historian.ts';
 import type { Retention } from '../../src/store/history/protocol.ts';
 import type { Thresholds } from '../../src/store/history/thresholds.ts';
-import { type Database, openForReading, openForWriting } from '../../src/store/open.ts';
+import { type Database, isFull, openForReading, openForWriting } from '../../src/store/open.ts';
 import { prepareSchema } from '../../src/store/schema.ts';
 
 export const SECOND = 1_000;
@@ -129,8 +129,13 @@ export class HandLog {
     return this.row(2, time, 0, JSON.stringify(recorded));
   }
 
+  /** On a full disk later, as the store's thread does. */
   forget(row: number): void {
-    this.#db.prepare('DELETE FROM sample_log WHERE id <= ?').run(row);
+    try {
+      this.#db.prepare('DELETE FROM sample_log WHERE id <= ?').run(row);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+    }
   }
 
   exec(sql: string): void {
@@ -201,6 +206,8 @@ export class Site {
   filed = 0;
   /** Does the log forget what is filed, as the store's thread does with its next commit? */
   forgetful = true;
+  /** Called when a stage is reached. */
+  onStage: (stage: Stage) => void = () => {};
   /** When this stage is reached, this is thrown once, as by a file. */
   failAt: { readonly stage: Stage; readonly error: Error } | undefined;
   /** The n-th time that this stage is reached ends it. */
@@ -218,7 +225,7 @@ export class Site {
     } = {},
   ) {
     this.clock = new WoundClock(options.wall);
-    this.folder = mkdtempSync(join(tmpdir(), 'history-'));
+    this.folder = options.folder ?? mkdtempSync(join(tmpdir(), 'history-'));
     this.log = new HandLog(this.folder);
     this.retention = options.retention ?? WEEK;
     this.#options = { thresholds: { ...SMALL, ...options.small }, ...options };
@@ -227,7 +234,7 @@ export class Site {
       this.historian.stop();
       this.historian.close();
       this.log.close();
-      rmSync(this.folder, { recursive: true, force: true });
+      if (options.folder === undefined) rmSync(this.folder, { recursive: true, force: true });
     });
   }
 
@@ -300,6 +307,7 @@ export class Site {
       onEvent: (kind, subject, facts) => this.events.push({ kind, subject, facts }),
       reached: (stage) => {
         const { crashAt, failAt } = this;
+        this.onStage(stage);
         if (failAt?.stage === stage) {
           this.failAt = undefined;
           throw failAt.error;

@@ -130,21 +130,40 @@ export class Keeper {
     return done.length;
   }
 
-  async #drop({ file, stored, reason, future, bytes: size }: Drop): Promise<void> {
-    const { shelf, ledger, clock, rollUp } = this.#options;
-    const path = shelf.pathOf(file);
+  async #drop(drop: Drop): Promise<void> {
+    const { shelf, rollUp } = this.#options;
+    const path = shelf.pathOf(drop.file);
     const at = fileOf(path);
-    if (at?.tier === 'raw') {
+    const end = at?.tier === 'raw' ? this.#floorWithout(at) : undefined;
+    if (at !== undefined && end !== undefined) {
       const day = dayOf(at.from);
-      const end = this.#floorWithout(at);
-      await rollUp((touched) => touched.day === day || (!future && touched.hour < end));
-      if (!future) ledger.raiseRawFloor(end);
-    } else if (at !== undefined && !future) ledger.raiseFloor(at.tier, at.to);
-    if (stored !== undefined) {
-      const { tier, from, to: until } = stored;
-      ledger.addDropped({ tier, file, from, to: until, time: clock.now(), reason, bytes: size });
+      await rollUp((touched) => touched.day === day || (!drop.future && touched.hour < end));
     }
-    shelf.takeOut(path);
+    try {
+      this.#writeDown(drop, at, end);
+    } catch (error) {
+      if (!isFull(causeOf(error))) throw error;
+      this.#remove(path); // makes the room that the book needs
+      this.#writeDown(drop, at, end);
+    }
+    this.#remove(path);
+  }
+
+  #writeDown(
+    { file, stored, reason, future, bytes: size }: Drop,
+    at: HistoryFile | undefined,
+    end: EpochMs | undefined,
+  ): void {
+    const { ledger, clock } = this.#options;
+    if (!future && end !== undefined) ledger.raiseRawFloor(end);
+    if (!future && at !== undefined && at.tier !== 'raw') ledger.raiseFloor(at.tier, at.to);
+    if (stored === undefined) return;
+    const { tier, from, to: until } = stored;
+    ledger.addDropped({ tier, file, from, to: until, time: clock.now(), reason, bytes: size });
+  }
+
+  #remove(path: string): void {
+    this.#options.shelf.takeOut(path);
     to(path, () => {
       for (const each of pathsOf({ path })) rmSync(each, { force: true });
       syncFolder(dirname(path));

@@ -1,5 +1,6 @@
 import type { Duration, EpochMs } from '../../core/units.ts';
 import { epochMs, milliseconds, minutes } from '../../core/units.ts';
+import { isFull } from '../open.ts';
 import { type ClockState, believed, horizon, look, newClock } from './believed-clock.ts';
 import type { Book, DroppedFile } from './book.ts';
 import { EARLIEST, fileAt } from './files.ts';
@@ -8,7 +9,7 @@ import type { Entry } from './head.ts';
 import type { Retention } from './protocol.ts';
 import type { RollupTier } from './rollup-file.ts';
 import { dayOf } from './shelf.ts';
-import { to } from './trouble.ts';
+import { causeOf, to } from './trouble.ts';
 
 /** The clock is written down so often, and at once where it jumps: each time costs a commit. */
 const CLOCK_EVERY = minutes(10);
@@ -41,9 +42,9 @@ export class Ledger {
     const stored = this.#storedClock();
     this.#clock =
       stored === undefined ? newClock(wall, options.newest()) : look(stored, wall, milliseconds(0));
-    this.#keepClock();
-    this.#clockKept = elapsed;
+    this.#clockKept = milliseconds(elapsed - CLOCK_EVERY);
     this.#looked = elapsed;
+    this.#keepClock(elapsed);
   }
 
   get book(): Book {
@@ -68,7 +69,7 @@ export class Ledger {
     const { file, open } = this.#options;
     this.#book.close();
     this.#book = to(file, open);
-    this.#keepClock();
+    this.#keepClock(this.#looked);
   }
 
   /** Rows of the log up to this one are in files, for all that the book knows. */
@@ -158,21 +159,26 @@ export class Ledger {
     this.#clock = look(this.#clock, wall, passed);
     this.#looked = elapsed;
     if (!jumped && elapsed - this.#clockKept < CLOCK_EVERY) return;
-    this.#keepClock();
-    this.#clockKept = elapsed;
+    this.#keepClock(elapsed);
   }
 
   close(): void {
     this.#book.close();
   }
 
-  #keepClock(): void {
+  /** Where the disk is full, room is made by what follows; the next look writes it down. */
+  #keepClock(elapsed: Duration): void {
     const { line, wall, run } = this.#clock;
-    this.#write((book) => {
-      book.setValue('clock:line', line);
-      book.setValue('clock:wall', wall);
-      book.setValue('clock:run', Math.round(run));
-    });
+    try {
+      this.#write((book) => {
+        book.setValue('clock:line', line);
+        book.setValue('clock:wall', wall);
+        book.setValue('clock:run', Math.round(run));
+      });
+      this.#clockKept = elapsed;
+    } catch (error) {
+      if (!isFull(causeOf(error))) throw error;
+    }
   }
 
   #storedClock(): ClockState | undefined {

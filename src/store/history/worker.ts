@@ -1,9 +1,13 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Batch, buffersOf } from '../../core/batch.ts';
 import { systemClock } from '../../core/clock.ts';
+import { SluiceError, errorText } from '../../core/errors.ts';
+import { isTrouble } from '../open.ts';
 import { type ThreadReply, failureOf, threadLog } from '../thread.ts';
-import { Historian } from './historian.ts';
+import { Historian, type HistorianOptions } from './historian.ts';
 import type { Reply, Request, WorkerOptions } from './protocol.ts';
+import { causeOf } from './trouble.ts';
 
 // The historian's thread: follows the sample log, files, rolls up, sheds; answers questions in between.
 
@@ -13,21 +17,29 @@ function tell(reply: Reply | ThreadReply, buffers: ArrayBuffer[] = []): void {
 
 type Question = Exclude<Request, { type: 'shed' | 'leave' | 'close' }>;
 
+/** A disk that cannot be written is tried again so often. */
+const OPEN_EVERY_MILLISECONDS = 1_000;
+
 class Desk {
-  readonly #historian: Historian;
+  readonly #options: HistorianOptions;
+  readonly #stop = new AbortController();
   readonly #running: Promise<void>;
+  #historian: Historian | undefined;
+  #why = '';
   readonly #streams = new Map<number, Generator<Batch, void, void>>();
 
-  constructor(historian: Historian) {
-    this.#historian = historian;
+  /** Throws STORE_FAILED where a person has to act. */
+  constructor(options: HistorianOptions) {
+    this.#options = options;
+    this.#open();
     // What it throws is a bug: the thread ends, and the gateway starts another one.
-    this.#running = historian.run();
+    this.#running = this.#run();
   }
 
   async obey(request: Request): Promise<void> {
     switch (request.type) {
       case 'shed':
-        return this.#historian.shed();
+        return this.#historian?.shed();
       case 'leave':
         return this.#leave(request.stream);
       case 'close':
@@ -35,6 +47,30 @@ class Desk {
       default:
         return this.#answer(request);
     }
+  }
+
+  /** The book may find no room on a full disk; recording goes on in the log meanwhile. */
+  #open(): void {
+    const { log } = this.#options;
+    try {
+      this.#historian = new Historian(this.#options);
+    } catch (error) {
+      const cause = causeOf(error);
+      if (cause instanceof SluiceError || !isTrouble(cause)) throw cause;
+      if (this.#why === '')
+        log.error('the history cannot be opened and is tried again', { error: errorText(error) });
+      this.#why = errorText(error);
+    }
+  }
+
+  async #run(): Promise<void> {
+    while (this.#historian === undefined) {
+      await wait(OPEN_EVERY_MILLISECONDS, undefined, { signal: this.#stop.signal }).catch(() => {});
+      if (this.#stop.signal.aborted) return;
+      this.#open();
+      if (this.#historian !== undefined) this.#options.log.info('the history is open');
+    }
+    await this.#historian.run();
   }
 
   async #answer(request: Question): Promise<void> {
@@ -47,6 +83,7 @@ class Desk {
   }
 
   async #ask(request: Question): Promise<void> {
+    if (this.#historian === undefined) throw new SluiceError('STORE_FAILED', this.#why);
     const { reader } = this.#historian;
     const { id } = request;
     switch (request.type) {
@@ -96,9 +133,10 @@ class Desk {
   }
 
   async #close(id: number): Promise<void> {
-    this.#historian.stop();
+    this.#stop.abort();
+    this.#historian?.stop();
     await this.#running;
-    this.#historian.close();
+    this.#historian?.close();
     tell({ type: 'done', id });
     parentPort?.close();
   }
@@ -114,7 +152,7 @@ async function turn(): Promise<void> {
 function start(options: WorkerOptions): void {
   let desk: Desk;
   try {
-    const historian = new Historian({
+    desk = new Desk({
       ...options,
       clock: systemClock,
       log: threadLog(tell),
@@ -122,7 +160,6 @@ function start(options: WorkerOptions): void {
       allow: (outbox) => tell({ type: 'allow', outbox }),
       onEvent: (kind, subject, facts) => tell({ type: 'event', kind, subject, facts }),
     });
-    desk = new Desk(historian);
   } catch (error) {
     const failure = failureOf(error, `the history in ${options.folder} cannot be opened`);
     return tell({ type: 'cannot start', failure });

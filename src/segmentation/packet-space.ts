@@ -1,0 +1,143 @@
+import {
+  type Box,
+  DIMENSIONS,
+  type Dimension,
+  exactly,
+  inState,
+  type Interval,
+  minimum,
+  ofFamily,
+  onHook,
+  sortIntervals,
+  type Value,
+} from './boxes.ts';
+import { ABSENT, HOOKS, type Packet, STATES, TCP } from './packet.ts';
+import { BELOW_ALL, branchAt, LEAF, type PacketSet, PacketSets } from './packet-set.ts';
+
+/** Stands in a witness for an interface that neither the declaration nor the ruleset names. */
+export const OTHER_INTERFACE = 'any-other';
+
+/** Packet sets of one proof, with the names of interfaces and single packets out of sets. */
+export class PacketSpace extends PacketSets {
+  /** '' is no interface: the way in of what the gateway sends, the way out of what it takes. */
+  readonly #interfaces = new Map<string, number>([['', 0]]);
+
+  /** The number that stands for the name of an interface; names never seen share "any other". */
+  interfaceNumber(name: string): number {
+    const known = this.#interfaces.get(name);
+    if (known !== undefined) return known;
+    this.#interfaces.set(name, this.#interfaces.size);
+    return this.#interfaces.size - 1;
+  }
+
+  interface(...names: readonly string[]): Interval[] {
+    return sortIntervals(names.map((name) => exactly(this.interfaceNumber(name))));
+  }
+
+  /** Exactly this packet. */
+  only(packet: Packet): PacketSet {
+    return this.set(this.#box(packet));
+  }
+
+  contains(set: PacketSet, packet: Packet): boolean {
+    return this.and(this.only(packet), set) !== this.nothing;
+  }
+
+  #box(packet: Packet): Box {
+    return {
+      hook: onHook(packet.hook),
+      family: ofFamily(packet.family),
+      state: inState(packet.state),
+      in: this.interface(packet.in),
+      out: this.interface(packet.out),
+      source: [exactly(packet.source)],
+      destination: [exactly(packet.destination)],
+      protocol: [exactly(packet.protocol)],
+      port: [exactly(packet.port)],
+      hopLimit: [exactly(packet.hopLimit)],
+      ether: [exactly(packet.ether)],
+      reversePath: [exactly(packet.reversePath ? 1 : 0)],
+    };
+  }
+
+  /** One packet of a set, as ordinary as the set has them; undefined where the set is empty. */
+  witness(set: PacketSet): Packet | undefined {
+    if (set === this.nothing) return undefined;
+    const values = new Map<Dimension, Value>();
+    let node = set;
+    for (let dimension = 0; dimension < LEAF; dimension += 1) {
+      const name = DIMENSIONS[dimension];
+      if (name === undefined) break;
+      const wishes = this.#ordinary(name, values);
+      const value = node.dimension === dimension ? this.#choose(node, wishes) : wishes[0];
+      if (value === undefined) throw new Error(`no value for ${name}`);
+      values.set(name, value);
+      if (node.dimension === dimension) node = branchAt(node, value) ?? this.nothing;
+    }
+    return this.#packet(values);
+  }
+
+  /** The first wish that is in the set; else the lower end of its first branch, that of no interface last. */
+  #choose(node: PacketSet, wishes: readonly Value[]): Value | undefined {
+    const wished = wishes.find((value) => branchAt(node, value) !== this.nothing);
+    if (wished !== undefined) return wished;
+    const index = node.branches.findIndex((branch) => branch !== this.nothing);
+    const start = node.starts[index];
+    return start === BELOW_ALL ? minimum(node.dimension) : start;
+  }
+
+  #ordinary(name: Dimension, so: ReadonlyMap<Dimension, Value>): readonly Value[] {
+    const address = so.get('family') === 0 ? 0x0a00_0001 : 0xfd00n << 112n;
+    switch (name) {
+      case 'hook':
+        return [HOOKS.indexOf('forward')];
+      case 'family':
+      case 'state':
+        return [0];
+      case 'in':
+        return so.get('hook') === HOOKS.indexOf('output') ? [0] : this.#otherFirst();
+      case 'out':
+        return so.get('hook') === HOOKS.indexOf('input') ? [0] : this.#otherFirst();
+      case 'source':
+      case 'destination':
+        return [address];
+      case 'protocol':
+        return [TCP];
+      case 'port':
+        return [9, ABSENT];
+      case 'hopLimit':
+        return [64];
+      case 'ether':
+        return [ABSENT];
+      case 'reversePath':
+        return [1];
+      default:
+        return name satisfies never;
+    }
+  }
+
+  /** A name of nobody shows best that the interface does not matter; then the names that are there. */
+  #otherFirst(): number[] {
+    return [this.#interfaces.size, ...[...this.#interfaces.values()].filter((number) => number > 0)];
+  }
+
+  #packet(values: ReadonlyMap<Dimension, Value>): Packet {
+    const number = (name: Dimension) => Number(values.get(name) ?? 0);
+    const names = [...this.#interfaces.keys()];
+    const name = (dimension: Dimension) => names[number(dimension)] ?? OTHER_INTERFACE;
+    return {
+      hook: HOOKS[number('hook')] ?? 'forward',
+      family: number('family') === 0 ? 'ipv4' : 'ipv6',
+      state: STATES[number('state')] ?? 'new',
+      in: name('in'),
+      out: name('out'),
+      source: values.get('source') ?? 0,
+      destination: values.get('destination') ?? 0,
+      protocol: number('protocol'),
+      port: number('port'),
+      hopLimit: number('hopLimit'),
+      ether: number('ether'),
+      reversePath: number('reversePath') === 1,
+    };
+  }
+}

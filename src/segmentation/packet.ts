@@ -1,0 +1,71 @@
+import { type AddressValue, addressText } from './addresses.ts';
+
+export const HOOKS = ['input', 'output', 'forward'] as const;
+export type Hook = (typeof HOOKS)[number];
+
+/** What conntrack says of a packet; exactly one of them. Neighbour discovery is always untracked. */
+export const STATES = ['new', 'established', 'related', 'invalid', 'untracked'] as const;
+export type State = (typeof STATES)[number];
+
+export type Family = 'ipv4' | 'ipv6';
+
+export const TCP = 6;
+export const UDP = 17;
+export const ICMP = 1;
+export const ICMPV6 = 58;
+
+/** A value that a packet does not have: no Ethernet header, a transport header too short for a port. */
+export const ABSENT = -1;
+
+/** One packet as the ruleset sees it, to be shown to a person or sent on purpose. */
+export interface Packet {
+  readonly hook: Hook;
+  readonly family: Family;
+  readonly state: State;
+  /** Name of the interface it came in by; '' for what the gateway sends itself. */
+  readonly in: string;
+  /** Name of the interface it leaves by; '' for what the gateway takes itself. */
+  readonly out: string;
+  readonly source: AddressValue;
+  readonly destination: AddressValue;
+  readonly protocol: number;
+  /** Destination port; type where the protocol is ICMP or ICMPv6; ABSENT where there is none. */
+  readonly port: number;
+  /** Time to live, or hop limit. */
+  readonly hopLimit: number;
+  /** Source address of the Ethernet frame, as a number; ABSENT where there is none. */
+  readonly ether: number;
+  /** The route back to the source leaves by the interface it came in by. */
+  readonly reversePath: boolean;
+}
+
+/** `forward new vlan40 -> vlan10: 10.20.40.5 -> 10.20.10.11 tcp/502`. */
+export function packetText(packet: Packet): string {
+  const from = packet.in === '' ? 'gateway' : packet.in;
+  const to = packet.out === '' ? 'gateway' : packet.out;
+  const addresses = `${addressText(packet.source)} -> ${addressText(packet.destination)}`;
+  const extras = [
+    ...(packet.ether === ABSENT ? [] : [`from ${etherText(packet.ether)}`]),
+    ...(packet.hopLimit === 64 ? [] : [`hop limit ${packet.hopLimit}`]),
+    ...(packet.reversePath ? [] : ['no route back']),
+  ];
+  const tail = extras.length === 0 ? '' : ` (${extras.join(', ')})`;
+  return `${packet.hook} ${packet.state} ${from} -> ${to}: ${addresses} ${serviceText(packet)}${tail}`;
+}
+
+function serviceText({ protocol, port }: Packet): string {
+  const name = PROTOCOL_TEXT.get(protocol) ?? `protocol ${protocol}`;
+  if (protocol === ICMP || protocol === ICMPV6) return port === ABSENT ? name : `${name} type ${port}`;
+  return port === ABSENT ? `${name} without ports` : `${name}/${port}`;
+}
+
+const PROTOCOL_TEXT: ReadonlyMap<number, string> = new Map([
+  [ICMP, 'icmp'],
+  [TCP, 'tcp'],
+  [UDP, 'udp'],
+  [ICMPV6, 'icmpv6'],
+]);
+
+export function etherText(value: number): string {
+  return (value.toString(16).padStart(12, '0').match(/../g) ?? []).join(':');
+}

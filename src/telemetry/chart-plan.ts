@@ -61,8 +61,13 @@ export function planTier({ from, to }: Span, width: number, tier: Tier): ChartPl
   };
 }
 
-/** The smallest nice step that gives at most `width` buckets, aligned to the epoch. */
+/**
+ * The smallest nice step that gives at most `width` buckets, aligned to the epoch. Throws RangeError where from, to or
+ * width is no number of use: no step would ever be wide enough.
+ */
 export function stepFor({ from, to }: Span, width: number, atLeast: Duration = milliseconds(1)): Duration {
+  if (!Number.isFinite(from) || !Number.isFinite(to) || Number.isNaN(width))
+    throw new RangeError(`no chart from ${from} to ${to} in ${width} buckets`);
   const most = Math.min(MAX_WIDTH, Math.max(1, Math.floor(width)));
   const fits = (step: Duration): boolean => Math.ceil(to / step) - Math.floor(from / step) <= most;
   const found = STEPS.find((step) => step >= atLeast && fits(step));

@@ -50,9 +50,9 @@ function stored(value: number): number | null {
 }
 
 function rounded(value: number, digits: number): number {
-  return Number.isInteger(value) && Math.abs(value) < 10 ** digits
-    ? value
-    : Number(value.toPrecision(digits));
+  if (Number.isInteger(value) && Math.abs(value) < 10 ** digits) return value;
+  const short = Number(value.toPrecision(digits));
+  return Number.isFinite(short) ? short : value; // the largest double, with which some devices say that they have none
 }
 
 /** Throws where the bytes are not what `encodeRollups` makes. */

@@ -1,0 +1,121 @@
+import { type Box, type Dimension, exactly, type Interval, ofFamily } from './boxes.ts';
+import { ICMP, ICMPV6 } from './packet.ts';
+
+/** Name of an nft data type, as `nft -j list` prints it for sets. */
+export type DataType =
+  | 'ifname'
+  | 'ipv4_addr'
+  | 'ipv6_addr'
+  | 'inet_proto'
+  | 'inet_service'
+  | 'icmp_type'
+  | 'icmpv6_type'
+  | 'ct_state'
+  | 'nf_proto'
+  | 'ether_type'
+  | 'ether_addr'
+  | 'integer'
+  | 'boolean';
+
+/** What a rule looks at, and what must hold for the packet to have it: otherwise the rule does not match at all. */
+export interface Field {
+  readonly text: string;
+  readonly dimension: Dimension;
+  readonly type: DataType;
+  readonly guard: Box;
+}
+
+const IPV4: Box = { family: ofFamily('ipv4') };
+const IPV6: Box = { family: ofFamily('ipv6') };
+const HAS_PORT: readonly Interval[] = [{ low: 0, high: 65_535 }];
+const HAS_ETHER: Box = { ether: [{ low: 0, high: 2 ** 48 - 1 }] };
+const ofProtocol = (protocol: number): Box => ({ protocol: [exactly(protocol)], port: HAS_PORT });
+
+/** The guards are those that nft 1.0.6 puts in front (seen with `--debug=netlink`). */
+const PAYLOAD: ReadonlyMap<string, Omit<Field, 'text'>> = new Map(
+  Object.entries({
+    'ip saddr': { dimension: 'source', type: 'ipv4_addr', guard: IPV4 },
+    'ip daddr': { dimension: 'destination', type: 'ipv4_addr', guard: IPV4 },
+    'ip protocol': { dimension: 'protocol', type: 'inet_proto', guard: IPV4 },
+    'ip ttl': { dimension: 'hopLimit', type: 'integer', guard: IPV4 },
+    'ip6 saddr': { dimension: 'source', type: 'ipv6_addr', guard: IPV6 },
+    'ip6 daddr': { dimension: 'destination', type: 'ipv6_addr', guard: IPV6 },
+    'ip6 hoplimit': { dimension: 'hopLimit', type: 'integer', guard: IPV6 },
+    // No guard but that the header reaches that far; with ICMP it reads the checksum, see `readsChecksum`.
+    'th dport': { dimension: 'port', type: 'inet_service', guard: { port: HAS_PORT } },
+    'tcp dport': { dimension: 'port', type: 'inet_service', guard: ofProtocol(6) },
+    'udp dport': { dimension: 'port', type: 'inet_service', guard: ofProtocol(17) },
+    'icmp type': { dimension: 'port', type: 'icmp_type', guard: { ...IPV4, ...ofProtocol(ICMP) } },
+    'icmpv6 type': { dimension: 'port', type: 'icmpv6_type', guard: { ...IPV6, ...ofProtocol(ICMPV6) } },
+    'ether saddr': { dimension: 'ether', type: 'ether_addr', guard: HAS_ETHER },
+  } satisfies Record<string, Omit<Field, 'text'>>),
+);
+
+const META: ReadonlyMap<string, Omit<Field, 'text'>> = new Map(
+  Object.entries({
+    iifname: { dimension: 'in', type: 'ifname', guard: {} },
+    oifname: { dimension: 'out', type: 'ifname', guard: {} },
+    nfproto: { dimension: 'family', type: 'nf_proto', guard: {} },
+    protocol: { dimension: 'family', type: 'ether_type', guard: {} },
+    l4proto: { dimension: 'protocol', type: 'inet_proto', guard: {} },
+  } satisfies Record<string, Omit<Field, 'text'>>),
+);
+
+const STATE: Field = { text: 'ct state', dimension: 'state', type: 'ct_state', guard: {} };
+
+/** "A route back to the source leaves by the interface it came in by", as a boolean. */
+const REVERSE_PATH: Field = {
+  text: 'fib reverse path',
+  dimension: 'reversePath',
+  type: 'boolean',
+  guard: {},
+};
+const REVERSE_PATH_FLAGS = new Set(['iif,saddr', 'iif,mark,saddr']);
+
+/** The destination port where the transport protocol is not fixed by the field itself. */
+export function readsChecksum(field: Field): boolean {
+  return field.text === 'th dport';
+}
+
+/** One field of an expression that is no concatenation; undefined where it is not known here. */
+export function fieldOf(expression: Readonly<Record<string, unknown>>): Field | undefined {
+  const keys = Object.keys(expression);
+  if (keys.length !== 1) return undefined;
+  const inside = expression[keys[0] ?? ''];
+  if (!isRecord(inside)) return undefined;
+  switch (keys[0]) {
+    case 'meta':
+      return hasOnly(inside, ['key']) ? named(META, text(inside['key'])) : undefined;
+    case 'payload':
+      if (!hasOnly(inside, ['protocol', 'field'])) return undefined;
+      return named(PAYLOAD, `${text(inside['protocol'])} ${text(inside['field'])}`);
+    case 'ct':
+      return hasOnly(inside, ['key']) && inside['key'] === 'state' ? STATE : undefined;
+    case 'fib':
+      return hasOnly(inside, ['result', 'flags']) ? reversePath(inside) : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function named(fields: ReadonlyMap<string, Omit<Field, 'text'>>, name: string): Field | undefined {
+  const field = fields.get(name);
+  return field === undefined ? undefined : { text: name, ...field };
+}
+
+function reversePath(fib: Readonly<Record<string, unknown>>): Field | undefined {
+  const flags = Array.isArray(fib['flags']) ? fib['flags'].map(text).sort().join(',') : text(fib['flags']);
+  return fib['result'] === 'oif' && REVERSE_PATH_FLAGS.has(flags) ? REVERSE_PATH : undefined;
+}
+
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+export function hasOnly(record: Readonly<Record<string, unknown>>, keys: readonly string[]): boolean {
+  return Object.keys(record).every((key) => keys.includes(key));
+}
+
+export function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

@@ -1,0 +1,197 @@
+import { type Field, fieldOf, hasOnly, isRecord, text } from './field.ts';
+import { ORDERED, type ValueReader } from './field-value.ts';
+import { type Elements, elementsOf, type Verdict, VerdictReader } from './listing-set.ts';
+
+/** `outside` is "not equal" and "not in". */
+export type Comparison = 'inside' | 'outside' | 'below' | 'above';
+
+/** Values that stand in the rule itself, or the name of a set. */
+export type Source = { readonly inline: Elements } | { readonly set: string };
+
+export type Statement =
+  | {
+      readonly kind: 'match';
+      readonly fields: readonly Field[];
+      readonly how: Comparison;
+      readonly values: Source;
+    }
+  | { readonly kind: 'vmap'; readonly fields: readonly Field[]; readonly values: Source }
+  | { readonly kind: 'verdict'; readonly verdict: Verdict }
+  /** Counts or logs; `counter` is its name where it has one. */
+  | { readonly kind: 'note'; readonly counter: string }
+  /** Ends the rule for some packets by what is not in the packet: a rate, room in a set. */
+  | { readonly kind: 'chance'; readonly what: string; readonly writes: string };
+
+const DROP: Verdict = { kind: 'drop' };
+const LIMIT_KEYS = ['rate', 'burst', 'per', 'inv', 'rate_unit', 'burst_unit'];
+
+/** The statements of one rule; `complain` hears of each that is not understood, and those are left out. */
+export function statementsOf(
+  expressions: readonly unknown[],
+  values: ValueReader,
+  complain: (what: string) => void,
+): readonly Statement[] {
+  const statements: Statement[] = [];
+  for (const expression of expressions) {
+    const statement = isRecord(expression) ? statementOf(expression, values) : undefined;
+    if (statement === undefined) complain(`says ${short(expression)}`);
+    else statements.push(statement);
+  }
+  return statements;
+}
+
+function statementOf(json: Readonly<Record<string, unknown>>, values: ValueReader): Statement | undefined {
+  const [kind, more] = Object.keys(json);
+  if (kind === undefined || more !== undefined) return undefined;
+  const inside = json[kind];
+  switch (kind) {
+    case 'match':
+      return isRecord(inside) ? matchOf(inside, values) : undefined;
+    case 'vmap':
+      return isRecord(inside) ? vmapOf(inside, values) : undefined;
+    case 'counter':
+      return counterOf(inside);
+    case 'log':
+      return inside === null || isRecord(inside) ? { kind: 'note', counter: '' } : undefined;
+    case 'limit':
+      return isRecord(inside) && hasOnly(inside, LIMIT_KEYS) ? chance('limit') : undefined;
+    case 'set':
+      return isRecord(inside) ? updateOf(inside) : undefined;
+    case 'reject':
+      return { kind: 'verdict', verdict: DROP };
+    default: {
+      const verdict = new VerdictReader().read(json);
+      return verdict === undefined ? undefined : { kind: 'verdict', verdict };
+    }
+  }
+}
+
+function chance(what: string, writes = ''): Statement {
+  return { kind: 'chance', what, writes };
+}
+
+/** A counter looked up in a map ends the rule where the map has none for the packet. */
+function counterOf(inside: unknown): Statement | undefined {
+  if (inside === null) return { kind: 'note', counter: '' };
+  if (typeof inside === 'string') return { kind: 'note', counter: inside };
+  if (!isRecord(inside)) return undefined;
+  if ('map' in inside) return hasOnly(inside, ['map']) ? chance('counter by a map') : undefined;
+  return hasOnly(inside, ['packets', 'bytes', 'family', 'table', 'name'])
+    ? { kind: 'note', counter: text(inside['name']) }
+    : undefined;
+}
+
+/** `update @set { … }`: a full set, or the limit behind it, ends the rule. */
+function updateOf(inside: Readonly<Record<string, unknown>>): Statement | undefined {
+  const { op, set } = inside;
+  if ((op !== 'add' && op !== 'update') || typeof set !== 'string') return undefined;
+  return hasOnly(inside, ['op', 'elem', 'set', 'stmt'])
+    ? chance('update of a set', set.replace(/^@/, ''))
+    : undefined;
+}
+
+function keyFields(json: unknown): readonly Field[] | undefined {
+  if (!isRecord(json)) return undefined;
+  const parts: readonly unknown[] =
+    Array.isArray(json['concat']) && hasOnly(json, ['concat']) ? json['concat'] : [json];
+  const fields: Field[] = [];
+  for (const part of parts) {
+    const field = isRecord(part) ? fieldOf(part) : undefined;
+    if (field === undefined) return undefined;
+    fields.push(field);
+  }
+  // The same thing twice in one key would be two conditions on one dimension.
+  const dimensions = new Set(fields.map((field) => field.dimension));
+  return dimensions.size === fields.length && fields.length > 0 ? fields : undefined;
+}
+
+function vmapOf(inside: Readonly<Record<string, unknown>>, values: ValueReader): Statement | undefined {
+  const fields = keyFields(inside['key']);
+  if (fields === undefined || !hasOnly(inside, ['key', 'data'])) return undefined;
+  const source = sourceOf(inside['data'], fields, true, values);
+  return source === undefined ? undefined : { kind: 'vmap', fields, values: source };
+}
+
+function matchOf(inside: Readonly<Record<string, unknown>>, values: ValueReader): Statement | undefined {
+  const fields = keyFields(inside['left']);
+  if (fields === undefined || !hasOnly(inside, ['op', 'left', 'right'])) return undefined;
+  const { op, right } = inside;
+  switch (op) {
+    case 'in':
+      return bitTest(fields, right, values);
+    case '==':
+    case '!=': {
+      // A list without braces is a mask of bits to nft, not a set.
+      const source = Array.isArray(right) ? undefined : sourceOf(right, fields, false, values);
+      const how = op === '==' ? 'inside' : 'outside';
+      return source === undefined ? undefined : { kind: 'match', fields, how, values: source };
+    }
+    default:
+      return orderOf(fields, op, right, values);
+  }
+}
+
+/** `ct state established,related`: the packet has one of them. Its state is one bit, so this is "in a set". */
+function bitTest(fields: readonly Field[], right: unknown, values: ValueReader): Statement | undefined {
+  const [field] = fields;
+  if (fields.length !== 1 || field?.type !== 'ct_state') return undefined;
+  const inline = elementsOf(Array.isArray(right) ? right : [right], [field.type], false, values);
+  return inline.gaps.length > 0 ? undefined : { kind: 'match', fields, how: 'inside', values: { inline } };
+}
+
+function orderOf(
+  fields: readonly Field[],
+  op: unknown,
+  right: unknown,
+  values: ValueReader,
+): Statement | undefined {
+  const [field] = fields;
+  if (fields.length !== 1 || field === undefined || !ORDERED.has(field.type)) return undefined;
+  const limit = typeof right === 'object' ? undefined : values.interval(field.type, right);
+  if (limit === undefined) return undefined;
+  const { low } = limit;
+  const inline = { elements: [{ key: [limit], verdict: undefined }], gaps: [] };
+  switch (op) {
+    case '<':
+      return { kind: 'match', fields, how: 'below', values: { inline } };
+    case '>':
+      return { kind: 'match', fields, how: 'above', values: { inline } };
+    case '<=':
+    case '>=': {
+      const next = step(low, op === '<=');
+      const moved = { elements: [{ key: [{ low: next, high: next }], verdict: undefined }], gaps: [] };
+      return { kind: 'match', fields, how: op === '<=' ? 'below' : 'above', values: { inline: moved } };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function step(value: number | bigint, up: boolean): number | bigint {
+  if (typeof value === 'bigint') return up ? value + 1n : value - 1n;
+  return up ? value + 1 : value - 1;
+}
+
+function sourceOf(
+  json: unknown,
+  fields: readonly Field[],
+  isMap: boolean,
+  values: ValueReader,
+): Source | undefined {
+  if (typeof json === 'string' && json.startsWith('@')) return { set: json.slice(1) };
+  const types = fields.map((field) => field.type);
+  if (isRecord(json) && 'set' in json) {
+    if (!hasOnly(json, ['set'])) return undefined;
+    const list = Array.isArray(json['set']) ? json['set'] : [json['set']];
+    const inline = elementsOf(list, types, isMap, values);
+    return inline.gaps.length > 0 ? undefined : { inline };
+  }
+  if (isMap) return undefined;
+  const inline = elementsOf([json], types, false, values);
+  return inline.gaps.length > 0 ? undefined : { inline };
+}
+
+function short(what: unknown): string {
+  const full = JSON.stringify(what) ?? 'nothing';
+  return full.length > 160 ? `${full.slice(0, 157)}...` : full;
+}

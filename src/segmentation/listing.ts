@@ -1,0 +1,177 @@
+import { type NamedSet, namedSet } from './listing-set.ts';
+import { type Statement, statementsOf } from './listing-rule.ts';
+import { hasOnly, isRecord, text } from './field.ts';
+import type { ValueReader } from './field-value.ts';
+
+export type BaseHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
+
+export interface Rule {
+  /** `g_forward, rule 3 (handle 17)`: for people, who find the handle with `nft -a list table`. */
+  readonly place: string;
+  readonly comment: string;
+  readonly statements: readonly Statement[];
+}
+
+export interface Chain {
+  readonly name: string;
+  /** Undefined for a chain that is only jumped to. */
+  readonly base:
+    | { readonly hook: BaseHook; readonly priority: number; readonly policy: 'accept' | 'drop' }
+    | undefined;
+  readonly rules: readonly Rule[];
+}
+
+/** Something in the listing that has no meaning here; nothing can be proven while a rule depends on it. */
+export interface Gap {
+  readonly place: string;
+  readonly what: string;
+}
+
+/** One table as `nft -j list table` prints it, without what changes by itself: handles, counts, remaining times. */
+export interface Listing {
+  readonly chains: ReadonlyMap<string, Chain>;
+  readonly sets: ReadonlyMap<string, NamedSet>;
+  readonly gaps: readonly Gap[];
+}
+
+const HOOKS: ReadonlySet<string> = new Set<BaseHook>([
+  'prerouting',
+  'input',
+  'forward',
+  'output',
+  'postrouting',
+]);
+/** Named objects that decide nothing by themselves; a rule that refers to one is looked at where it stands. */
+const INERT = new Set(['metainfo', 'counter', 'quota', 'limit', 'ct helper', 'ct timeout', 'ct expectation']);
+
+/** Reads the JSON text of `nft -j list table inet sluice`. */
+export function parseListing(json: string, values: ValueReader): Listing {
+  let document: unknown;
+  try {
+    document = JSON.parse(json);
+  } catch {
+    return broken('is not JSON');
+  }
+  if (!isRecord(document) || !Array.isArray(document['nftables'])) return broken('is not what nft -j prints');
+  const objects: readonly unknown[] = document['nftables'];
+  return new ListingReader(values).read(objects);
+}
+
+function broken(what: string): Listing {
+  return { chains: new Map(), sets: new Map(), gaps: [{ place: 'the listing', what }] };
+}
+
+class ListingReader {
+  readonly #values: ValueReader;
+  readonly #chains = new Map<string, { base: Chain['base']; rules: Rule[] }>();
+  readonly #sets = new Map<string, NamedSet>();
+  readonly #gaps: Gap[] = [];
+  #tables = 0;
+
+  constructor(values: ValueReader) {
+    this.#values = values;
+  }
+
+  read(objects: readonly unknown[]): Listing {
+    // Rules name chains, and listings are not sorted: chains first.
+    for (const object of objects) this.#object(object, false);
+    for (const object of objects) this.#object(object, true);
+    if (this.#tables !== 1)
+      this.#gap('the listing', `has ${this.#tables} tables instead of inet sluice alone`);
+    const chains = new Map([...this.#chains].map(([name, chain]) => [name, { name, ...chain }]));
+    return { chains, sets: this.#sets, gaps: this.#gaps };
+  }
+
+  #gap(place: string, what: string): void {
+    this.#gaps.push({ place, what });
+  }
+
+  #object(object: unknown, rules: boolean): void {
+    const [kind, inside, ...more] = isRecord(object) ? Object.entries(object).flat() : [];
+    if (typeof kind !== 'string' || more.length > 0 || !isRecord(inside)) {
+      if (rules) this.#gap('the listing', `holds ${short(object)}`);
+      return;
+    }
+    if (rules) {
+      if (kind === 'rule' && this.#isOurs(inside)) this.#rule(inside);
+      return;
+    }
+    if (INERT.has(kind) || (kind === 'rule' && this.#isOurs(inside))) return;
+    if (!this.#isOurs(kind === 'table' ? { ...inside, table: inside['name'] } : inside)) {
+      this.#gap(`${kind} ${text(inside['name'])}`, 'is not of table inet sluice');
+    } else if (kind === 'table') this.#table(inside);
+    else if (kind === 'chain') this.#chain(inside);
+    else if (kind === 'set' || kind === 'map') this.#set(kind, inside);
+    else this.#gap(`${kind} ${text(inside['name'])}`, 'is an object that is not known here');
+  }
+
+  #isOurs(inside: Readonly<Record<string, unknown>>): boolean {
+    return inside['family'] === 'inet' && inside['table'] === 'sluice';
+  }
+
+  /** A dormant table is listed as ever and does nothing: any flag is a reason to stop. */
+  #table(inside: Readonly<Record<string, unknown>>): void {
+    this.#tables += 1;
+    if (!hasOnly(inside, ['family', 'name', 'handle', 'comment'])) {
+      this.#gap('table inet sluice', `has ${Object.keys(inside).join(', ')}`);
+    }
+  }
+
+  #chain(inside: Readonly<Record<string, unknown>>): void {
+    const name = text(inside['name']);
+    if (
+      !hasOnly(inside, ['family', 'table', 'name', 'handle', 'type', 'hook', 'prio', 'policy', 'comment'])
+    ) {
+      this.#gap(`chain ${name}`, `has ${Object.keys(inside).join(', ')}`);
+    }
+    if (this.#chains.has(name)) this.#gap(`chain ${name}`, 'is listed twice');
+    this.#chains.set(name, { base: this.#base(name, inside), rules: [] });
+  }
+
+  #base(name: string, inside: Readonly<Record<string, unknown>>): Chain['base'] {
+    const { hook, type, prio, policy = 'accept' } = inside;
+    if (hook === undefined && type === undefined && inside['policy'] === undefined) return undefined;
+    if (
+      type === 'filter' &&
+      typeof prio === 'number' &&
+      isHook(hook) &&
+      (policy === 'accept' || policy === 'drop')
+    ) {
+      return { hook, priority: prio, policy };
+    }
+    this.#gap(`chain ${name}`, `hangs on type ${text(type)}, hook ${text(hook)}, policy ${text(policy)}`);
+    return undefined;
+  }
+
+  #set(kind: 'set' | 'map', inside: Readonly<Record<string, unknown>>): void {
+    const name = text(inside['name']);
+    if (this.#sets.has(name)) this.#gap(`${kind} ${name}`, 'is listed twice');
+    this.#sets.set(name, namedSet(kind, inside, this.#values));
+  }
+
+  #rule(inside: Readonly<Record<string, unknown>>): void {
+    const chainName = text(inside['chain']);
+    const chain = this.#chains.get(chainName);
+    const place = `${chainName}, rule ${(chain?.rules.length ?? 0) + 1} (handle ${String(inside['handle'])})`;
+    if (chain === undefined) {
+      this.#gap(place, 'is in a chain that is not listed');
+      return;
+    }
+    if (!hasOnly(inside, ['family', 'table', 'chain', 'handle', 'comment', 'expr', 'index'])) {
+      this.#gap(place, `has ${Object.keys(inside).join(', ')}`);
+    }
+    const expressions: readonly unknown[] = Array.isArray(inside['expr']) ? inside['expr'] : [undefined];
+    const statements = statementsOf(expressions, this.#values, (what) => this.#gap(place, what));
+    chain.rules.push({ place, comment: text(inside['comment']), statements });
+  }
+}
+
+function isHook(hook: unknown): hook is BaseHook {
+  return typeof hook === 'string' && HOOKS.has(hook);
+}
+
+/** The beginning of something unknown, so that a person can find it. */
+function short(what: unknown): string {
+  const full = JSON.stringify(what) ?? 'nothing';
+  return full.length > 120 ? `${full.slice(0, 117)}...` : full;
+}

@@ -1,4 +1,4 @@
-import { ipv4Value, ipv6Value } from './address-text.ts';
+import { ipv4Value, ipv6Value } from './addresses.ts';
 import { exactly, type Interval, type Value } from './boxes.ts';
 import { type DataType, hasOnly, isRecord } from './field.ts';
 import { STATES } from './packet.ts';

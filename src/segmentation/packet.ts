@@ -1,4 +1,4 @@
-import { type AddressValue, addressText } from './address-text.ts';
+import { type AddressValue, addressText } from './addresses.ts';
 
 export const HOOKS = ['input', 'output', 'forward'] as const;
 export type Hook = (typeof HOOKS)[number];

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import t from 'tap';
-import { addressText, ipv4Value, ipv6Value } from '../../src/segmentation/address-text.ts';
+import { addressText, ipv4Value, ipv6Value } from '../../src/segmentation/addresses.ts';
 import { type Box, type Interval, inState, ofFamily, onHook } from '../../src/segmentation/boxes.ts';
 import type { Packet } from '../../src/segmentation/packet.ts';
 import { PacketSpace } from '../../src/segmentation/packet-space.ts';

@@ -1,0 +1,100 @@
+import type { AddressRange } from './policy.ts';
+
+// What the kernel shall hold, as data. It is the whole vocabulary of the rules that Sluice emits: the proof
+// understands exactly this.
+
+export interface Ruleset {
+  /** False: the table is only removed. */
+  readonly loaded: boolean;
+  readonly counters: readonly string[];
+  readonly sets: readonly NamedSet[];
+  readonly maps: readonly VerdictMap[];
+  readonly chains: readonly Chain[];
+}
+
+/** Types of keys, as nft names them. */
+export type KeyType = 'ifname' | 'ipv4_addr' | 'ipv6_addr' | 'ether_addr' | 'inet_proto' | 'inet_service';
+
+export interface NamedSet {
+  readonly name: string;
+  readonly type: KeyType;
+  /** `declared` sets hold what the policy says; `dynamic` ones belong to the running system, and no apply touches them. */
+  readonly kind: 'declared' | 'dynamic';
+  readonly elements: readonly string[];
+  /** Seconds after which an element goes; undefined where elements bring their own time, or none. */
+  readonly timeout?: number;
+  readonly size?: number;
+}
+
+/** A key of one part for each type of its map: a name (interface, protocol), or numbers from `low` to `high`. */
+export type KeyPart = string | AddressRange;
+
+export interface VerdictMap {
+  readonly name: string;
+  readonly types: readonly KeyType[];
+  /** Hash or interval map: in a hash map all keys are exact. Elements of a map are disjoint either way. */
+  readonly interval: boolean;
+  readonly elements: readonly MapElement[];
+}
+
+export interface MapElement {
+  readonly key: readonly KeyPart[];
+  readonly verdict: Verdict;
+}
+
+export interface Chain {
+  readonly name: string;
+  readonly base?: BaseChain;
+  readonly rules: readonly Rule[];
+}
+
+export interface BaseChain {
+  readonly hook: 'prerouting' | 'input' | 'forward' | 'output';
+  readonly priority: number;
+  readonly policy: 'accept' | 'drop';
+}
+
+export interface Rule {
+  readonly statements: readonly Statement[];
+  readonly comment?: string;
+}
+
+export type Verdict = 'accept' | 'drop' | { readonly goto: string };
+
+/** What of a packet can be looked at. */
+export type Field =
+  | 'iifname'
+  | 'oifname'
+  | 'nfproto'
+  | 'l4proto'
+  | 'ct state'
+  | 'ether saddr'
+  | 'ip saddr'
+  | 'ip daddr'
+  | 'ip6 saddr'
+  | 'ip6 daddr'
+  | 'ip6 hoplimit'
+  | 'icmp type'
+  | 'icmpv6 type'
+  | 'th dport';
+
+export type Operand =
+  | { readonly value: string | number }
+  | { readonly oneOf: readonly number[] }
+  | { readonly prefix: string; readonly length: number }
+  | { readonly set: string };
+
+export type Statement =
+  | { readonly kind: 'match'; readonly field: Field; readonly op: '==' | '!='; readonly to: Operand }
+  /** The verdict of the element of a map that has this key; without one the next rule is looked at. */
+  | { readonly kind: 'look up'; readonly key: readonly Field[]; readonly map: string }
+  | {
+      readonly kind: 'choose';
+      readonly key: Field;
+      readonly cases: readonly (readonly [string, Verdict])[];
+    }
+  | { readonly kind: 'count'; readonly counter: string }
+  /** Goes on with the rule only while this source keeps below its rate. */
+  | { readonly kind: 'limit'; readonly set: string; readonly by: Field }
+  | { readonly kind: 'log'; readonly group: number; readonly prefix: string }
+  | { readonly kind: 'verdict'; readonly verdict: Verdict };

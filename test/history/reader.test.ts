@@ -2,7 +2,7 @@ import { renameSync, rmSync, truncateSync } from 'node:fs';
 import * as fc from 'fast-check';
 import t from 'tap';
 import type { Tier } from '../../src/core/history.ts';
-import { bytes, epochMs } from '../../src/core/units.ts';
+import { bytes, epochMs, seconds } from '../../src/core/units.ts';
 import { fileAt } from '../../src/store/history/files.ts';
 import { openForWriting } from '../../src/store/open.ts';
 import { compare } from '../telemetry/naive-chart.ts';
@@ -321,6 +321,7 @@ t.test(
     past.file(signal(POWER_AT, TODAY - DAY, 100));
     past.file(signal(POWER_AT, TODAY, 4_096));
     past.file(signal(POWER_AT, TODAY + 12 * HOUR, 500));
+    past.rollUp();
     const change = (day: number, sql: string): void => {
       const db = openForWriting(fileAt(past.folder, 'raw', epochMs(day)).path, 64_000_000);
       db.exec(sql);
@@ -328,18 +329,30 @@ t.test(
     };
     change(TODAY - DAY, 'PRAGMA user_version = 99');
     change(TODAY, "UPDATE chunk SET body = x'789c00ff' WHERE n = 500");
-    const reader = past.reader();
+    const reader = past.reader({
+      runs: [[TODAY - DAY, TODAY + DAY]],
+      period: () => seconds(10),
+      now: TODAY + 2 * DAY,
+    });
 
     const { batches } = reader.samples({ points: ['*/*'], ...span(TODAY - DAY, TODAY + DAY) });
     const count = [...batches].reduce((sum, batch) => sum + batch.count, 0);
-    const [gaps] = reader.completeness({ points: ['*/*'], ...span(TODAY - DAY, TODAY) });
+    const gapsIn = (from: number, to: number) =>
+      reader
+        .completeness({ points: ['*/*'], ...span(from, to) })[0]
+        ?.gaps.filter(({ reason }) => reason === 'store')
+        .map((gap) => [gap.from, gap.to, gap.left]);
 
     t.equal(count, 4_096);
     t.match(past.said, [
       { facts: { file: /2026-11-25/, because: /newer Sluice \(its schema is 99/ } },
       { facts: { file: /2026-11-26/ } },
     ]);
-    t.match(gaps?.gaps, [{ reason: 'gateway down' }], 'no run is known');
+    const yesterday = TODAY - DAY;
+    t.same(gapsIn(yesterday, yesterday + MINUTE), [[yesterday, yesterday + MINUTE, 'minute']]);
+    const today = gapsIn(TODAY, TODAY + DAY);
+    t.equal(today?.[0]?.[0], TODAY + 12 * HOUR, 'the time of the chunk, and no more');
+    t.ok(Number(today?.at(-1)?.[1]) <= TODAY + 12 * HOUR + 5_000 * SECOND);
     t.end();
   },
 );

@@ -222,13 +222,13 @@ function outagesOf({ book, tail, span }: CompletenessOptions): Told[] {
 /** Pieces of the span without raw samples, cut where another reason or another tier begins. */
 function lostOf({ book, coverage, unreadable, span }: CompletenessOptions): Lost[] {
   const drops = book.drops(span.from, span.to).filter(({ tier }) => tier === 'raw');
-  const borders = [drops, coverage.lost('minute'), coverage.lost('hour'), unreadable.map(({ at }) => at)]
+  const borders = [drops, coverage.lost('minute'), coverage.lost('hour'), unreadable]
     .flat()
     .flatMap(({ from, to }) => [from, to])
     .sort((a, b) => a - b);
   const left = (time: EpochMs): Tier | undefined => coverage.finest(time);
   const why = (time: EpochMs): Pick<Lost, 'reason' | 'detail'> => {
-    const broken = unreadable.find(({ at }) => at.tier === 'raw' && at.from <= time && at.to > time);
+    const broken = unreadable.find(({ at, from, to }) => at.tier === 'raw' && from <= time && to > time);
     if (broken !== undefined)
       return { reason: 'store', detail: `${basename(broken.at.path)}: ${broken.because}` };
     const drop = drops.findLast(({ from, to }) => from <= time && to > time);

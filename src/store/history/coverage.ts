@@ -29,9 +29,7 @@ export class Coverage {
   constructor(options: CoverageOptions) {
     const lost = (tier: Tier): Span[] => [
       ...options.drops.filter((drop) => drop.tier === tier).map(spanOfDrop),
-      ...options.unreadable
-        .filter(({ at }) => at.tier === tier)
-        .map(({ at: { from, to } }) => ({ from, to })),
+      ...options.unreadable.filter(({ at }) => at.tier === tier),
     ];
     const whole = { from: options.from, to: options.to };
     const raw = joined([...lost('raw'), ...belowFloor(options)]);

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
+import type { Span } from '../../telemetry/spans.ts';
 import type { HistoryFile } from './files.ts';
 import { RawFile } from './raw-file.ts';
 import { RollupFile } from './rollup-file.ts';
@@ -13,11 +14,14 @@ interface Handle<File> {
   readonly inode: number;
 }
 
-/** A file that could not be read, and why. */
-export interface Unreadable {
+/** A file, or a time of it, that could not be read, and why. */
+export interface Unreadable extends Span {
   readonly at: HistoryFile;
   readonly because: string;
 }
+
+/** Of one file; with more of them it counts as unreadable altogether. */
+const MAX_PIECES = 64;
 
 /**
  * Files of the history that are open for reading, the latest used ones. A file that was removed or replaced is let go
@@ -27,7 +31,7 @@ export class Handles {
   readonly #log: Log;
   readonly #raw = new Map<string, Handle<RawFile>>();
   readonly #rollups = new Map<string, Handle<RollupFile>>();
-  readonly #unreadable = new Map<string, Unreadable & { readonly inode: number }>();
+  readonly #unreadable = new Map<string, { readonly inode: number; readonly pieces: Unreadable[] }>();
 
   readonly #onUnreadable: (path: string, error: unknown) => void;
 
@@ -56,19 +60,32 @@ export class Handles {
     );
   }
 
-  /** Part of the file cannot be read; the rest of it can. */
-  note(at: HistoryFile, error: unknown): void {
+  /** The file cannot be read, or only this time of it. */
+  note(at: HistoryFile, error: unknown, { from, to }: Span = at): void {
     const inode = inodeOf(at.path) ?? 0;
-    if (this.#unreadable.get(at.path)?.inode === inode) return;
     const because = errorText(error);
-    this.#unreadable.set(at.path, { at, because, inode });
+    const known = this.#unreadable.get(at.path);
+    if (known?.inode === inode) {
+      const [first] = known.pieces;
+      if (first !== undefined && known.pieces.length >= MAX_PIECES)
+        known.pieces.splice(0, MAX_PIECES, { ...first, from: at.from, to: at.to });
+      if (!known.pieces.some((piece) => piece.from <= from && piece.to >= to))
+        known.pieces.push({ at, because, from, to });
+      return;
+    }
+    this.#unreadable.set(at.path, { inode, pieces: [{ at, because, from, to }] });
     this.#onUnreadable(at.path, error);
-    this.#log.error('a file of the history cannot be read and is left out', { file: at.path, because });
+    this.#log.error('a file of the history, or a part of it, cannot be read and is left out', {
+      file: at.path,
+      because,
+    });
   }
 
-  /** What could not be read, in part or at all; a file that was replaced since then is not among it. */
+  /** What could not be read; of a file that was replaced since then nothing is among it. */
   unreadable(): Unreadable[] {
-    return [...this.#unreadable.values()].filter(({ at, inode }) => inodeOf(at.path) === inode);
+    return [...this.#unreadable].flatMap(([path, { inode, pieces }]) =>
+      inodeOf(path) === inode ? pieces : [],
+    );
   }
 
   /** The file is about to be sealed, removed or set aside. */

@@ -149,7 +149,7 @@ export class RawSource {
       readChunk(chunk, name, this.#rows);
       return true;
     } catch (error) {
-      this.#options.handles.note(at, error);
+      this.#options.handles.note(at, error, { from: epochMs(chunk.t0), to: epochMs(chunk.t1 + 1) });
       this.#rows.truncate(before);
       return false;
     }

@@ -26,6 +26,13 @@ export class Alarm {
     }, milliseconds);
   }
 
+  /** Rings in so long, whatever it was set to. */
+  after(milliseconds: number): void {
+    if (this.#due === Number.NEGATIVE_INFINITY) return;
+    this.#due = Number.POSITIVE_INFINITY;
+    this.within(milliseconds);
+  }
+
   /** Never rings again. */
   stop(): void {
     clearTimeout(this.#timer);

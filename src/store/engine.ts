@@ -350,7 +350,7 @@ export class Engine {
     const sentence = `cannot ${what} ${this.#options.file}: ${errorText(error)}; free space or replace the disk`;
     if (this.#failing === null) this.#log.error('the outbox is failing and tries again', { sentence });
     this.#failing = sentence;
-    this.#schedule(this.#retry);
+    this.#alarm.after(this.#retry);
     this.#retry = Math.min(this.#retry * 2, LONGEST_RETRY_MILLISECONDS);
     this.#bound();
   }

@@ -268,8 +268,8 @@ export class Site {
     this.historian = this.started();
   }
 
-  /** Steps until the crash that `crashAt` announces, which has to come, then starts again. */
-  async crash(stage: Stage, times = 1): Promise<void> {
+  /** Steps until that stage is reached, which has to happen, and starts again. */
+  async crash(stage: Stage, times = 1, meanwhile: () => void = () => {}): Promise<void> {
     this.crashAt = { stage, times };
     let crashed = false;
     try {
@@ -280,6 +280,7 @@ export class Site {
     }
     if (!crashed) throw new Error(`"${stage}" was not reached ${times} times`);
     this.crashAt = undefined;
+    meanwhile();
     this.restart();
   }
 

@@ -1,8 +1,8 @@
 import t from 'tap';
 import { days, mebibytes } from '../../src/core/units.ts';
 import type { Stage } from '../../src/store/history/filing.ts';
-import { isComplete } from './complete.ts';
-import { DAY, HOUR, MINUTE, NOON, SECOND, Site, regular } from './fixture.ts';
+import { isComplete, isRolledUp } from './complete.ts';
+import { DAY, HOUR, MINUTE, NOON, SECOND, Site, linesOf, rawIn, regular } from './fixture.ts';
 
 /** A segment with samples of three days: long past raw, of yesterday, of today. */
 function overMidnight(site: Site): void {
@@ -74,4 +74,38 @@ t.test('crash after crash the same segment is taken up again', async (t) => {
   await site.nextHour();
 
   isComplete(t, site, Math.floor(NOON / DAY) * DAY - DAY);
+});
+
+t.test('raw gives a day up between a crash and the start after it: nothing of it counts twice', async (t) => {
+  for (const stage of ['raw filed', 'late merged', 'all filed'] as const) {
+    const site = new Site(t, { retention: ONE_DAY, wall: HALF_PAST });
+    overMidnight(site);
+    await site.settle();
+    site.clock.advance(HOUR);
+
+    await site.crash(stage, 1, () => site.clock.advance(DAY - 70 * MINUTE)); // past midnight
+    await site.settle();
+    await site.nextHour();
+
+    isRolledUp(t, site, () => true);
+    const today = Math.floor(NOON / DAY) * DAY;
+    t.same(rawIn(site), linesOf(site.truth.filter(({ time }) => time >= today)), stage);
+  }
+});
+
+t.test('what is filed is not read again when its file is gone and the log is slow to forget', async (t) => {
+  const site = new Site(t);
+  site.forgetful = false;
+  site.commit(regular(NOON, 300));
+  await site.settle();
+  await site.nextHour();
+  site.historian.shed();
+  await site.settle();
+  t.same(site.files('raw'), [], 'raw is given up');
+
+  site.restart();
+  await site.settle();
+  await site.nextHour();
+
+  isRolledUp(t, site, () => true);
 });

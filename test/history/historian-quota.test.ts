@@ -110,6 +110,25 @@ t.test(
   },
 );
 
+t.test('the same of minutes that were given up for want of room', async (t) => {
+  const site = new Site(t, { retention: { ...WEEK, raw: days(30) } });
+  await record(site, 2);
+  for (const gone of ['raw', 'raw', 'minute']) {
+    const before = site.files(gone).length;
+    site.historian.shed();
+    await site.settle();
+    t.equal(site.files(gone).length, before - 1, gone);
+  }
+
+  site.commit(regular(NOON + 30 * MINUTE, 50));
+  site.commit(regular(site.clock.wall, 50));
+  await site.settle();
+  await site.nextHour();
+
+  t.same(daysOf(site, 'minute'), [1, 2].map(dayAfter));
+  t.same(differences(bucketsIn(site, 'hour'), bucketsOf(site.truth, 'hour'), { merged: true }), []);
+});
+
 t.test(
   'a raw file of the present hour may go: what comes after it in that hour goes on in the rollups',
   async (t) => {

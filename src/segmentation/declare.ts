@@ -2,7 +2,7 @@ import type { Conduit, Config, DeviceConfig, Selector } from '../config/config.t
 import { parseAddress, parseAddressOrSubnet } from '../config/network.ts';
 import { ANY_PORT, type Traffic, trafficOf } from '../config/services.ts';
 import { GATEWAY, interfaceOf } from '../config/zones.ts';
-import { disjoint, EVERY, FAMILIES, type Family, NEVER, without } from './ranges.ts';
+import { disjoint, EVERY, FAMILIES, type Family, NEVER, ofFamily, without } from './ranges.ts';
 import type { AddressRange, Flow, FlowKind, Policy, PolicyZone, Side } from './policy.ts';
 
 /** What the file as such may say, and no rule can express. */
@@ -331,9 +331,6 @@ function addressesOf(texts: readonly string[]): Addresses {
     );
   return { v4: of(4), v6: of(6) };
 }
-
-export const ofFamily = ({ v4, v6 }: Addresses, family: Family): readonly AddressRange[] =>
-  family === 4 ? v4 : v6;
 
 const onlyOf = (side: Side, families: readonly Family[]): Side => ({
   ...side,

@@ -1,7 +1,10 @@
-import type { AddressRange } from './policy.ts';
+import type { AddressRange, Side } from './policy.ts';
 
 export type Family = 4 | 6;
 export const FAMILIES = [4, 6] as const;
+
+export const ofFamily = ({ v4, v6 }: Pick<Side, 'v4' | 'v6'>, family: Family): readonly AddressRange[] =>
+  family === 4 ? v4 : v6;
 
 const LAST = { 4: (1n << 32n) - 1n, 6: (1n << 128n) - 1n } as const;
 

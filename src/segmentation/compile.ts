@@ -1,0 +1,219 @@
+import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, sourceMap } from './base-chains.ts';
+import { denialOfPair, LOG_SETS } from './denials.ts';
+import { apart, type Entry, elementsOf, entriesOf } from './elements.ts';
+import { flowChain, flowCounter, mapOf, type Pair, pairChain, pairCounter } from './names.ts';
+import type { Flow, Policy, PolicyZone } from './policy.ts';
+import { FAMILIES, type Family, ofFamily } from './ranges.ts';
+import type { Chain, Field, KeyType, MapElement, Rule, Ruleset, VerdictMap } from './ruleset.ts';
+import { accept, choose, count, goTo, is, lookUp, rule } from './statements.ts';
+
+const GATEWAY = 'gateway';
+
+/** The rules that allow exactly what a policy says. Their number follows from zones and flows, not from devices. */
+export function compile(policy: Policy): Ruleset {
+  if (policy.mode === 'off') return { loaded: false, counters: [], sets: [], maps: [], chains: [] };
+  const managing = managementOf(policy);
+  const pairs = pairsOf(policy).map((pair) => compilePair(pair, policy));
+  const chains = [
+    ...baseChains(policy, managing.rules),
+    ...flowChains(policy),
+    ...pairs.flatMap((pair) => pair.chains),
+  ];
+  return {
+    loaded: true,
+    counters: countersOf(chains),
+    sets: [...baseSets(policy), ...LOG_SETS],
+    maps: [
+      ...dispatch(policy, pairs),
+      ...sources(policy),
+      ...managing.maps,
+      ...pairs.flatMap((pair) => pair.maps),
+    ],
+    chains,
+  };
+}
+
+interface CompiledPair {
+  readonly pair: Pair;
+  /** Where packets of the pair go on. */
+  readonly entry: string;
+  readonly chains: readonly Chain[];
+  readonly maps: readonly VerdictMap[];
+}
+
+/** Every way between two zones, within one, and from and to the gateway. */
+function pairsOf({ zones }: Policy): Pair[] {
+  const names = zones.map(({ name }) => name);
+  return [
+    ...names.flatMap((from) => names.map((to) => ({ from, to }))),
+    ...names.map((from) => ({ from, to: GATEWAY })),
+    ...names.map((to) => ({ from: GATEWAY, to })),
+  ];
+}
+
+function compilePair(pair: Pair, { flows, mode }: Policy): CompiledPair {
+  const own = flows.filter(
+    ({ kind, from, to }) => kind !== 'management' && from.zone === pair.from && to.zone === pair.to,
+  );
+  const denied = denialOfPair(pair, mode);
+  if (own.length === 0) return { pair, entry: denied.name, chains: [denied], maps: [] };
+  const families = FAMILIES.map((family) => ({ family, ...lookUps(pair, own, family) }));
+  const used = families.filter(({ maps }) => maps.length > 0);
+  const top: Chain = {
+    name: pairChain(pair),
+    rules: [
+      rule(count(pairCounter(pair))),
+      rule(
+        choose(
+          'nfproto',
+          used.map(({ family }) => [`ipv${family}`, { goto: pairChain(pair, family) }]),
+        ),
+      ),
+      rule(goTo(denied.name)),
+    ],
+  };
+  const below = used.map(({ family, rules }) => ({
+    name: pairChain(pair, family),
+    rules: [...rules, rule(goTo(denied.name))],
+  }));
+  return { pair, entry: top.name, chains: [top, ...below, denied], maps: used.flatMap(({ maps }) => maps) };
+}
+
+const ADDRESS: Readonly<Record<Family, KeyType>> = { 4: 'ipv4_addr', 6: 'ipv6_addr' };
+const addressField = (family: Family, end: 'saddr' | 'daddr'): Field =>
+  family === 4 ? `ip ${end}` : `ip6 ${end}`;
+const PORT_FIELDS: readonly Field[] = ['l4proto', 'th dport'];
+const PORT_TYPES: readonly KeyType[] = ['inet_proto', 'inet_service'];
+
+/** The maps of a pair in one family, and the rules that look into them, one each. */
+function lookUps(
+  pair: Pair,
+  flows: readonly Flow[],
+  family: Family,
+): { readonly maps: readonly VerdictMap[]; readonly rules: readonly Rule[] } {
+  const elements = elementsOf(flows, family);
+  const [source, destination] = [addressField(family, 'saddr'), addressField(family, 'daddr')];
+  const maps: VerdictMap[] = [];
+  const rules: Rule[] = [];
+  const add = (kind: 'm' | 'r' | 'e', open: boolean, content: readonly MapElement[]): void => {
+    if (content.length === 0) return;
+    const name = mapOf(kind, pair, family, open);
+    const ends = open ? [pair.from === GATEWAY ? destination : source] : [source, destination];
+    const [fields, types] = kind === 'e' ? [[], []] : [PORT_FIELDS, PORT_TYPES];
+    maps.push({
+      name,
+      types: [...ends.map(() => ADDRESS[family]), ...types],
+      interval: kind !== 'm',
+      elements: content,
+    });
+    const look = lookUp([...ends, ...fields], name);
+    rules.push(kind === 'e' ? rule(isEchoRequest(family), look) : rule(look));
+  };
+  add('m', false, elements.exact);
+  add('m', true, elements.exactOpen);
+  add('r', false, elements.ranges);
+  add('r', true, elements.rangesOpen);
+  add('e', false, elements.echo);
+  add('e', true, elements.echoOpen);
+  return { maps, rules };
+}
+
+/** RFC 792 and RFC 4443, 4.1. */
+const isEchoRequest = (family: Family) => (family === 4 ? is('icmp type', 8) : is('icmpv6 type', 128));
+
+/** A chain for each name: what it allowed is counted under it. */
+function flowChains({ flows }: Policy): Chain[] {
+  const byName = new Map(flows.toReversed().map((flow) => [flow.name, flow]));
+  return [...byName.values()].toReversed().map((flow) => ({
+    name: flowChain(flow),
+    rules: [{ ...rule(count(flowCounter(flow)), accept), comment: commentOf(flow) }],
+  }));
+}
+
+/** The kernel takes 253 bytes, and whoever lists rules has to read it. */
+const MAX_COMMENT_BYTES = 120;
+const MORE = '…';
+
+/** Why, and where in the file; without what a listing could not be read again with. */
+function commentOf({ path, because }: Flow): string {
+  const text = `${path}: ${because}`.replaceAll(/[\p{C}"\\]+/gu, ' ').trim();
+  if (Buffer.byteLength(text) <= MAX_COMMENT_BYTES) return text;
+  // What a cut leaves of a letter of several bytes is taken off.
+  const cut = Buffer.from(text)
+    .subarray(0, MAX_COMMENT_BYTES - Buffer.byteLength(MORE))
+    .toString();
+  return `${cut.replace(/\uFFFD+$/, '')}${MORE}`;
+}
+
+const isBetweenZones = ({ from, to }: Pair): boolean => from !== GATEWAY && to !== GATEWAY;
+
+/** Which chain a packet belongs to, by the interfaces it comes from and goes to: one look for any number of zones. */
+function dispatch({ zones }: Policy, pairs: readonly CompiledPair[]): VerdictMap[] {
+  const interfaces = new Map(zones.map((zone) => [zone.name, zone.interface]));
+  const elements = (of: (pair: Pair) => boolean): MapElement[] =>
+    pairs.flatMap(({ pair, entry }) => {
+      if (!of(pair)) return [];
+      const key = [interfaces.get(pair.from), interfaces.get(pair.to)].filter((one) => one !== undefined);
+      return [{ key, verdict: { goto: entry } }];
+    });
+  return [
+    { name: PAIRS, types: ['ifname', 'ifname'], interval: false, elements: elements(isBetweenZones) },
+    { name: ENTRANCES, types: ['ifname'], interval: false, elements: elements(({ to }) => to === GATEWAY) },
+    { name: EXITS, types: ['ifname'], interval: false, elements: elements(({ from }) => from === GATEWAY) },
+  ];
+}
+
+function sources({ zones }: Policy): VerdictMap[] {
+  return FAMILIES.map((family) => ({
+    name: sourceMap(family),
+    types: ['ifname', ADDRESS[family]],
+    interval: true,
+    elements: zones.flatMap((zone: PolicyZone) =>
+      ofFamily(zone, family).map((range) => ({ key: [zone.interface, range], verdict: 'accept' as const })),
+    ),
+  }));
+}
+
+/** Who manages the gateway is looked for before anything else, so that no mistake in the rest locks them out. */
+function managementOf({ flows }: Policy): { readonly maps: VerdictMap[]; readonly rules: Rule[] } {
+  const managing = flows.filter(({ kind }) => kind === 'management');
+  const maps: VerdictMap[] = [];
+  const rules: Rule[] = [];
+  for (const family of FAMILIES) {
+    const source = addressField(family, 'saddr');
+    const withPorts = managing.filter(({ protocol }) => protocol === 'tcp' || protocol === 'udp');
+    const echo = managing.filter(({ protocol }) => protocol === (family === 4 ? 'icmp' : 'icmpv6'));
+    const add = (
+      name: string,
+      content: readonly Flow[],
+      fields: readonly Field[],
+      types: readonly KeyType[],
+    ): Rule | undefined => {
+      const elements = apart(content.map((flow) => fromInterface(flow, family)));
+      if (elements.length === 0) return undefined;
+      maps.push({ name, types: ['ifname', ADDRESS[family], ...types], interval: true, elements });
+      return rule(lookUp(['iifname', source, ...fields], name));
+    };
+    const ports = add(`m_management_${family}`, withPorts, PORT_FIELDS, PORT_TYPES);
+    if (ports !== undefined) rules.push(ports);
+    const pings = add(`e_management_${family}`, echo, [], []);
+    if (pings !== undefined) rules.push(rule(isEchoRequest(family), ...pings.statements));
+  }
+  return { maps, rules };
+}
+
+const fromInterface = (flow: Flow, family: Family): Entry[] =>
+  entriesOf(flow, family).entries.map(({ key, target }) => ({
+    key: [flow.from.interface ?? '', ...key],
+    target,
+  }));
+
+/** Every counter that a rule counts with, once. */
+function countersOf(chains: readonly Chain[]): string[] {
+  const counters = chains.flatMap(({ rules }) =>
+    rules.flatMap(({ statements }) =>
+      statements.flatMap((statement) => (statement.kind === 'count' ? [statement.counter] : [])),
+    ),
+  );
+  return [...new Set(counters)];
+}

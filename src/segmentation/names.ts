@@ -1,0 +1,35 @@
+import type { Flow } from './policy.ts';
+import type { Family } from './ranges.ts';
+
+// Names of our objects in the kernel: one or two characters and an underscore say what it is, so that no name is a
+// keyword of nft, whatever zones are called (a chain named "drop" loads and can never be listed and read again).
+
+/** Two zones on a way. */
+export interface Pair {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** A dash becomes two underscores, so that one underscore always parts two names: a-b and c are not a and b-c. */
+const word = (name: string): string => name.replaceAll('-', '__');
+const pairWord = ({ from, to }: Pair): string => `${word(from)}_${word(to)}`;
+
+/** What new connections of a pair may do. */
+export const pairChain = (pair: Pair, family?: Family): string =>
+  family === undefined ? `c_${pairWord(pair)}` : `c_${pairWord(pair)}_${family}`;
+/** Where what no flow of the pair allows ends. */
+export const denialChain = (pair: Pair): string => `d_${pairWord(pair)}`;
+/** Flows have no underscore in their names, so here a dash is one. */
+export const flowChain = ({ name }: Pick<Flow, 'name'>): string => `f_${name.replaceAll('-', '_')}`;
+
+export const flowCounter = ({ name }: Pick<Flow, 'name'>): string => `n_flow_${name.replaceAll('-', '_')}`;
+/** Every new connection of the pair, allowed or not. */
+export const pairCounter = (pair: Pair): string => `n_pair_${pairWord(pair)}`;
+
+/** `any` in place of the addresses of the gateway, where a flow leaves them open. */
+export const mapOf = (kind: 'm' | 'r' | 'e', pair: Pair, family: Family, open: boolean): string =>
+  `${kind}_${pairWord(pair)}_${family}${open ? '_any' : ''}`;
+
+/** What a denial chain counts; in mode observe it counts what it would deny, and lets it pass. */
+export const denialCounter = (denied: boolean, chain: string): string =>
+  `${denied ? 'n_denied' : 'n_would_deny'}_${chain.replace(/^d_/, '')}`;

@@ -28,6 +28,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'show every request that will be sent, and the load on each line',
     run: async (args) => (await import('./cli/plan.ts')).run(args),
   },
+  firewall: {
+    summary: 'print the network rules that follow from a configuration',
+    run: async (args) => (await import('./cli/firewall.ts')).run(args),
+  },
   simulate: {
     summary: 'serve the devices of a configuration, with the real protocols on real sockets',
     run: async (args) => (await import('./cli/simulate.ts')).run(args),

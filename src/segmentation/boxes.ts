@@ -21,6 +21,7 @@ export const DIMENSIONS = [
   'hopLimit',
   'ether',
   'reversePath',
+  'quarantine',
 ] as const;
 export type Dimension = (typeof DIMENSIONS)[number];
 
@@ -44,6 +45,7 @@ const WIDTHS: Readonly<Record<Dimension, number>> = {
   hopLimit: 255,
   ether: ETHER_MAX,
   reversePath: 1,
+  quarantine: 7,
 };
 
 export const exactly = (value: Value): Interval => ({ low: value, high: value });
@@ -82,3 +84,15 @@ export function minimum(dimension: number): number {
 export function maximum(dimension: number, like: Value): Value {
   return typeof like === 'bigint' ? IPV6_MAX : (MAXIMA[dimension] ?? 0);
 }
+
+/** Values of `quarantine` that have all bits of `bits`: see `Quarantined`. */
+export function quarantined(bits: number): Interval[] {
+  return EIGHT.filter((value) => (value & bits) === bits).map(exactly);
+}
+
+/** Values that have none of them. */
+export function free(bits: number): Interval[] {
+  return EIGHT.filter((value) => (value & bits) === 0).map(exactly);
+}
+
+const EIGHT = [0, 1, 2, 3, 4, 5, 6, 7];

@@ -3,11 +3,8 @@ import {
   DIMENSIONS,
   type Dimension,
   exactly,
-  inState,
   type Interval,
   minimum,
-  ofFamily,
-  onHook,
   sortIntervals,
   type Value,
 } from './boxes.ts';
@@ -39,25 +36,47 @@ export class PacketSpace extends PacketSets {
     return this.set(this.#box(packet));
   }
 
+  /** All packets with its hook, family and interfaces. */
+  sameWay(packet: Packet): PacketSet {
+    const { hook, family, in: from, out } = this.#box(packet);
+    return this.set({
+      ...(hook && { hook }),
+      ...(family && { family }),
+      ...(from && { in: from }),
+      ...(out && { out }),
+    });
+  }
+
   contains(set: PacketSet, packet: Packet): boolean {
     return this.and(this.only(packet), set) !== this.nothing;
   }
 
   #box(packet: Packet): Box {
-    return {
-      hook: onHook(packet.hook),
-      family: ofFamily(packet.family),
-      state: inState(packet.state),
-      in: this.interface(packet.in),
-      out: this.interface(packet.out),
-      source: [exactly(packet.source)],
-      destination: [exactly(packet.destination)],
-      protocol: [exactly(packet.protocol)],
-      port: [exactly(packet.port)],
-      hopLimit: [exactly(packet.hopLimit)],
-      ether: [exactly(packet.ether)],
-      reversePath: [exactly(packet.reversePath ? 1 : 0)],
-    };
+    return Object.fromEntries(
+      DIMENSIONS.map((dimension) => [dimension, [exactly(this.valueIn(packet, dimension))]]),
+    );
+  }
+
+  valueIn(packet: Packet, dimension: Dimension): Value {
+    switch (dimension) {
+      case 'hook':
+        return HOOKS.indexOf(packet.hook);
+      case 'family':
+        return packet.family === 'ipv4' ? 0 : 1;
+      case 'state':
+        return STATES.indexOf(packet.state);
+      case 'in':
+      case 'out':
+        return this.interfaceNumber(packet[dimension]);
+      case 'reversePath':
+        return packet.reversePath ? 1 : 0;
+      default:
+        return packet[dimension];
+    }
+  }
+
+  interfaceName(number: number): string {
+    return [...this.#interfaces.keys()][number] ?? OTHER_INTERFACE;
   }
 
   /** One packet of a set, as ordinary as the set has them; undefined where the set is empty. */
@@ -111,6 +130,8 @@ export class PacketSpace extends PacketSets {
         return [ABSENT];
       case 'reversePath':
         return [1];
+      case 'quarantine':
+        return [0];
       default:
         return name satisfies never;
     }
@@ -123,8 +144,7 @@ export class PacketSpace extends PacketSets {
 
   #packet(values: ReadonlyMap<Dimension, Value>): Packet {
     const number = (name: Dimension) => Number(values.get(name) ?? 0);
-    const names = [...this.#interfaces.keys()];
-    const name = (dimension: Dimension) => names[number(dimension)] ?? OTHER_INTERFACE;
+    const name = (dimension: Dimension) => this.interfaceName(number(dimension));
     return {
       hook: HOOKS[number('hook')] ?? 'forward',
       family: number('family') === 0 ? 'ipv4' : 'ipv6',
@@ -138,6 +158,7 @@ export class PacketSpace extends PacketSets {
       hopLimit: number('hopLimit'),
       ether: number('ether'),
       reversePath: number('reversePath') === 1,
+      quarantine: number('quarantine'),
     };
   }
 }

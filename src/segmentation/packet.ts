@@ -37,7 +37,15 @@ export interface Packet {
   readonly ether: number;
   /** The route back to the source leaves by the interface it came in by. */
   readonly reversePath: boolean;
+  /** Bits of QUARANTINE: which of its addresses are in quarantine. */
+  readonly quarantine: number;
 }
+
+/**
+ * Whether an address is in quarantine is a property of the packet: thus a proof holds whoever is in quarantine now and
+ * whoever will be.
+ */
+export const QUARANTINE = { ether: 1, source: 2, destination: 4 } as const;
 
 /** `forward new vlan40 -> vlan10: 10.20.40.5 -> 10.20.10.11 tcp/502`. */
 export function packetText(packet: Packet): string {
@@ -48,6 +56,9 @@ export function packetText(packet: Packet): string {
     ...(packet.ether === ABSENT ? [] : [`from ${etherText(packet.ether)}`]),
     ...(packet.hopLimit === 64 ? [] : [`hop limit ${packet.hopLimit}`]),
     ...(packet.reversePath ? [] : ['no route back']),
+    ...Object.entries(QUARANTINE).flatMap(([name, bit]) =>
+      (packet.quarantine & bit) === 0 ? [] : [`${name} in quarantine`],
+    ),
   ];
   const tail = extras.length === 0 ? '' : ` (${extras.join(', ')})`;
   return `${packet.hook} ${packet.state} ${from} -> ${to}: ${addresses} ${serviceText(packet)}${tail}`;

@@ -20,7 +20,7 @@ const EVERY_PACKET: readonly Packet[] = TINY.states.flatMap((state) =>
 
 function packet(some: Partial<Packet>): Packet {
   const ordinary = { hook: 'forward', family: 'ipv4', state: 'new', in: 'a', out: 'b' } as const;
-  const rest = { protocol: 6, port: 0, hopLimit: 64, ether: -1, reversePath: true } as const;
+  const rest = { protocol: 6, port: 0, hopLimit: 64, ether: -1, reversePath: true, quarantine: 0 } as const;
   return { ...ordinary, ...rest, source: 0, destination: 0, ...some };
 }
 
@@ -91,6 +91,7 @@ function tiny(space: PacketSpace): PacketSet {
     hopLimit: [{ low: 64, high: 64 }],
     ether: [{ low: -1, high: -1 }],
     reversePath: [{ low: 1, high: 1 }],
+    quarantine: [{ low: 0, high: 0 }],
   });
 }
 

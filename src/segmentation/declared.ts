@@ -1,0 +1,181 @@
+import { type Box, exactly, free, type Interval, inState, ofFamily, onHook } from './boxes.ts';
+import type { AddressRange, Flow, Policy, PolicyZone, Side } from './policy.ts';
+import { type Family, type Hook, ICMP, ICMPV6, QUARANTINE, TCP, UDP } from './packet.ts';
+import { LOOPBACK } from './possible.ts';
+import type { PacketSpace } from './packet-space.ts';
+
+// What a declaration means, packet by packet, straight from the flows and without a look at how they are compiled.
+// Beyond the flows it allows what no network does without; each of these is a function below.
+
+const GATEWAY = 'gateway';
+const FAMILIES = ['ipv4', 'ipv6'] as const;
+const ECHO_REQUEST = { icmp: 8, icmpv6: 128 } as const; // RFC 792; RFC 4443, 4.1
+const ICMP_ERRORS = [3, 11, 12]; // unreachable, time exceeded, parameter problem (RFC 792)
+const ICMPV6_ERRORS = [1, 2, 3, 4]; // the same and packet too big (RFC 4890, 4.3.1)
+/** Who is told apart from which end; in quarantine neither end may be. */
+const MAY_NOT_BE: Readonly<Record<Hook, number>> = {
+  input: QUARANTINE.ether | QUARANTINE.source,
+  output: QUARANTINE.destination,
+  forward: QUARANTINE.ether | QUARANTINE.source | QUARANTINE.destination,
+};
+
+/** Every packet that is to be accepted. */
+export function boxesOf(policy: Policy, space: PacketSpace): Box[] {
+  return [...exemptBoxes(policy, space), ...followingBoxes(policy, space), ...openingBoxes(policy, space)];
+}
+
+/** What quarantine does not reach: the machine itself, finding neighbours, and whoever manages the gateway. */
+export function exemptBoxes(policy: Policy, space: PacketSpace): Box[] {
+  return [
+    { hook: onHook('input'), in: space.interface(LOOPBACK) },
+    { hook: onHook('output'), out: space.interface(LOOPBACK) },
+    ...neighbourBoxes(policy, space),
+    // In every state: a full table of connections must not lock out who could clear it.
+    ...policy.flows.filter(({ kind }) => kind === 'management').flatMap((flow) => flowBoxes(flow, space)),
+  ];
+}
+
+/** Packets from or to somebody in quarantine. */
+export function quarantineBoxes(): Box[] {
+  return (['input', 'output', 'forward'] as const).map((hook) => ({
+    hook: onHook(hook),
+    quarantine: [0, 1, 2, 3, 4, 5, 6, 7].filter((value) => (value & MAY_NOT_BE[hook]) !== 0).map(exactly),
+  }));
+}
+
+/**
+ * New connections of the flows. Untracked packets are judged each by itself; replies to them are not expected. ICMP is
+ * the echo request alone.
+ */
+function openingBoxes({ flows }: Policy, space: PacketSpace): Box[] {
+  return flows
+    .filter(({ kind }) => kind !== 'management')
+    .flatMap((flow) => flowBoxes(flow, space))
+    .map((box) => ({
+      ...box,
+      state: inState('new', 'untracked'),
+      quarantine: free(MAY_NOT_BE[hookOf(box)]),
+    }));
+}
+
+export function flowBoxes(flow: Flow, space: PacketSpace): Box[] {
+  const { from, to } = flow;
+  const hook: Hook = to.zone === GATEWAY ? 'input' : from.zone === GATEWAY ? 'output' : 'forward';
+  return FAMILIES.flatMap((family) => {
+    const [sources, destinations, kind] = [
+      addresses(from, family),
+      addresses(to, family),
+      protocolOf(flow, family),
+    ];
+    if (sources.length === 0 || destinations.length === 0 || kind === undefined) return [];
+    return [
+      {
+        hook: onHook(hook),
+        family: ofFamily(family),
+        in: space.interface(from.interface ?? ''),
+        out: space.interface(to.interface ?? ''),
+        source: sources,
+        destination: destinations,
+        ...kind,
+      },
+    ];
+  });
+}
+
+function hookOf({ hook }: Box): Hook {
+  const [first] = hook ?? [];
+  return first?.low === 0 ? 'input' : first?.low === 1 ? 'output' : 'forward';
+}
+
+function protocolOf({ protocol, ports }: Flow, family: Family): Box | undefined {
+  const [low, high] = ports;
+  switch (protocol) {
+    case 'tcp':
+      return { protocol: [exactly(TCP)], port: [{ low, high }] };
+    case 'udp':
+      return { protocol: [exactly(UDP)], port: [{ low, high }] };
+    case 'icmp':
+      return family === 'ipv4'
+        ? { protocol: [exactly(ICMP)], port: [exactly(ECHO_REQUEST.icmp)] }
+        : undefined;
+    case 'icmpv6':
+      return family === 'ipv6'
+        ? { protocol: [exactly(ICMPV6)], port: [exactly(ECHO_REQUEST.icmpv6)] }
+        : undefined;
+    default:
+      return protocol satisfies never;
+  }
+}
+
+/**
+ * What follows a connection that was allowed when it was new (established), and errors about one (related). It comes
+ * from a source of the zone that its interface belongs to. Connections that a newer policy does not allow are cut by
+ * whoever applies it.
+ */
+function followingBoxes({ zones }: Policy, space: PacketSpace): Box[] {
+  const origins: Box[] = [
+    ...zones.flatMap((zone) =>
+      (['input', 'forward'] as const).flatMap((hook) => originBoxes(zone, hook, space)),
+    ),
+    { hook: onHook('output'), quarantine: free(MAY_NOT_BE.output) },
+  ];
+  const following: readonly Box[] = [
+    { state: inState('established') },
+    errors(ICMP_ERRORS, ICMP, 'ipv4'),
+    errors(ICMPV6_ERRORS, ICMPV6, 'ipv6'),
+  ];
+  return origins.flatMap((origin) =>
+    following.flatMap((box) => (sameFamily(origin, box) ? [{ ...origin, ...box }] : [])),
+  );
+}
+
+function errors(types: readonly number[], protocol: number, family: Family): Box {
+  return {
+    family: ofFamily(family),
+    state: inState('related'),
+    protocol: [exactly(protocol)],
+    port: types.map(exactly),
+  };
+}
+
+function sameFamily(a: Box, b: Box): boolean {
+  return a.family === undefined || b.family === undefined || a.family[0]?.low === b.family[0]?.low;
+}
+
+function originBoxes(zone: PolicyZone, hook: 'input' | 'forward', space: PacketSpace): Box[] {
+  return FAMILIES.flatMap((family) => {
+    const source = addresses(zone, family);
+    if (source.length === 0) return [];
+    const arrival = { hook: onHook(hook), family: ofFamily(family), in: space.interface(zone.interface) };
+    return [{ ...arrival, source, quarantine: free(MAY_NOT_BE[hook]) }];
+  });
+}
+
+/**
+ * What IPv6 needs to find a neighbour and never leaves its link (RFC 4890, 4.4.1): in by interfaces of zones that have
+ * IPv6 addresses, out by all.
+ */
+function neighbourBoxes({ zones }: Policy, space: PacketSpace): Box[] {
+  const interfaces = zones.filter(({ v6 }) => v6.length > 0).map((zone) => zone.interface);
+  const ways: readonly Box[] = [
+    { hook: onHook('input'), in: space.interface(...new Set(interfaces)) },
+    { hook: onHook('output') },
+  ];
+  const linkLocal = [{ low: 0xfe80n << 112n, high: (0xfec0n << 112n) - 1n }];
+  const kinds: readonly Box[] = [
+    { port: [133, 135, 136, 141, 142].map(exactly), hopLimit: [exactly(255)] }, // a router would have lowered it
+    { port: [130, 131, 132, 134, 143, 148, 149, 151, 152, 153].map(exactly), source: linkLocal },
+    { port: [143, 148].map(exactly), source: [exactly(0n)] }, // before a host has an address (RFC 3590)
+  ];
+  return ways.flatMap((way) =>
+    kinds.map((kind) => ({ ...way, family: ofFamily('ipv6'), protocol: [exactly(ICMPV6)], ...kind })),
+  );
+}
+
+function addresses({ v4, v6 }: Pick<Side, 'v4' | 'v6'>, family: Family): Interval[] {
+  return family === 'ipv4' ? v4.map(asNumbers) : v6.map(({ low, high }) => ({ low, high }));
+}
+
+function asNumbers({ low, high }: AddressRange): Interval {
+  return { low: Number(low), high: Number(high) };
+}

@@ -1,0 +1,239 @@
+import { addressText } from './addresses.ts';
+import { type Dimension, dimensionNumber, exactly, type Interval, quarantined, type Value } from './boxes.ts';
+import { type Field, readsChecksum } from './field.ts';
+import type { Listing } from './listing.ts';
+import type { Source, Statement } from './listing-rule.ts';
+import type { Element, Verdict } from './listing-set.ts';
+import { etherText, ICMP, ICMPV6, type Packet, QUARANTINE, STATES } from './packet.ts';
+import type { PacketSet } from './packet-set.ts';
+import type { PacketSpace } from './packet-space.ts';
+
+type Match = Extract<Statement, { kind: 'match' }>;
+type Vmap = Extract<Statement, { kind: 'vmap' }>;
+
+/** The sets that quarantine fills, and what their members are in a packet. */
+const QUARANTINE_SETS: ReadonlyMap<string, number> = new Map<string, number>([
+  ['q_mac ether saddr', QUARANTINE.ether],
+  ['q_ip_4 ip saddr', QUARANTINE.source],
+  ['q_ip_4 ip daddr', QUARANTINE.destination],
+  ['q_ip_6 ip6 saddr', QUARANTINE.source],
+  ['q_ip_6 ip6 daddr', QUARANTINE.destination],
+]);
+
+/** The sets of packets that the conditions and maps of a listing stand for. */
+export class Matcher {
+  readonly #space: PacketSpace;
+  readonly #listing: Listing;
+  readonly #complain: (place: string, what: string) => void;
+  readonly #matches = new Map<Statement, PacketSet>();
+  readonly #verdicts = new Map<Statement, ReadonlyMap<Verdict, PacketSet>>();
+  readonly #checksums = new Map<Statement, PacketSet>();
+  readonly #read: ReadonlySet<string>;
+
+  constructor(space: PacketSpace, listing: Listing, complain: (place: string, what: string) => void) {
+    this.#space = space;
+    this.#listing = listing;
+    this.#complain = complain;
+    this.#read = setsThatAreRead(listing);
+  }
+
+  isRead(set: string): boolean {
+    return this.#read.has(set);
+  }
+
+  /** A field that the packet does not have means no match, also where the rule says "not". */
+  matchSet(statement: Match, place: string): PacketSet {
+    const known = this.#matches.get(statement);
+    if (known !== undefined) return known;
+    const space = this.#space;
+    const inside = this.#quarantined(statement) ?? this.#inside(statement, place);
+    const wanted = statement.how === 'outside' ? space.minus(space.everything, inside) : inside;
+    const set = space.and(this.#guard(statement.fields), wanted);
+    this.#matches.set(statement, set);
+    return set;
+  }
+
+  #inside(statement: Match, place: string): PacketSet {
+    const elements = this.#elements(statement.values, statement.fields, false, place);
+    return this.#unite(statement.fields, ordered(elements, statement));
+  }
+
+  /** Whoever is in quarantine: what these sets hold now is no part of the policy. */
+  #quarantined({ fields, values, how }: Match): PacketSet | undefined {
+    const [field] = fields;
+    if (
+      fields.length !== 1 ||
+      field === undefined ||
+      !('set' in values) ||
+      (how !== 'inside' && how !== 'outside')
+    )
+      return undefined;
+    const bits = QUARANTINE_SETS.get(`${values.set} ${field.text}`);
+    return bits === undefined ? undefined : this.#space.set({ quarantine: quarantined(bits) });
+  }
+
+  verdictSets(statement: Vmap, place: string): ReadonlyMap<Verdict, PacketSet> {
+    const known = this.#verdicts.get(statement);
+    if (known !== undefined) return known;
+    const space = this.#space;
+    const groups = new Map<Verdict, Element[]>();
+    for (const element of this.#elements(statement.values, statement.fields, true, place)) {
+      if (element.verdict === undefined) continue;
+      const group = groups.get(element.verdict);
+      if (group === undefined) groups.set(element.verdict, [element]);
+      else group.push(element);
+    }
+    const guard = this.#guard(statement.fields);
+    const sets = new Map<Verdict, PacketSet>();
+    let before = space.nothing;
+    for (const [verdict, elements] of groups) {
+      const set = space.and(guard, this.#unite(statement.fields, elements));
+      // Which of two overlapping elements wins depends on the order in which they were added, which no listing tells.
+      const both = space.witness(space.and(before, set));
+      if (both !== undefined)
+        this.#complain(place, `looks into elements that overlap: ${this.elementText(statement, both)}`);
+      before = space.or(before, set);
+      sets.set(verdict, set);
+    }
+    this.#verdicts.set(statement, sets);
+    return sets;
+  }
+
+  /** With ICMP, `th dport` reads the checksum: no box can say that. */
+  checkPorts(statement: Match | Vmap, packets: PacketSet, place: string): void {
+    if (!statement.fields.some(readsChecksum)) return;
+    let set = this.#checksums.get(statement);
+    if (set === undefined) {
+      const elements = this.#elements(statement.values, statement.fields, statement.kind === 'vmap', place);
+      set = this.#checksumSet(statement.fields, elements);
+      this.#checksums.set(statement, set);
+    }
+    if (this.#space.and(packets, set) !== this.#space.nothing) {
+      this.#complain(place, 'compares the port of ICMP packets, which have none');
+    }
+  }
+
+  /** Packets of ICMP whose way depends on what stands where others have the port. */
+  #checksumSet(fields: readonly Field[], elements: readonly Element[]): PacketSet {
+    const space = this.#space;
+    const port = fields.findIndex(readsChecksum);
+    const protocol = fields.findIndex(({ dimension }) => dimension === 'protocol');
+    const doubtful = elements.filter(({ key }) => {
+      const [ports, protocols] = [key[port], key[protocol]];
+      const any = ports !== undefined && ports.low <= 0 && ports.high >= 65_535;
+      return !any && (protocols === undefined || holds(protocols, ICMP) || holds(protocols, ICMPV6));
+    });
+    const others = fields.filter((_, i) => i !== port);
+    const keys = doubtful.map(({ key }) => ({ key: key.filter((_, i) => i !== port), verdict: undefined }));
+    const icmp = space.set({ protocol: [exactly(ICMP), exactly(ICMPV6)] });
+    const set = others.length === 0 && keys.length > 0 ? space.everything : this.#unite(others, keys);
+    return space.and(space.and(icmp, set), this.#guard(fields));
+  }
+
+  /** The element that holds a packet, as text; empty where none is found. */
+  elementText(statement: Vmap, packet: Packet): string {
+    const { values, fields } = statement;
+    const elements = 'set' in values ? this.#listing.sets.get(values.set)?.elements : values.inline.elements;
+    const found = elements?.find(({ key }) =>
+      key.every((interval, i) => {
+        const dimension = fields[i]?.dimension;
+        return dimension !== undefined && holds(interval, this.#space.valueIn(packet, dimension));
+      }),
+    );
+    if (found === undefined) return '';
+    return found.key.map((interval, i) => this.#intervalText(fields[i]?.dimension, interval)).join(' . ');
+  }
+
+  #intervalText(dimension: Dimension | undefined, { low, high }: Interval): string {
+    const text = (value: Value) => this.#valueText(dimension, value);
+    return low === high ? text(low) : `${text(low)}-${text(high)}`;
+  }
+
+  #valueText(dimension: Dimension | undefined, value: Value): string {
+    switch (dimension) {
+      case 'source':
+      case 'destination':
+        return addressText(value);
+      case 'in':
+      case 'out':
+        return this.#space.interfaceName(Number(value));
+      case 'state':
+        return STATES[Number(value)] ?? '';
+      case 'family':
+        return value === 0 ? 'ipv4' : 'ipv6';
+      case 'ether':
+        return etherText(Number(value));
+      default:
+        return String(value);
+    }
+  }
+
+  #elements(source: Source, fields: readonly Field[], isMap: boolean, place: string): readonly Element[] {
+    if ('inline' in source) return source.inline.elements;
+    const set = this.#listing.sets.get(source.set);
+    const kind = isMap ? 'map' : 'set';
+    if (set === undefined || set.kind !== kind) {
+      this.#complain(place, `refers to ${source.set}, which is no ${kind} of the listing`);
+      return [];
+    }
+    for (const gap of set.gaps) this.#complain(`${kind} ${set.name}`, gap);
+    const fits = set.types.length === fields.length && set.types.every((type, i) => type === fields[i]?.type);
+    if (fits) return set.elements;
+    this.#complain(
+      place,
+      `looks up ${fields.map(({ text }) => text).join(' . ')} in ${set.name} of another type`,
+    );
+    return [];
+  }
+
+  #unite(fields: readonly Field[], elements: readonly Element[]): PacketSet {
+    const order = fields
+      .map(({ dimension }, i) => ({ dimension, i }))
+      .toSorted((a, b) => dimensionNumber(a.dimension) - dimensionNumber(b.dimension));
+    const inOrder = order.every(({ i }, position) => i === position);
+    const keys = elements.map(({ key }) => (inOrder ? key : order.flatMap(({ i }) => key[i] ?? [])));
+    return this.#space.ofKeys(
+      order.map(({ dimension }) => dimension),
+      keys,
+    );
+  }
+
+  #guard(fields: readonly Field[]): PacketSet {
+    return fields.reduce(
+      (set, { guard }) => this.#space.and(set, this.#space.set(guard)),
+      this.#space.everything,
+    );
+  }
+}
+
+/** "Below" and "above" as the ranges that they are. */
+function ordered(elements: readonly Element[], { how }: Match): readonly Element[] {
+  if (how === 'inside' || how === 'outside') return elements;
+  return elements.flatMap(({ key: [limit] }) => {
+    if (limit === undefined) return [];
+    const { low } = limit;
+    const zero = typeof low === 'bigint' ? 0n : 0;
+    const top = typeof low === 'bigint' ? 2n ** 128n - 1n : 2 ** 32 - 1;
+    const one = typeof low === 'bigint' ? low - 1n : low - 1;
+    const next = typeof low === 'bigint' ? low + 1n : low + 1;
+    const range = how === 'below' ? { low: zero, high: one } : { low: next, high: top };
+    return range.low > range.high ? [] : [{ key: [range], verdict: undefined }];
+  });
+}
+
+function holds({ low, high }: Interval, value: Value): boolean {
+  return low <= value && value <= high;
+}
+
+function setsThatAreRead(listing: Listing): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const chain of listing.chains.values()) {
+    for (const { statements } of chain.rules) {
+      for (const statement of statements) {
+        const read = statement.kind === 'match' || statement.kind === 'vmap';
+        if (read && 'set' in statement.values) names.add(statement.values.set);
+      }
+    }
+  }
+  return names;
+}

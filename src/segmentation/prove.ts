@@ -1,0 +1,136 @@
+import type { Box } from './boxes.ts';
+import { boxesOf, exemptBoxes, flowBoxes, quarantineBoxes } from './declared.ts';
+import { Evaluator, type Outcome } from './evaluate.ts';
+import { ValueReader } from './field-value.ts';
+import { type Gap, parseListing, type Rule } from './listing.ts';
+import { HOOKS, type Packet } from './packet.ts';
+import type { PacketSet } from './packet-set.ts';
+import { PacketSpace } from './packet-space.ts';
+import type { Flow, Policy } from './policy.ts';
+import { possible } from './possible.ts';
+
+/** A packet that the declaration and the kernel do not agree about. */
+export interface Difference {
+  readonly packet: Packet;
+  readonly declared: boolean;
+  readonly accepted: boolean;
+  readonly outcome: Outcome;
+  /** The rule that decided, with the ones that led to it. */
+  readonly rule: string;
+}
+
+/** One packet of a flow, followed through the rules by itself. */
+export interface Witness {
+  readonly flow: string;
+  readonly packet: Packet;
+  readonly rule: string;
+}
+
+export type Proof =
+  | {
+      readonly proven: true;
+      /** In how many boxes without overlap the accepted packets fall. */
+      readonly boxes: number;
+      /** At least one for each flow: nothing is proven by being empty. */
+      readonly witnesses: readonly Witness[];
+    }
+  | { readonly proven: false; readonly differences: readonly Difference[] }
+  | { readonly proven: false; readonly notUnderstood: readonly Gap[] };
+
+/** Counters of what mode observe lets pass begin so; an accept behind one is a denial that was held back. */
+const WOULD_DENY = 'n_would_deny_';
+/** One for each way (hook, interfaces, family); more help nobody. */
+const MOST_DIFFERENCES = 20;
+
+/**
+ * Does the table that `nft -j list table inet sluice` printed accept exactly what is declared? In mode enforce: the
+ * accepted packets are the declared ones. In mode observe: those that pass without an objection are the declared ones,
+ * those in quarantine are dropped, and all others pass with an objection. In mode off: everything passes; an empty
+ * listing will do.
+ */
+export function prove(policy: Policy, listing: string): Proof {
+  const space = new PacketSpace();
+  const values = new ValueReader((name) => space.interfaceNumber(name));
+  const parsed = parseListing(listing, values);
+  const evaluator = new Evaluator(space, parsed, policy.mode === 'observe' ? wouldDeny : () => false);
+  const { accepted, observed, gaps } = evaluator.evaluate();
+  if (gaps.length > 0) return { proven: false, notUnderstood: gaps };
+  const expected = expectationOf(policy, space);
+  const wrong = [
+    space.minus(accepted, expected.accepted),
+    space.minus(expected.accepted, accepted),
+    space.minus(observed, expected.observed),
+    space.minus(expected.observed, observed),
+  ];
+  if (wrong.some((set) => set !== space.nothing)) {
+    return {
+      proven: false,
+      differences: differencesOf(space.union(wrong), expected.accepted, { space, evaluator }),
+    };
+  }
+  const witnesses = witnessesOf(policy, { space, evaluator });
+  if ('differences' in witnesses) return { proven: false, ...witnesses };
+  return { proven: true, boxes: space.count(accepted), ...witnesses };
+}
+
+interface Tools {
+  readonly space: PacketSpace;
+  readonly evaluator: Evaluator;
+}
+
+function wouldDeny({ statements }: Rule): boolean {
+  return statements.some(
+    (statement) => statement.kind === 'note' && statement.counter.startsWith(WOULD_DENY),
+  );
+}
+
+function expectationOf(policy: Policy, space: PacketSpace): { accepted: PacketSet; observed: PacketSet } {
+  const all = space.union(HOOKS.map((hook) => possible(space, hook)));
+  const setOf = (boxes: readonly Box[]) => space.and(all, space.union(boxes.map((box) => space.set(box))));
+  if (policy.mode === 'off') return { accepted: all, observed: space.nothing };
+  const accepted = setOf(boxesOf(policy, space));
+  if (policy.mode === 'enforce') return { accepted, observed: space.nothing };
+  const dropped = space.minus(setOf(quarantineBoxes()), setOf(exemptBoxes(policy, space)));
+  return { accepted, observed: space.minus(space.minus(all, accepted), dropped) };
+}
+
+/** A packet of each way that is not as it should be. */
+function differencesOf(wrong: PacketSet, declared: PacketSet, { space, evaluator }: Tools): Difference[] {
+  const differences: Difference[] = [];
+  let left = wrong;
+  while (differences.length < MOST_DIFFERENCES) {
+    const packet = space.witness(left);
+    if (packet === undefined) break;
+    differences.push({ packet, declared: space.contains(declared, packet), ...decided(evaluator, packet) });
+    left = space.minus(left, space.sameWay(packet));
+  }
+  return differences;
+}
+
+function decided(evaluator: Evaluator, packet: Packet): Omit<Difference, 'packet' | 'declared'> {
+  const decisions = evaluator.explain(packet);
+  const objection =
+    decisions.find(({ outcome }) => outcome === 'drop') ??
+    decisions.find(({ outcome }) => outcome === 'would deny');
+  const decision = objection ?? decisions.at(-1);
+  const outcome = decision?.outcome ?? 'accept';
+  return { outcome, accepted: outcome !== 'drop', rule: decision?.rule ?? 'no chain of the table sees it' };
+}
+
+/** Equal sets could be equally empty: a packet of every flow and family is led through the rules one by one. */
+function witnessesOf(policy: Policy, tools: Tools): { witnesses: Witness[] } | { differences: Difference[] } {
+  const witnesses: Witness[] = [];
+  for (const flow of policy.mode === 'off' ? [] : policy.flows) {
+    const packets = packetsOf(flow, tools.space);
+    for (const packet of packets) {
+      const { outcome, accepted, rule } = decided(tools.evaluator, packet);
+      if (outcome !== 'accept') return { differences: [{ packet, declared: true, outcome, accepted, rule }] };
+      witnesses.push({ flow: flow.name, packet, rule });
+    }
+  }
+  return { witnesses };
+}
+
+function packetsOf(flow: Flow, space: PacketSpace): Packet[] {
+  return flowBoxes(flow, space).flatMap((box) => space.witness(space.set(box)) ?? []);
+}

@@ -24,9 +24,9 @@ import {
 async function onSmallDisk(t: Test): Promise<Site> {
   const parent = mkdtempSync(join(tmpdir(), 'history-disk-'));
   const folder = join(parent, 'disk');
-  const { unmount } = mountSmallDisk(folder, 24);
+  const disk = mountSmallDisk(folder, 24);
   t.teardown(() => {
-    unmount();
+    disk.unmount();
     rmSync(parent, { recursive: true, force: true });
   });
   const site = new Site(t, { folder, retention: { ...WEEK, disk: mebibytes(100) } });

@@ -7,6 +7,7 @@ import type { Outbox } from '../../src/core/outbox.ts';
 import type { SampleLog } from '../../src/core/sample-log.ts';
 import { days, epochMs, mebibytes, milliseconds, seconds } from '../../src/core/units.ts';
 import { type GatewayHistory, type HistoryOptions, openHistory } from '../../src/store/history/history.ts';
+import { openForWriting } from '../../src/store/open.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 import { listeningLog } from '../store/fixture.ts';
 import { until } from '../support/wait.ts';
@@ -42,7 +43,13 @@ async function opened(t: Teardown, options: Partial<HistoryOptions> = {}): Promi
     log,
     commitEvery: milliseconds(5),
   });
-  const history = await openHistory({
+  let history: GatewayHistory | undefined;
+  t.teardown(async () => {
+    await history?.close();
+    await outbox.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  history = await openHistory({
     folder,
     retention: { raw: days(7), minute: days(90), hour: days(1825), disk: mebibytes(1_000) },
     outbox: mebibytes(64),
@@ -50,11 +57,6 @@ async function opened(t: Teardown, options: Partial<HistoryOptions> = {}): Promi
     log,
     thresholds: { headSamples: 2_000, tick: milliseconds(10), look: milliseconds(100) },
     ...options,
-  });
-  t.teardown(async () => {
-    await history.close();
-    await outbox.close();
-    rmSync(folder, { recursive: true, force: true });
   });
   return { folder, outbox, history, log };
 }
@@ -120,4 +122,71 @@ t.test('a stream brings every sample once, from files and memory, while they are
   t.equal(found.size, 10);
   const wanted = Array.from({ length: 320 }, (_, k) => k + 10);
   for (const [name, values] of found) t.same(values, wanted, name);
+});
+
+t.test('it closes in the middle of its work, and goes on with it at the next start', async (t) => {
+  const start = Math.floor(Date.now() / HOUR) * HOUR - 2 * HOUR;
+  const folder = mkdtempSync(join(tmpdir(), 'history-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  for (let round = 0; round < 4; round++) {
+    const { outbox, history } = await opened({ teardown: () => {} }, { folder });
+    await outbox.record(scans(round * 300, 300, start));
+    if (round > 0) await history.names(['*/*']); // it has read what it has to file
+    await history.close();
+    await outbox.close();
+  }
+
+  const { history } = await opened(t, { folder });
+  await until('most of it is filed', async () => (await history.state()).samplesFiled > 0);
+  const ask = { points: ['*/*'], from: epochMs(start), to: epochMs(start + HOUR), width: 4_000 };
+  const traces = await history.history(ask);
+
+  const wanted = Array.from({ length: 1_200 }, (_, k) => k);
+  t.equal(traces.length, POINTS.length);
+  for (const { lasts, counts } of traces) {
+    t.same([...lasts], wanted);
+    t.ok(counts.every((count) => count === 1));
+  }
+});
+
+t.test('files of a newer Sluice keep it from opening, with what to do', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'history-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const first = await opened({ teardown: () => {} }, { folder });
+  await first.history.close();
+  await first.outbox.close();
+  const db = openForWriting(join(folder, 'history.db'), 1_000_000);
+  db.pragma('user_version = 99');
+  db.close();
+
+  await t.rejects(opened(t, { folder }), {
+    code: 'STORE_FAILED',
+    message: /newer Sluice/,
+    remedy: /install that version/,
+  });
+});
+
+t.test('what is asked on demand to be given up is, and is told', async (t) => {
+  const told: unknown[] = [];
+  const { outbox, history } = await opened(t, {
+    thresholds: { headSamples: 100, tick: milliseconds(10), look: milliseconds(50), grace: milliseconds(0) },
+    onEvent: (kind, subject) => told.push([kind, subject]),
+  });
+  const start = Math.floor(Date.now() / HOUR) * HOUR - 30 * HOUR;
+  await outbox.record(scans(0, 100, start));
+  await until('it is filed', async () => (await history.state()).samplesFiled >= 2_000);
+
+  history.shed();
+
+  await until('the oldest file is gone', async () => (await history.state()).filesDropped === 1);
+  t.same(told, [['history-shed', 'raw']]);
+  const [trace] = await history.history({
+    ...{ points: ['meter-0/voltage-0'], from: epochMs(start), to: epochMs(start + HOUR), width: 60 },
+    tier: 'minute',
+  });
+  t.equal(
+    trace?.counts.reduce((sum, count) => sum + count, 0),
+    100,
+    'rollups have it',
+  );
 });

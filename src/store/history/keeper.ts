@@ -38,6 +38,8 @@ export class Keeper {
   used: Bytes = bytes(0);
   dropped = 0;
   #allowed: Bytes | undefined;
+  /** What would go after what has to go, at the last look. */
+  #next: readonly Drop[] = [];
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -54,6 +56,7 @@ export class Keeper {
     const situation = { usage, disk, retention, outbox, believed, horizon };
     const plan = planRetention(situation);
     this.#allow(plan.allow);
+    this.#next = plan.next;
     if (!full || plan.drops.length > 0) return plan.drops;
     // The disk may be full for another reason than the room that it says it has, such as a quota of the system.
     return planRetention({ ...situation, disk: { ...disk, free: bytes(0) } }).drops.slice(0, 1);
@@ -124,10 +127,22 @@ export class Keeper {
         if (!(error instanceof FileTrouble) || !isFull(error.cause)) throw error;
         full = error; // it still has hours to be rolled up, for which there is no room: others go first
       }
+    if (done.length === 0 && full !== undefined) done.push(await this.#dropAnother(full));
     this.#tell(done);
     this.dropped += done.length;
-    if (done.length === 0 && full !== undefined) throw full;
     return done.length;
+  }
+
+  /** Nothing of what should go can, for want of room: the first that can, minutes at last, makes some. */
+  async #dropAnother(full: FileTrouble): Promise<Drop> {
+    for (const drop of this.#next)
+      try {
+        await this.#drop(drop);
+        return drop;
+      } catch (error) {
+        if (!(error instanceof FileTrouble) || !isFull(error.cause)) throw error;
+      }
+    throw full;
   }
 
   async #drop(drop: Drop): Promise<void> {

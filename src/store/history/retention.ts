@@ -28,6 +28,8 @@ export interface Drop {
 export interface Plan {
   /** In the order in which they are to go. A file that is open for writing is closed first. */
   readonly drops: readonly Drop[];
+  /** What would go after these, where one of them cannot. */
+  readonly next: readonly Drop[];
   /** What the outbox may take from now on. */
   readonly allow: Bytes;
 }
@@ -79,7 +81,8 @@ export function planRetention(situation: Situation): Plan {
   const reserve = reserveOf(disk);
   const free = disk.free + sum(drops);
   if (free < reserve) shed(reserve * RESERVE_MARGIN - free, 'disk full');
-  return { drops, allow: allowed(situation, drops, waiting) };
+  const next = waiting.map((drop) => ({ ...drop, reason: 'disk full' }) as const);
+  return { drops, next, allow: allowed(situation, drops, waiting) };
 }
 
 function isOld({ tier, to }: StoredFile, { retention, believed }: Situation): boolean {

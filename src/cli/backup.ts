@@ -1,5 +1,4 @@
-import { existsSync, realpathSync, rmSync } from 'node:fs';
-import { dirname, resolve, sep } from 'node:path';
+import { rmSync } from 'node:fs';
 import { type Backup, backupBytes, makeBackup } from '../backup/backup.ts';
 import { interrupted } from '../backup/swap.ts';
 import type { Config } from '../config/config.ts';
@@ -9,6 +8,7 @@ import { check, isSealed, snapshot } from '../store/history/snapshot.ts';
 import { version } from '../version.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
+import { assertOutside, assertReplaceable } from './output-place.ts';
 import { PartialFile } from './partial-file.ts';
 import { counted, size } from './progress.ts';
 import { Transfer } from './transfer.ts';
@@ -23,7 +23,7 @@ on the disk and read back.
 Keys and certificates are not in it: keep data/identity and gateway.yaml apart from it. FILE is a plain tar archive: any
 tar unpacks it, and sha256sum -c SHA256SUMS checks it there. ./sluice restore puts it back.
 
-  --force  replaces a FILE that is there
+  --force  replaces a FILE that is there, where it is a backup
   --json   one object on standard output: {"file", "gateway", "made", "bytes", "files", "leftOut": [{"name", "why"}]}
 
 A database that is damaged is left out and told; the rest is backed up.
@@ -44,7 +44,9 @@ export async function run(args: readonly string[]): Promise<number> {
   const [path, ...rest] = positionals;
   if (path === undefined) throw usage('backup', 'FILE is missing: where the backup is to be written');
   const config = await loadConfig(oneFile('backup', rest));
-  assertPlace(path, config.gateway.data, values.force);
+  assertWhole(config.gateway.data);
+  assertOutside('backup', path, config);
+  assertReplaceable(path, values.force);
   const made = new Date();
   const { files, leftOut, bytes } = await untilInterrupted(
     'backup',
@@ -102,25 +104,11 @@ async function written(
   }
 }
 
-function assertPlace(path: string, data: string, force: boolean): void {
-  if (interrupted(data) !== undefined)
-    throw new SluiceError(
-      'SETUP',
-      `a restore into ${data} was interrupted, and is finished by the next start of the gateway`,
-      {
-        remedy: 'start it, or run ./sluice restore again',
-      },
-    );
-  if (existsSync(path) && !force)
-    throw new SluiceError('SETUP', `${path} is there already`, { remedy: 'with --force it is replaced' });
-  const folder = dirname(resolve(path));
-  const within =
-    existsSync(folder) &&
-    existsSync(data) &&
-    `${realpathSync(folder)}${sep}`.startsWith(`${realpathSync(data)}${sep}`);
-  if (within)
-    throw new SluiceError('SETUP', `${path} lies in the data folder of the gateway`, {
-      remedy:
-        'name a file elsewhere, best on another disk: the gateway would drop history to make room for it',
-    });
+function assertWhole(data: string): void {
+  if (interrupted(data) === undefined) return;
+  throw new SluiceError(
+    'SETUP',
+    `a restore into ${data} was interrupted, and is finished by the next start of the gateway`,
+    { remedy: 'start it, or run ./sluice restore again' },
+  );
 }

@@ -10,6 +10,7 @@ import { openReader } from '../store/history/reader.ts';
 import { historyQuery } from './history-query.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
+import { assertOutside } from './output-place.ts';
 import { PartialFile } from './partial-file.ts';
 import { Progress, count, counted, size } from './progress.ts';
 import { untilInterrupted } from './until-interrupted.ts';
@@ -64,6 +65,7 @@ export async function run(args: readonly string[]): Promise<number> {
       'Parquet is nothing for a terminal: name a file with --out, or send it on with > or |',
     );
   const config = await loadConfig(oneFile('export', positionals));
+  if (wanted.out !== undefined) assertOutside('export', wanted.out, config);
   await written(config.gateway.data, wanted);
   return 0;
 }

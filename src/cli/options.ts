@@ -32,6 +32,8 @@ export function parsedOptions<T extends Options>(
 
 /** The first sentence of what Node says, which goes on about arguments that begin with a dash; and the nearest option. */
 function whatIsWrong(says: string, known: readonly string[]): string {
+  const [, option = ''] = /^Option '(--[a-z-]+)' argument is ambiguous/.exec(says) ?? [];
+  if (option !== '') return `${option} needs a value; one that begins with a dash is written ${option}=-1`;
   const [sentence = says] = says.split(/\.? ?\n|\. |\.$/);
   const [, unknown = ''] = /^Unknown option '--?([^']+)'/.exec(sentence) ?? [];
   const meant = nearest(unknown, known);

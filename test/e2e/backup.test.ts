@@ -142,6 +142,17 @@ t.test('what a person may do wrong is refused in a sentence', async (t) => {
   });
   refused(sluice('backup', path, site.file), /backup.tar is there already; with --force it is replaced/);
   t.equal(sluice('backup', path, '--force', site.file).status, 0);
+  const configuration = readFileSync(site.file, 'utf8');
+  refused(
+    sluice('backup', site.file, '--force', site.file),
+    /is the configuration, and would be replaced/,
+    64,
+  );
+  const note = join(site.folder, 'note.txt');
+  writeFileSync(note, 'mine');
+  refused(sluice('backup', note, '--force', site.file), /note.txt is there already, and is no backup; name/);
+  t.equal(readFileSync(site.file, 'utf8'), configuration);
+  t.equal(readFileSync(note, 'utf8'), 'mine');
 
   refused(sluice('restore', path, site.file), /data holds data already: .*; with --force it is moved aside/);
   refused(

@@ -56,6 +56,10 @@ t.test('every command says what it does, and wrong usage is 64 in one line', asy
   }
   t.match(sluice('version', '-h'), { status: 0, out: /^Usage/ });
   t.match(sluice('help', 'plan'), { status: 0, out: /^Usage: .\/sluice plan/ });
+  t.match(
+    sluice('history', '--from', '-1h').err,
+    /^sluice: --from needs a value; one that begins with a dash is written --from=-1; /,
+  );
   t.match(sluice('version', '--jsn').err, /did you mean --json\?/);
   t.match(sluice('chek').err, /there is no command "chek"; did you mean check\?/);
   t.equal(sluice('version', 'more').status, 64);

@@ -318,6 +318,9 @@ t.test('a long history', async (t) => {
       '--points',
       'pump-*/*',
     );
+    wrong(/gateway.yaml is the configuration, and would be replaced/, 64, ...range, '--out', site.file);
+    const among = join(site.folder, 'data/telemetry.db');
+    wrong(/telemetry.db lies in the data folder of the gateway/, 1, ...range, '--out', among);
     wrong(/make the folder .*no first/, 1, ...range, '--out', join(site.folder, 'no/x.csv'));
     t.match(sluice('export', '--from', '2020-01-01', '--to', '2020-01-02', site.file), {
       status: 0,

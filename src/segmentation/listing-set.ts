@@ -3,7 +3,10 @@ import { type DataType, hasOnly, isRecord, text } from './field.ts';
 import { ORDERED, type ValueReader } from './field-value.ts';
 
 export type Verdict =
-  | { readonly kind: 'accept' | 'drop' | 'return' | 'continue' }
+  | { readonly kind: 'accept' }
+  | { readonly kind: 'drop' }
+  | { readonly kind: 'return' }
+  | { readonly kind: 'continue' }
   | { readonly kind: 'jump' | 'goto'; readonly target: string };
 
 /** One interval for each part of the key; in a map, what happens to it. */

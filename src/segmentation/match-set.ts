@@ -1,10 +1,9 @@
-import { addressText } from './addresses.ts';
-import { type Dimension, dimensionNumber, exactly, type Interval, quarantined, type Value } from './boxes.ts';
+import { dimensionNumber, exactly, type Interval, quarantined, type Value } from './boxes.ts';
 import { type Field, readsChecksum } from './field.ts';
 import type { Listing } from './listing.ts';
 import type { Source, Statement } from './listing-rule.ts';
 import type { Element, Verdict } from './listing-set.ts';
-import { etherText, ICMP, ICMPV6, type Packet, QUARANTINE, STATES } from './packet.ts';
+import { ICMP, ICMPV6, packetText, QUARANTINE } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
 import type { PacketSpace } from './packet-space.ts';
 
@@ -20,13 +19,21 @@ const QUARANTINE_SETS: ReadonlyMap<string, number> = new Map<string, number>([
   ['q_ip_6 ip6 daddr', QUARANTINE.destination],
 ]);
 
+/** Whoever is in quarantine: what these sets hold now is no part of the policy. Undefined for any other condition. */
+export function quarantineBits({ fields, values, how }: Match): number | undefined {
+  const [field] = fields;
+  if (fields.length !== 1 || field === undefined || !('set' in values)) return undefined;
+  if (how !== 'inside' && how !== 'outside') return undefined;
+  return QUARANTINE_SETS.get(`${values.set} ${field.text}`);
+}
+
 /** The sets of packets that the conditions and maps of a listing stand for. */
 export class Matcher {
   readonly #space: PacketSpace;
   readonly #listing: Listing;
   readonly #complain: (place: string, what: string) => void;
   readonly #matches = new Map<Statement, PacketSet>();
-  readonly #verdicts = new Map<Statement, ReadonlyMap<Verdict, PacketSet>>();
+  readonly #verdicts = new Map<Statement, readonly (readonly [Verdict, PacketSet])[]>();
   readonly #checksums = new Map<Statement, PacketSet>();
   readonly #read: ReadonlySet<string>;
 
@@ -58,24 +65,14 @@ export class Matcher {
     return this.#unite(statement.fields, ordered(elements, statement));
   }
 
-  /** Whoever is in quarantine: what these sets hold now is no part of the policy. */
-  #quarantined({ fields, values, how }: Match): PacketSet | undefined {
-    const [field] = fields;
-    if (
-      fields.length !== 1 ||
-      field === undefined ||
-      !('set' in values) ||
-      (how !== 'inside' && how !== 'outside')
-    )
-      return undefined;
-    const bits = QUARANTINE_SETS.get(`${values.set} ${field.text}`);
+  #quarantined(statement: Match): PacketSet | undefined {
+    const bits = quarantineBits(statement);
     return bits === undefined ? undefined : this.#space.set({ quarantine: quarantined(bits) });
   }
 
-  verdictSets(statement: Vmap, place: string): ReadonlyMap<Verdict, PacketSet> {
+  verdictSets(statement: Vmap, place: string): readonly (readonly [Verdict, PacketSet])[] {
     const known = this.#verdicts.get(statement);
     if (known !== undefined) return known;
-    const space = this.#space;
     const groups = new Map<Verdict, Element[]>();
     for (const element of this.#elements(statement.values, statement.fields, true, place)) {
       if (element.verdict === undefined) continue;
@@ -84,19 +81,31 @@ export class Matcher {
       else group.push(element);
     }
     const guard = this.#guard(statement.fields);
-    const sets = new Map<Verdict, PacketSet>();
-    let before = space.nothing;
-    for (const [verdict, elements] of groups) {
-      const set = space.and(guard, this.#unite(statement.fields, elements));
-      // Which of two overlapping elements wins depends on the order in which they were added, which no listing tells.
-      const both = space.witness(space.and(before, set));
-      if (both !== undefined)
-        this.#complain(place, `looks into elements that overlap: ${this.elementText(statement, both)}`);
-      before = space.or(before, set);
-      sets.set(verdict, set);
+    const cases = [...groups].map(
+      ([verdict, elements]) =>
+        [verdict, this.#space.and(guard, this.#unite(statement.fields, elements))] as const,
+    );
+    this.#disjointUnion(
+      cases.map(([, set]) => set),
+      place,
+    );
+    this.#verdicts.set(statement, cases);
+    return cases;
+  }
+
+  /** Which of two overlapping elements wins depends on the order in which they were added, which no listing tells. */
+  #disjointUnion(sets: readonly PacketSet[], place: string): PacketSet {
+    const [first, ...more] = sets;
+    if (first === undefined) return this.#space.nothing;
+    if (more.length === 0) return first;
+    const middle = sets.length >> 1;
+    const left = this.#disjointUnion(sets.slice(0, middle), place);
+    const right = this.#disjointUnion(sets.slice(middle), place);
+    const both = this.#space.witness(this.#space.and(left, right));
+    if (both !== undefined) {
+      this.#complain(place, `looks into a map of which two elements disagree about ${packetText(both)}`);
     }
-    this.#verdicts.set(statement, sets);
-    return sets;
+    return this.#space.or(left, right);
   }
 
   /** With ICMP, `th dport` reads the checksum: no box can say that. */
@@ -128,44 +137,6 @@ export class Matcher {
     const icmp = space.set({ protocol: [exactly(ICMP), exactly(ICMPV6)] });
     const set = others.length === 0 && keys.length > 0 ? space.everything : this.#unite(others, keys);
     return space.and(space.and(icmp, set), this.#guard(fields));
-  }
-
-  /** The element that holds a packet, as text; empty where none is found. */
-  elementText(statement: Vmap, packet: Packet): string {
-    const { values, fields } = statement;
-    const elements = 'set' in values ? this.#listing.sets.get(values.set)?.elements : values.inline.elements;
-    const found = elements?.find(({ key }) =>
-      key.every((interval, i) => {
-        const dimension = fields[i]?.dimension;
-        return dimension !== undefined && holds(interval, this.#space.valueIn(packet, dimension));
-      }),
-    );
-    if (found === undefined) return '';
-    return found.key.map((interval, i) => this.#intervalText(fields[i]?.dimension, interval)).join(' . ');
-  }
-
-  #intervalText(dimension: Dimension | undefined, { low, high }: Interval): string {
-    const text = (value: Value) => this.#valueText(dimension, value);
-    return low === high ? text(low) : `${text(low)}-${text(high)}`;
-  }
-
-  #valueText(dimension: Dimension | undefined, value: Value): string {
-    switch (dimension) {
-      case 'source':
-      case 'destination':
-        return addressText(value);
-      case 'in':
-      case 'out':
-        return this.#space.interfaceName(Number(value));
-      case 'state':
-        return STATES[Number(value)] ?? '';
-      case 'family':
-        return value === 0 ? 'ipv4' : 'ipv6';
-      case 'ether':
-        return etherText(Number(value));
-      default:
-        return String(value);
-    }
   }
 
   #elements(source: Source, fields: readonly Field[], isMap: boolean, place: string): readonly Element[] {

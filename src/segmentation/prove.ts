@@ -1,7 +1,8 @@
 import type { Box } from './boxes.ts';
 import { boxesOf, exemptBoxes, flowBoxes, quarantineBoxes } from './declared.ts';
-import { Evaluator, type Outcome } from './evaluate.ts';
+import { evaluate, type Outcome } from './evaluate.ts';
 import { ValueReader } from './field-value.ts';
+import { Follower } from './follow.ts';
 import { type Gap, parseListing, type Rule } from './listing.ts';
 import { HOOKS, type Packet } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
@@ -52,9 +53,10 @@ export function prove(policy: Policy, listing: string): Proof {
   const space = new PacketSpace();
   const values = new ValueReader((name) => space.interfaceNumber(name));
   const parsed = parseListing(listing, values);
-  const evaluator = new Evaluator(space, parsed, policy.mode === 'observe' ? wouldDeny : () => false);
-  const { accepted, observed, gaps } = evaluator.evaluate();
+  const observes = policy.mode === 'observe' ? wouldDeny : () => false;
+  const { accepted, observed, gaps } = evaluate(space, parsed, observes);
   if (gaps.length > 0) return { proven: false, notUnderstood: gaps };
+  const follower = new Follower(space, parsed, observes);
   const expected = expectationOf(policy, space);
   const wrong = [
     space.minus(accepted, expected.accepted),
@@ -65,17 +67,17 @@ export function prove(policy: Policy, listing: string): Proof {
   if (wrong.some((set) => set !== space.nothing)) {
     return {
       proven: false,
-      differences: differencesOf(space.union(wrong), expected.accepted, { space, evaluator }),
+      differences: differencesOf(space.union(wrong), expected.accepted, { space, follower }),
     };
   }
-  const witnesses = witnessesOf(policy, { space, evaluator });
+  const witnesses = witnessesOf(policy, { space, follower });
   if ('differences' in witnesses) return { proven: false, ...witnesses };
   return { proven: true, boxes: space.count(accepted), ...witnesses };
 }
 
 interface Tools {
   readonly space: PacketSpace;
-  readonly evaluator: Evaluator;
+  readonly follower: Follower;
 }
 
 function wouldDeny({ statements }: Rule): boolean {
@@ -95,26 +97,21 @@ function expectationOf(policy: Policy, space: PacketSpace): { accepted: PacketSe
 }
 
 /** A packet of each way that is not as it should be. */
-function differencesOf(wrong: PacketSet, declared: PacketSet, { space, evaluator }: Tools): Difference[] {
+function differencesOf(wrong: PacketSet, declared: PacketSet, { space, follower }: Tools): Difference[] {
   const differences: Difference[] = [];
   let left = wrong;
   while (differences.length < MOST_DIFFERENCES) {
     const packet = space.witness(left);
     if (packet === undefined) break;
-    differences.push({ packet, declared: space.contains(declared, packet), ...decided(evaluator, packet) });
+    differences.push({ packet, declared: space.contains(declared, packet), ...fateOf(packet, follower) });
     left = space.minus(left, space.sameWay(packet));
   }
   return differences;
 }
 
-function decided(evaluator: Evaluator, packet: Packet): Omit<Difference, 'packet' | 'declared'> {
-  const decisions = evaluator.explain(packet);
-  const objection =
-    decisions.find(({ outcome }) => outcome === 'drop') ??
-    decisions.find(({ outcome }) => outcome === 'would deny');
-  const decision = objection ?? decisions.at(-1);
-  const outcome = decision?.outcome ?? 'accept';
-  return { outcome, accepted: outcome !== 'drop', rule: decision?.rule ?? 'no chain of the table sees it' };
+function fateOf(packet: Packet, follower: Follower): Omit<Difference, 'packet' | 'declared'> {
+  const { outcome, rule } = follower.follow(packet);
+  return { outcome, accepted: outcome !== 'drop', rule };
 }
 
 /** Equal sets could be equally empty: a packet of every flow and family is led through the rules one by one. */
@@ -123,7 +120,7 @@ function witnessesOf(policy: Policy, tools: Tools): { witnesses: Witness[] } | {
   for (const flow of policy.mode === 'off' ? [] : policy.flows) {
     const packets = packetsOf(flow, tools.space);
     for (const packet of packets) {
-      const { outcome, accepted, rule } = decided(tools.evaluator, packet);
+      const { outcome, accepted, rule } = fateOf(packet, tools.follower);
       if (outcome !== 'accept') return { differences: [{ packet, declared: true, outcome, accepted, rule }] };
       witnesses.push({ flow: flow.name, packet, rule });
     }

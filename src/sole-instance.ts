@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { lchownSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { finishRestore } from './backup/swap.ts';
 import { errorText, SluiceError } from './core/errors.ts';
@@ -20,6 +20,7 @@ export function holdData(folder: string): Disposable {
     mkdirSync(folder, { recursive: true, mode: 0o750 });
     const release = lockFile(file);
     if (release !== undefined) {
+      giveToOwner(folder, file);
       finishRestore(folder); // a power cut in the middle of one leaves what is old and what is new side by side
       return { [Symbol.dispose]: release };
     }
@@ -32,4 +33,11 @@ export function holdData(folder: string): Disposable {
   throw new SluiceError('SETUP', `another gateway runs on the data folder ${folder}`, {
     remedy: 'stop it, or give this one another gateway.data',
   });
+}
+
+/** Where an administrator restores into an empty folder, the user that runs the gateway can lock it afterwards. */
+function giveToOwner(folder: string, file: string): void {
+  if (process.geteuid?.() !== 0) return;
+  const { uid, gid } = statSync(folder);
+  lchownSync(file, uid, gid);
 }

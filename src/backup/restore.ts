@@ -1,4 +1,13 @@
-import { chownSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, statfsSync } from 'node:fs';
+import {
+  constants,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  statfsSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SluiceError, errorText } from '../core/errors.ts';
@@ -11,6 +20,8 @@ import { type Verified, verifyArchive } from './verify.ts';
 /** Beside the files: what the file system needs for itself. */
 const ROOM_BESIDE = 16_777_216;
 const FILE_MODE = 0o640;
+/** A file of ours and no link that somebody put there. */
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 const FOLDER_MODE = 0o750;
 
 export interface CheckOptions {
@@ -92,7 +103,7 @@ export async function restoreBackup(options: RestoreOptions): Promise<Verified> 
 
 async function extract(file: Source, entry: Entry, path: string, sha256: string | undefined): Promise<void> {
   try {
-    await using copy = await open(path, 'w', FILE_MODE);
+    await using copy = await open(path, NEW_FILE, FILE_MODE);
     const sum = await readThrough(file, entry, async (piece) => {
       await copy.writeFile(piece);
     });
@@ -134,11 +145,14 @@ function assertOneDisk(folder: string, found: readonly string[], aside: string):
   });
 }
 
-/** Where an administrator restores, the files still belong to the user that runs the gateway. */
+/**
+ * Where an administrator restores, the files still belong to the user that runs the gateway. A link that this user
+ * puts there is given away itself, and what it leads to is not.
+ */
 function giveToOwner(folder: string, path: string): void {
   if (process.geteuid?.() !== 0) return;
   const { uid, gid } = statSync(folder);
-  chownSync(path, uid, gid);
-  if (!statSync(path).isDirectory()) return;
+  lchownSync(path, uid, gid);
+  if (!lstatSync(path).isDirectory()) return;
   for (const name of readdirSync(path)) giveToOwner(folder, join(path, name));
 }

@@ -220,5 +220,11 @@ t.test(
       t.strictSame([uid, gid], [4_711, 4_712], name);
       t.equal(mode & 0o007, 0, 'nothing for others');
     }
+
+    rmSync(data, { recursive: true });
+    mkdirSync(data);
+    chownSync(data, 4_711, 4_712);
+    t.equal(sluice('restore', path, site.file).status, 0, 'into a new and empty folder');
+    for (const name of readdirSync(data)) t.equal(statSync(join(data, name)).uid, 4_711, name);
   },
 );

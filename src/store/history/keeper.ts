@@ -178,7 +178,7 @@ export class Keeper {
   }
 
   #remove(path: string): void {
-    this.#options.shelf.takeOut(path);
+    this.#options.shelf.giveUp(path);
     to(path, () => {
       for (const each of pathsOf({ path })) rmSync(each, { force: true });
       syncFolder(dirname(path));

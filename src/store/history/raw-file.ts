@@ -107,6 +107,11 @@ export class RawFile {
     return this.#sql.filed.get(log) ?? 0;
   }
 
+  /** The marks of all logs. */
+  marks(): ReadonlyMap<number, number> {
+    return new Map(this.#sql.marks.all().map(({ log, row }) => [log, row]));
+  }
+
   begin(): void {
     this.#db.exec('BEGIN IMMEDIATE');
   }
@@ -273,6 +278,7 @@ function statementsOf(db: Database) {
   const chunk = 'SELECT t0, t1, step, n, len, body FROM chunk';
   return {
     filed: db.prepare<[number], number>('SELECT row FROM filed WHERE log = ?').pluck(),
+    marks: db.prepare<[], { log: number; row: number }>('SELECT log, row FROM filed'),
     mark: db.prepare<[number, number]>(
       'INSERT INTO filed VALUES (?, ?) ON CONFLICT(log) DO UPDATE SET row = max(row, excluded.row)',
     ),

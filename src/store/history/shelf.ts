@@ -59,6 +59,8 @@ export class Shelf {
   readonly #rollups = new Map<string, { readonly at: HistoryFile; readonly file: RollupFile }>();
   /** Rollup files that were written before and are not sealed. */
   readonly #loose = new Map<string, HistoryFile>();
+  /** Marks of raw files that were given up when all of them was rolled up, by day. */
+  readonly #gone = new Map<EpochMs, ReadonlyMap<number, number>[]>();
 
   constructor(options: ShelfOptions) {
     this.#options = options;
@@ -90,7 +92,9 @@ export class Shelf {
       const from = this.#look(part, (file) => (file.filedRow(log) < row ? undefined : file.filedRow(-log)));
       if (from !== undefined) return epochMs(from);
     }
-    return undefined;
+    // Filed, rolled up and given up, before the book could keep that it was filed: it must not count once more.
+    const gone = this.#gone.get(day)?.find((marks) => (marks.get(log) ?? 0) >= row);
+    return gone === undefined ? undefined : epochMs(gone.get(-log) ?? 0);
   }
 
   /** The hour of the latest sample in a raw file has ended by then; that of the whole day where nothing else is left of it. */
@@ -184,6 +188,14 @@ export class Shelf {
     for (const part of raw.slice(0, SEALED_AT_ONCE)) this.#sealPart(part);
     const over = [...this.#loose.values()].filter((at) => at.to <= before && !this.#isAwaited(at));
     for (const at of over.slice(0, SEALED_AT_ONCE)) this.#sealRollup(at);
+  }
+
+  /** Takes a file out of which everything is in the rollups; what was filed in it is remembered. */
+  giveUp(path: string): void {
+    for (const [day, parts] of this.#raw)
+      for (const part of parts.filter(({ at }) => at.path === path))
+        this.#gone.set(day, [...(this.#gone.get(day) ?? []), this.#look(part, (file) => file.marks())]);
+    this.takeOut(path);
   }
 
   /** Closes the handle of a file that is to be removed or set aside, and forgets it. */

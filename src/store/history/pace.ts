@@ -15,17 +15,19 @@ export class Stopped extends Error {
 export class Pace {
   readonly #share: number;
   readonly #signal: AbortSignal;
+  readonly #slice: number;
   #since = performance.now();
 
   /** `share` of the time is worked at most, the rest is left to others. */
-  constructor(share: number, signal: AbortSignal) {
+  constructor(share: number, signal: AbortSignal, slice = SLICE_MILLISECONDS) {
     this.#share = share;
     this.#signal = signal;
+    this.#slice = slice;
   }
 
   /** It is time to call `rest`. */
   get due(): boolean {
-    return performance.now() - this.#since >= SLICE_MILLISECONDS;
+    return performance.now() - this.#since >= this.#slice;
   }
 
   /** Throws Stopped where the work is not to go on. */

@@ -6,6 +6,7 @@ import { SluiceError, errorText } from '../../core/errors.ts';
 import { isTrouble } from '../open.ts';
 import { type ThreadReply, failureOf, threadLog } from '../thread.ts';
 import { Historian, type HistorianOptions } from './historian.ts';
+import { Pace } from './pace.ts';
 import type { Reply, Request, WorkerOptions } from './protocol.ts';
 import { causeOf } from './trouble.ts';
 
@@ -17,6 +18,8 @@ function tell(reply: Reply | ThreadReply, buffers: ArrayBuffer[] = []): void {
 
 type Question = Exclude<Request, { type: 'shed' | 'leave' | 'close' }>;
 
+/** Somebody waits for an answer, nobody for filing: it gets the longer slices. */
+const ANSWER_SLICE_MILLISECONDS = 50;
 /** A disk that cannot be written is tried again so often. */
 const OPEN_EVERY_MILLISECONDS = 1_000;
 
@@ -89,14 +92,8 @@ class Desk {
     switch (request.type) {
       case 'names':
         return tell({ type: 'names', id, names: reader.names(request.points) });
-      case 'history': {
-        const traces = [];
-        for (const trace of reader.traces(request.query)) {
-          traces.push(trace);
-          await turn();
-        }
-        return tell({ type: 'traces', id, traces });
-      }
+      case 'history':
+        return tell({ type: 'traces', id, traces: await this.#all(reader.traces(request.query)) });
       case 'last':
         return tell({ type: 'last', id, samples: reader.last(request.points) });
       case 'samples': {
@@ -112,19 +109,24 @@ class Desk {
         }
         return tell({ type: 'batch', id, batch: next.value }, buffersOf(next.value));
       }
-      case 'completeness': {
-        const found = [];
-        for (const one of reader.gaps(request.query)) {
-          found.push(one);
-          await turn();
-        }
-        return tell({ type: 'completeness', id, found });
-      }
+      case 'completeness':
+        return tell({ type: 'completeness', id, found: await this.#all(reader.gaps(request.query)) });
       case 'state':
         return tell({ type: 'state', id, state: this.#historian.state() });
       default:
         return request satisfies never;
     }
+  }
+
+  /** Where an answer takes long, filing and other questions go on in between. */
+  async #all<T>(items: Iterable<T>): Promise<T[]> {
+    const pace = new Pace(1, this.#stop.signal, ANSWER_SLICE_MILLISECONDS);
+    const all: T[] = [];
+    for (const item of items) {
+      all.push(item);
+      if (pace.due) await pace.rest();
+    }
+    return all;
   }
 
   #leave(stream: number): void {
@@ -140,13 +142,6 @@ class Desk {
     tell({ type: 'done', id });
     parentPort?.close();
   }
-}
-
-/** Filing goes on, and so do other questions. */
-async function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
 
 function start(options: WorkerOptions): void {

@@ -171,7 +171,7 @@ export class Ledger {
     const { line, wall, run } = this.#clock;
     try {
       this.#write((book) => {
-        book.setValue('clock:line', line);
+        book.setValue('clock:line', Math.round(line));
         book.setValue('clock:wall', wall);
         book.setValue('clock:run', Math.round(run));
       });

@@ -29,7 +29,7 @@ export type Dimension = (typeof DIMENSIONS)[number];
 export type Box = { readonly [D in Dimension]?: readonly Interval[] };
 
 const ETHER_MAX = 2 ** 48 - 1;
-/** Numbers of interfaces; far above what anybody names, so that "any other" always has a value. */
+/** Numbers of interfaces; far above what anybody names. */
 const MAX_INTERFACES = 65_535;
 /** The highest value of each dimension; addresses as of IPv4. */
 const WIDTHS: Readonly<Record<Dimension, number>> = {

@@ -21,15 +21,19 @@ const MAY_NOT_BE: Readonly<Record<Hook, number>> = {
 
 /** Every packet that is to be accepted. */
 export function boxesOf(policy: Policy, space: PacketSpace): Box[] {
-  return [...exemptBoxes(policy, space), ...followingBoxes(policy, space), ...openingBoxes(policy, space)];
+  return [
+    ...exemptBoxes(policy, space, ipv6Interfaces(policy, space)),
+    ...followingBoxes(policy, space),
+    ...openingBoxes(policy, space),
+  ];
 }
 
 /** What quarantine does not reach: the machine itself, finding neighbours, and whoever manages the gateway. */
-export function exemptBoxes(policy: Policy, space: PacketSpace): Box[] {
+export function exemptBoxes(policy: Policy, space: PacketSpace, inputs: readonly Interval[]): Box[] {
   return [
     { hook: onHook('input'), in: space.interface(LOOPBACK) },
     { hook: onHook('output'), out: space.interface(LOOPBACK) },
-    ...neighbourBoxes(policy, space),
+    ...neighbourBoxes(inputs),
     // In every state: a full table of connections must not lock out who could clear it.
     ...policy.flows.filter(({ kind }) => kind === 'management').flatMap((flow) => flowBoxes(flow, space)),
   ];
@@ -151,16 +155,15 @@ function originBoxes(zone: PolicyZone, hook: 'input' | 'forward', space: PacketS
   });
 }
 
-/**
- * What IPv6 needs to find a neighbour and never leaves its link (RFC 4890, 4.4.1): in by interfaces of zones that have
- * IPv6 addresses, out by all.
- */
-function neighbourBoxes({ zones }: Policy, space: PacketSpace): Box[] {
-  const interfaces = zones.filter(({ v6 }) => v6.length > 0).map((zone) => zone.interface);
-  const ways: readonly Box[] = [
-    { hook: onHook('input'), in: space.interface(...new Set(interfaces)) },
-    { hook: onHook('output') },
-  ];
+/** Interfaces of zones that have IPv6 addresses: only there it comes in at all. */
+function ipv6Interfaces({ zones }: Policy, space: PacketSpace): Interval[] {
+  const names = zones.filter(({ v6 }) => v6.length > 0).map((zone) => zone.interface);
+  return space.interface(...new Set(names));
+}
+
+/** What IPv6 needs to find a neighbour, and never leaves its link (RFC 4890, 4.4.1): in by some interfaces, out by all. */
+function neighbourBoxes(inputs: readonly Interval[]): Box[] {
+  const ways: readonly Box[] = [{ hook: onHook('input'), in: inputs }, { hook: onHook('output') }];
   const linkLocal = [{ low: 0xfe80n << 112n, high: (0xfec0n << 112n) - 1n }];
   const kinds: readonly Box[] = [
     { port: [133, 135, 136, 141, 142].map(exactly), hopLimit: [exactly(255)] }, // a router would have lowered it

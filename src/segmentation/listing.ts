@@ -76,8 +76,7 @@ class ListingReader {
     // Rules name chains, and listings are not sorted: chains first.
     for (const object of objects) this.#object(object, false);
     for (const object of objects) this.#object(object, true);
-    if (this.#tables !== 1)
-      this.#gap('the listing', `has ${this.#tables} tables instead of inet sluice alone`);
+    if (this.#tables > 1) this.#gap('the listing', `has the table ${this.#tables} times`);
     const chains = new Map([...this.#chains].map(([name, chain]) => [name, { name, ...chain }]));
     return { chains, sets: this.#sets, gaps: this.#gaps };
   }

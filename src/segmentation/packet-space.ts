@@ -11,15 +11,23 @@ import {
 import { ABSENT, HOOKS, type Packet, STATES, TCP } from './packet.ts';
 import { BELOW_ALL, branchAt, LEAF, type PacketSet, PacketSets } from './packet-set.ts';
 
-/** Stands in a witness for an interface that neither the declaration nor the ruleset names. */
-export const OTHER_INTERFACE = 'any-other';
+/** One for all interfaces that neither the declaration nor the ruleset names; no interface can be called so. */
+export const OTHER_INTERFACE = 'any other';
 
 /** Packet sets of one proof, with the names of interfaces and single packets out of sets. */
 export class PacketSpace extends PacketSets {
   /** '' is no interface: the way in of what the gateway sends, the way out of what it takes. */
-  readonly #interfaces = new Map<string, number>([['', 0]]);
+  readonly #interfaces = new Map<string, number>([
+    ['', 0],
+    [OTHER_INTERFACE, 1],
+  ]);
 
-  /** The number that stands for the name of an interface; names never seen share "any other". */
+  /** All that were named up to now, and the other one: as many as there are in the world of this proof. */
+  get interfaces(): { readonly low: number; readonly high: number } {
+    return { low: 1, high: this.#interfaces.size - 1 };
+  }
+
+  /** The number that stands for the name of an interface. */
   interfaceNumber(name: string): number {
     const known = this.#interfaces.get(name);
     if (known !== undefined) return known;
@@ -114,9 +122,9 @@ export class PacketSpace extends PacketSets {
       case 'state':
         return [0];
       case 'in':
-        return so.get('hook') === HOOKS.indexOf('output') ? [0] : this.#otherFirst();
+        return so.get('hook') === HOOKS.indexOf('output') ? [0] : [1];
       case 'out':
-        return so.get('hook') === HOOKS.indexOf('input') ? [0] : this.#otherFirst();
+        return so.get('hook') === HOOKS.indexOf('input') ? [0] : [1];
       case 'source':
       case 'destination':
         return [address];
@@ -135,11 +143,6 @@ export class PacketSpace extends PacketSets {
       default:
         return name satisfies never;
     }
-  }
-
-  /** A name of nobody shows best that the interface does not matter; then the names that are there. */
-  #otherFirst(): number[] {
-    return [this.#interfaces.size, ...[...this.#interfaces.values()].filter((number) => number > 0)];
   }
 
   #packet(values: ReadonlyMap<Dimension, Value>): Packet {

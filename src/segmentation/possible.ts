@@ -8,13 +8,17 @@ export const LOOPBACK = 'lo';
 /** From listener query (130) to multicast router termination (153): conntrack follows none of them. */
 const UNFOLLOWED: readonly Interval[] = [{ low: 130, high: 153 }];
 
-/** All packets that can be on a way at all; what no packet can be needs no rule. */
+/**
+ * All packets that can be on a way at all; what no packet can be needs no rule. To be asked when all interfaces have
+ * been named.
+ */
 export function possible(space: PacketSpace, hook: Hook): PacketSet {
   const none = space.interface('');
   const loopback = space.interfaceNumber(LOOPBACK);
-  const some = [{ low: 1, high: Number.MAX_SAFE_INTEGER }];
+  const { low, high } = space.interfaces;
+  const some = [{ low, high }];
   // The kernel forwards nothing from or to the loopback interface.
-  const other = [...below(1, loopback), { low: loopback + 1, high: Number.MAX_SAFE_INTEGER }];
+  const other = [...between(low, loopback - 1), ...between(loopback + 1, high)];
   const way = space.set({
     hook: onHook(hook),
     in: hook === 'output' ? none : hook === 'forward' ? other : some,
@@ -34,6 +38,6 @@ export function possible(space: PacketSpace, hook: Hook): PacketSet {
   return space.minus(way, space.union(impossible));
 }
 
-function below(low: number, end: number): Interval[] {
-  return low < end ? [{ low, high: end - 1 }] : [];
+function between(low: number, high: number): Interval[] {
+  return low <= high ? [{ low, high }] : [];
 }

@@ -54,10 +54,10 @@ export function prove(policy: Policy, listing: string): Proof {
   const values = new ValueReader((name) => space.interfaceNumber(name));
   const parsed = parseListing(listing, values);
   const observes = policy.mode === 'observe' ? wouldDeny : () => false;
+  const expected = expectationOf(policy, space);
   const { accepted, observed, gaps } = evaluate(space, parsed, observes);
   if (gaps.length > 0) return { proven: false, notUnderstood: gaps };
   const follower = new Follower(space, parsed, observes);
-  const expected = expectationOf(policy, space);
   const wrong = [
     space.minus(accepted, expected.accepted),
     space.minus(expected.accepted, accepted),
@@ -87,13 +87,19 @@ function wouldDeny({ statements }: Rule): boolean {
 }
 
 function expectationOf(policy: Policy, space: PacketSpace): { accepted: PacketSet; observed: PacketSet } {
+  const declared = setOf(space, boxesOf(policy, space));
   const all = space.union(HOOKS.map((hook) => possible(space, hook)));
-  const setOf = (boxes: readonly Box[]) => space.and(all, space.union(boxes.map((box) => space.set(box))));
   if (policy.mode === 'off') return { accepted: all, observed: space.nothing };
-  const accepted = setOf(boxesOf(policy, space));
+  const accepted = space.and(all, declared);
   if (policy.mode === 'enforce') return { accepted, observed: space.nothing };
-  const dropped = space.minus(setOf(quarantineBoxes()), setOf(exemptBoxes(policy, space)));
+  // Quarantine is in force here too; what it does not reach, it does not reach by any interface.
+  const exempt = setOf(space, exemptBoxes(policy, space, [space.interfaces]));
+  const dropped = space.minus(setOf(space, quarantineBoxes()), exempt);
   return { accepted, observed: space.minus(space.minus(all, accepted), dropped) };
+}
+
+function setOf(space: PacketSpace, boxes: readonly Box[]): PacketSet {
+  return space.union(boxes.map((box) => space.set(box)));
 }
 
 /** A packet of each way that is not as it should be. */

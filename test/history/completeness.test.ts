@@ -305,6 +305,14 @@ t.test('quota and damage are told from age; where nothing is left, that is told 
     t.equal(some.gaps[0]?.[1], Math.round(3_600_000 * silent) / SECOND, 'by its share of the hour');
     t.ok(some.left.every((left) => left === 'hour'));
     t.same(none, { share: 0, left: [undefined], gaps: [[0, 3600, ...told]] });
+
+    const within = gapsIn(
+      past,
+      { ...known, drops: [...(known.drops ?? []), lost('minute')] },
+      TODAY + 10 * HOUR + 20 * MINUTE,
+      TODAY + 10 * HOUR + 40 * MINUTE,
+    );
+    t.same(within.gaps, [[0, 1200, ...told]], 'also where the question begins within the hour');
   }
   t.end();
 });

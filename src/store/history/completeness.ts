@@ -123,7 +123,8 @@ export class GapFinder {
     const silent: Told[] = [];
     const width = TIER_WIDTH[left];
     const longest = Math.max(width, ...runs.map(({ period }) => silenceOf(period ?? TIER_WIDTH.raw)));
-    for (const { start, count, good } of this.#options.query.rollups.read(left, name, piece.from, piece.to)) {
+    const begin = epochMs(Math.floor(piece.from / width) * width); // the bucket in which the piece begins
+    for (const { start, count, good } of this.#options.query.rollups.read(left, name, begin, piece.to)) {
       const end = epochMs(start + width);
       const last = there.at(-1);
       // Samples that come less often than buckets leave some of them empty.

@@ -1,56 +1,54 @@
-import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { nearest } from '../config/nearest.ts';
 import { compile } from '../segmentation/compile.ts';
-import { declare } from '../segmentation/declare.ts';
 import { render } from '../segmentation/render.ts';
-import { loadConfig } from './load.ts';
-import { HELP, oneFile, parsedOptions, usage } from './options.ts';
+import { declaredPolicy } from './declared-policy.ts';
+import { runProve } from './firewall-prove.ts';
+import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
+       nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
 
   render  prints the network rules that follow from the configuration, as JSON for nft -j -f -. They replace the table
           inet sluice in one transaction and touch nothing else; where segmentation is off, they only remove it.
           Needs no device, no root and no network, and changes nothing.
+  prove   reads what nft lists, from standard input or a file, and shows that the kernel accepts exactly the packets
+          that the configuration declares; or a packet for each difference, with the rule that decided. What it does
+          not understand is not proven. It looks at this table alone: what other tables, routing and connection
+          tracking do is assumed (docs/configuration.md).
 
-This version has no other: plan, apply, confirm, rollback, status, prove and probe come later.
+This version has no other: plan, apply, confirm, rollback, status and probe come later.
 
-Exit status: 0 done, 64 wrong usage, 78 wrong configuration.
+Exit status: 0 done or proven, 1 not proven, 64 wrong usage, 78 wrong configuration.
 `;
 
-const VERBS = ['render'];
-const LATER = ['plan', 'apply', 'confirm', 'rollback', 'status', 'prove', 'probe'];
+const VERBS = ['render', 'prove'];
+const LATER = ['plan', 'apply', 'confirm', 'rollback', 'status', 'probe'];
+const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' } } as const;
 
 export async function run(args: readonly string[]): Promise<number> {
-  const { values, positionals } = parsedOptions('firewall', args, HELP);
+  const { values, positionals } = parsedOptions('firewall', args, OPTIONS);
   if (values.help) {
     process.stdout.write(TEXT);
     return 0;
   }
   const [verb, ...files] = positionals;
   checkVerb(verb);
-  const file = oneFile('firewall render', files);
-  const declared = declare(await loadConfig(file));
-  if ('policy' in declared) {
-    process.stdout.write(render(compile(declared.policy)));
-    return 0;
+  const file = oneFile(`firewall ${verb}`, files);
+  if (verb === 'prove') return runProve(await declaredPolicy(file), values.listing, values.json);
+  if (values.listing !== undefined || values.json) {
+    throw usage('firewall', 'firewall render takes no options: it prints JSON as it is');
   }
-  const { problems } = declared;
-  for (const { path, found, fix } of problems) {
-    process.stderr.write(`${visible(`${file}: ${path}: ${found}; ${fix}`)}\n`);
-  }
-  const count = problems.length === 1 ? 'a contradiction' : `${problems.length} contradictions`;
-  throw new SluiceError('CONFIG_INVALID', `${file} has ${count} that no rule can express`, {
-    remedy: 'nothing was printed',
-  });
+  process.stdout.write(render(compile(await declaredPolicy(file))));
+  return 0;
 }
 
 function checkVerb(verb: string | undefined): void {
-  if (verb === undefined) throw usage('firewall', 'firewall wants a verb: there is render');
+  if (verb === undefined) throw usage('firewall', 'firewall wants a verb: there are render and prove');
   if (VERBS.includes(verb)) return;
   if (LATER.includes(verb))
-    throw usage('firewall', `firewall ${verb} comes in a later version: there is only render`);
+    throw usage('firewall', `firewall ${verb} comes in a later version: there are only render and prove`);
   const meant = nearest(verb, VERBS);
-  const hint = meant === undefined ? 'there is render' : `did you mean ${meant}?`;
+  const hint = meant === undefined ? 'there are render and prove' : `did you mean ${meant}?`;
   throw usage('firewall', `firewall knows no ${visible(verb)}: ${hint}`);
 }

@@ -58,19 +58,19 @@ export function prove(policy: Policy, listing: string): Proof {
   const { accepted, observed, gaps } = evaluate(space, parsed, observes);
   if (gaps.length > 0) return { proven: false, notUnderstood: gaps };
   const follower = new Follower(space, parsed, observes);
+  // What passes as it should not comes first, what is lacking next; objections last.
   const wrong = [
     space.minus(accepted, expected.accepted),
     space.minus(expected.accepted, accepted),
     space.minus(observed, expected.observed),
     space.minus(expected.observed, observed),
-  ];
-  if (wrong.some((set) => set !== space.nothing)) {
-    return {
-      proven: false,
-      differences: differencesOf(space.union(wrong), expected.accepted, { space, follower }),
-    };
+  ].filter((set) => set !== space.nothing);
+  const tools = { space, follower };
+  if (wrong.length > 0) {
+    const differences = wrong.flatMap((set) => differencesOf(set, expected.accepted, tools));
+    return { proven: false, differences: differences.slice(0, MOST_DIFFERENCES) };
   }
-  const witnesses = witnessesOf(policy, { space, follower });
+  const witnesses = witnessesOf(policy, tools);
   if ('differences' in witnesses) return { proven: false, ...witnesses };
   return { proven: true, boxes: space.count(accepted), ...witnesses };
 }

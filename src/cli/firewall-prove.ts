@@ -1,0 +1,89 @@
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import { errorText, SluiceError } from '../core/errors.ts';
+import { visible } from '../core/visible.ts';
+import { addressText } from '../segmentation/addresses.ts';
+import { etherText, type Packet, packetText } from '../segmentation/packet.ts';
+import type { Policy } from '../segmentation/policy.ts';
+import { type Difference, type Proof, prove } from '../segmentation/prove.ts';
+import { usage } from './options.ts';
+
+/** Proves and prints; exit status 0 where it is proven, 1 where it is not. */
+export async function runProve(policy: Policy, listing: string | undefined, json: boolean): Promise<number> {
+  const proof = prove(policy, await listed(listing));
+  process.stdout.write(json ? `${JSON.stringify(forMachine(proof))}\n` : forPerson(proof, policy));
+  return proof.proven ? 0 : 1;
+}
+
+async function listed(file: string | undefined): Promise<string> {
+  if (file === undefined && process.stdin.isTTY) {
+    throw usage(
+      'firewall',
+      'firewall prove wants what nft lists: nft -j list table inet sluice | ./sluice firewall prove',
+    );
+  }
+  try {
+    return file === undefined ? await text(process.stdin) : await readFile(file, 'utf8');
+  } catch (error) {
+    throw new SluiceError(
+      'SETUP',
+      `cannot read the listing ${file ?? 'on standard input'}: ${errorText(error)}`,
+      {
+        cause: error,
+        remedy: 'nft -j list table inet sluice prints it',
+      },
+    );
+  }
+}
+
+function forPerson(proof: Proof, { mode }: Policy): string {
+  if (proof.proven) {
+    const witnesses = `${proof.witnesses.length} packets of the flows pass`;
+    return `proven: the kernel accepts exactly what is declared (mode ${mode}, ${proof.boxes} boxes; ${witnesses})\n`;
+  }
+  if ('notUnderstood' in proof) {
+    const lines = proof.notUnderstood.map(({ place, what }) => visible(`  ${place} ${what}`));
+    return `not proven: the listing holds what this version does not understand\n${lines.join('\n')}\n`;
+  }
+  const lines = proof.differences.map((difference) => visible(`  ${differenceText(difference)}`));
+  return `not proven: the kernel does not hold what is declared, one packet for each way\n${lines.join('\n')}\n`;
+}
+
+function differenceText({ packet, declared, outcome, rule }: Difference): string {
+  const meant = declared ? 'is declared' : 'is not declared';
+  const done = { accept: 'passes', 'would deny': 'passes with an objection', drop: 'is dropped' }[outcome];
+  return `${packetText(packet)}: ${meant} and ${done}, by ${rule}`;
+}
+
+function forMachine(proof: Proof): object {
+  if (proof.proven) {
+    const witnesses = proof.witnesses.map((witness) => ({
+      ...witness,
+      packet: packetRecord(witness.packet),
+    }));
+    return { ...proof, witnesses };
+  }
+  if ('notUnderstood' in proof) return { proven: false, 'not-understood': proof.notUnderstood };
+  const differences = proof.differences.map((one) => ({ ...one, packet: packetRecord(one.packet) }));
+  return { proven: false, differences };
+}
+
+function packetRecord({
+  source,
+  destination,
+  port,
+  ether,
+  hopLimit,
+  reversePath,
+  ...packet
+}: Packet): object {
+  return {
+    ...packet,
+    source: addressText(source),
+    destination: addressText(destination),
+    port: port < 0 ? null : port,
+    'hop-limit': hopLimit,
+    ether: ether < 0 ? null : etherText(ether),
+    'reverse-path': reversePath,
+  };
+}

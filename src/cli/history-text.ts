@@ -7,14 +7,14 @@ import { visible } from '../core/visible.ts';
 import { count } from './progress.ts';
 
 export function names(found: readonly PointName[]): string {
-  return table(found.map((name) => [nameOf(name), name.unit ?? '']));
+  return table(found.map((name) => [nameOf(name), unitOf(name)]));
 }
 
 export function last(samples: readonly LastSample[]): string {
   const rows = samples.map(({ name, time, value, quality, reason }) => [
     nameOf(name),
-    value === null ? '-' : typeof value === 'number' ? figure(value) : visible(String(value)),
-    name.unit ?? '',
+    value === null ? '-' : typeof value === 'number' ? figure(value) : shortened(visible(String(value))),
+    unitOf(name),
     quality === 0 ? 'good' : `${QUALITIES[quality] ?? ''}: ${REASONS[reason] ?? ''}`,
     instant(time),
   ]);
@@ -24,7 +24,7 @@ export function last(samples: readonly LastSample[]): string {
 export function* charts(query: HistoryQuery, traces: Iterable<Trace>): Generator<string> {
   let shown = 0;
   for (const trace of traces) {
-    const unit = trace.name.unit === undefined ? '' : ` in ${trace.name.unit}`;
+    const unit = trace.name.unit === undefined ? '' : ` in ${unitOf(trace.name)}`;
     const source = trace.tier === 'raw' ? 'samples' : `${trace.tier}s`;
     const head = `${nameOf(trace.name)}${unit}, every ${formatDuration(trace.step)} from ${source}`;
     yield `${shown++ === 0 ? '' : '\n'}${head}\n${table(chartRows(trace))}`;
@@ -35,7 +35,7 @@ export function* charts(query: HistoryQuery, traces: Iterable<Trace>): Generator
 export function* completeness(query: HistoryQuery, found: Iterable<Completeness>): Generator<string> {
   yield `${instant(query.from)} to ${instant(query.to)} (UTC)\n`;
   for (const { name, share, gaps } of found) {
-    yield `${nameOf(name)}${name.unit === undefined ? '' : ` (${name.unit})`}: ${percent(share)}\n`;
+    yield `${nameOf(name)}${name.unit === undefined ? '' : ` (${unitOf(name)})`}: ${percent(share)}\n`;
     yield table(gaps.map((gap) => ['', ...gapRow(gap)]));
   }
 }
@@ -65,7 +65,11 @@ function gapRow({ from, to, reason, detail, left }: HistoryGap): string[] {
 }
 
 function nameOf({ device, point }: PointName): string {
-  return `${device}/${point}`;
+  return visible(`${device}/${point}`);
+}
+
+function unitOf({ unit = '' }: PointName): string {
+  return visible(unit);
 }
 
 /** Milliseconds only where there are some: `2026-11-26 10:00:00`. */

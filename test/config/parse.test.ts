@@ -199,6 +199,56 @@ t.test('an upstream replaces the embedded broker unless both are asked for', asy
   t.match(six.mqtt.upstream, { host: 'fd00::1', port: 1, cert: undefined });
 });
 
+t.test('zones, conduits and management arrive as they are written', async (t) => {
+  const config = right(`
+gateway: { id: plant }
+zones:
+  control: { vlan: 10, subnet: [10.0.0.0/24, "FD00:10::/64"], within: allow }
+  uplink: { interface: eth0 }
+conduits:
+  - { from: uplink, to: control, allow: [ssh], because: service, only: { from: [192.0.2.7], to: [press-1, press, 10.0.0.128/25] } }
+  - { from: control, to: uplink, allow: [https], because: updates }
+classes: { press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } } }
+devices: { press-1: { class: press, at: "modbus-tcp://10.0.0.5" } }
+segmentation: { mode: enforce, management: { zone: uplink, from: [192.0.2.0/24, "2001:DB8::7"], allow: [ssh, tcp/8443] } }`);
+
+  t.match(config.zones, [
+    { name: 'control', subnets: ['10.0.0.0/24', 'fd00:10::/64'], within: 'allow' },
+    { name: 'uplink', subnets: [], within: 'deny' },
+  ]);
+  t.same(
+    config.conduits.map(({ only }) => only),
+    [
+      {
+        from: [{ kind: 'subnet', text: '192.0.2.7/32' }],
+        to: [
+          { kind: 'device', text: 'press-1' },
+          { kind: 'class', text: 'press' },
+          { kind: 'subnet', text: '10.0.0.128/25' },
+        ],
+      },
+      { from: [], to: [] },
+    ],
+  );
+  t.same(config.segmentation.management, {
+    zone: 'uplink',
+    from: ['192.0.2.0/24', '2001:db8::7/128'],
+    allow: ['ssh', 'tcp/8443'],
+  });
+});
+
+t.test('a mistake elsewhere is not told again by the conduit that names what was wrong', async (t) => {
+  const problems = wrong(`
+gateway: { id: plant }
+zones: { control: { vlan: 10, subnet: 10.0.0.0/24 }, hmi: { vlan: 20, subnet: 10.0.1.0/24 } }
+conduits: [{ from: hmi, to: control, allow: [ssh], because: service, only: { to: [press-1] } }]
+classes: { press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } } }
+devices: { press-1: { class: pres, at: "modbus-tcp://10.0.0.5" } }`);
+
+  t.match(problems, [{ path: 'devices.press-1.class' }]);
+  t.equal(problems.length, 1);
+});
+
 /** What goes up where the shipped plant publishes this. */
 function published(publish: string): string[] {
   const { points } = right(shipped.replace(/ {2}publish:.*\n(?: {4}- .*\n)*/, `  publish: ${publish}\n`));

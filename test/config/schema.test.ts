@@ -97,6 +97,10 @@ t.test(
       ['mac: "02:00:00:00:20:11"', 'mac: "02:00"'],
       ['disk: 2GB', 'disk: 2 GB'],
       ['mode: observe', 'mode: watch'],
+      ['subnet: 127.20.10.0/24', 'subnet: [127.20.10.0]'],
+      ['subnet: 127.20.10.0/24', 'subnet: 127.20.10.0/24, within: perhaps'],
+      ['only: { to: [meter-main] }', 'only: { too: [meter-main] }'],
+      ['from: [192.0.2.0/24]', 'from: []'],
     ];
     const wrong = mistakes.map(([good, bad]) => shipped.replace(good, bad));
     const [accepted, ...refused] = errorsOf([parse(shipped), ...wrong.map((text): unknown => parse(text))]);

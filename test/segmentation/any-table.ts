@@ -1,0 +1,191 @@
+import * as fc from 'fast-check';
+
+// Any table over a small world, in the words of nft's JSON: conditions of every kind that the proof understands, maps,
+// chains that jump and return. Its objects load with "add", and are a listing as they stand.
+
+export type Json = Readonly<Record<string, unknown>>;
+
+export const WORLD = {
+  interfaces: ['vlan10', 'vlan20'],
+  ipv4: ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4'],
+  ipv6: ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4'],
+  ports: [22, 80, 502],
+} as const;
+
+const SUBCHAINS = ['c_1', 'c_2', 'c_3'] as const;
+const own = { family: 'inet', table: 'sluice' };
+const payload = (protocol: string, field: string): Json => ({ payload: { protocol, field } });
+const meta = (key: string): Json => ({ meta: { key } });
+
+/** A field with the values that a rule may compare it to. */
+interface Word {
+  readonly field: Json;
+  readonly type: string;
+  readonly exact: fc.Arbitrary<unknown>;
+  readonly wide?: fc.Arbitrary<unknown>;
+}
+
+const one = (values: readonly unknown[]) => fc.constantFrom(...values);
+const range = (values: readonly unknown[]) =>
+  fc
+    .tuple(fc.nat(values.length - 1), fc.nat(values.length - 1))
+    .map(([a, b]) => ({ range: [values[Math.min(a, b)], values[Math.max(a, b)]] }))
+    .filter(({ range: [low, high] }) => low !== high);
+const prefix = (addr: string, ...lengths: readonly number[]) =>
+  one(lengths.map((len) => ({ prefix: { addr, len } })));
+const ipv4 = (field: string): Word => ({
+  field: payload('ip', field),
+  type: 'ipv4_addr',
+  exact: one(WORLD.ipv4),
+  wide: fc.oneof(range(WORLD.ipv4), prefix('10.0.0.0', 8, 30, 31), prefix('10.0.0.2', 31)),
+});
+const ipv6 = (field: string): Word => ({
+  field: payload('ip6', field),
+  type: 'ipv6_addr',
+  exact: one(WORLD.ipv6),
+  wide: fc.oneof(range(WORLD.ipv6), prefix('fd00::', 8, 126, 127), prefix('fd00::2', 127)),
+});
+const port = (protocol: string): Word => ({
+  field: payload(protocol, 'dport'),
+  type: 'inet_service',
+  exact: one(WORLD.ports),
+  wide: range([0, ...WORLD.ports, 65_535]),
+});
+
+const WORDS: readonly Word[] = [
+  ipv4('saddr'),
+  ipv4('daddr'),
+  ipv6('saddr'),
+  ipv6('daddr'),
+  port('udp'),
+  port('tcp'),
+  { field: meta('iifname'), type: 'ifname', exact: one(WORLD.interfaces) },
+  { field: meta('l4proto'), type: 'inet_proto', exact: one(['tcp', 'udp']), wide: range([6, 17, 58]) },
+  { field: meta('nfproto'), type: 'nf_proto', exact: one(['ipv4', 'ipv6']) },
+  { field: payload('ip', 'protocol'), type: 'inet_proto', exact: one(['tcp', 'udp']) },
+  { field: payload('ip', 'ttl'), type: 'integer', exact: one([1, 64, 255]), wide: range([1, 64, 255]) },
+  { field: payload('ip6', 'hoplimit'), type: 'integer', exact: one([1, 64, 255]), wide: range([1, 64, 255]) },
+  {
+    field: payload('icmpv6', 'type'),
+    type: 'icmpv6_type',
+    exact: one(['echo-request', 'nd-neighbor-solicit']),
+  },
+  { field: payload('icmp', 'type'), type: 'icmp_type', exact: one(['echo-request', 'time-exceeded']) },
+  {
+    field: { ct: { key: 'state' } },
+    type: 'ct_state',
+    exact: one(['new', 'established', 'related', 'invalid']),
+  },
+];
+const ORDERED = new Set(['ipv4_addr', 'ipv6_addr', 'inet_service', 'integer']);
+
+const word = fc.constantFrom(...WORDS);
+const any = ({ exact, wide }: Word) => (wide === undefined ? exact : fc.oneof(exact, wide));
+
+function condition(from: fc.Arbitrary<Word>): fc.Arbitrary<Json> {
+  return from.chain((chosen) => {
+    const { field, exact, type } = chosen;
+    const match = (op: string, right: fc.Arbitrary<unknown>) =>
+      right.map((value): Json => ({ match: { op, left: field, right: value } }));
+    // Values of one anonymous set may not overlap: exact ones.
+    const set = fc.uniqueArray(exact, { minLength: 1, maxLength: 3 }).map((values) => ({ set: values }));
+    const equality = [match('==', any(chosen)), match('!=', any(chosen)), match('==', set), match('!=', set)];
+    if (type === 'ct_state') {
+      const several = fc.uniqueArray(exact, { minLength: 1, maxLength: 3 });
+      return fc.oneof(
+        match('in', several),
+        match('in', exact),
+        match('==', exact),
+        match('!=', exact),
+        match('==', set),
+      );
+    }
+    if (!ORDERED.has(type)) return fc.oneof(...equality);
+    return fc.oneof(...equality, ...['<', '>', '<=', '>='].map((op) => match(op, exact)));
+  });
+}
+
+/** Three fields of one packet in one key: family, addresses and port. */
+const CONCATS: readonly (readonly Word[])[] = [
+  [
+    ipv4('saddr'),
+    ipv4('daddr'),
+    { field: meta('l4proto'), type: 'inet_proto', exact: one(['tcp', 'udp']) },
+    port('th'),
+  ],
+  [ipv6('saddr'), port('udp')],
+  [{ field: meta('iifname'), type: 'ifname', exact: one(WORLD.interfaces) }, ipv4('saddr')],
+  [port('udp'), ipv4('saddr')],
+];
+
+function keys(words: readonly Word[], most: number): fc.Arbitrary<unknown[]> {
+  const key = fc
+    .tuple(...words.map(({ exact }) => exact))
+    .map((parts): unknown => (parts.length === 1 ? parts[0] : { concat: parts }));
+  return fc.uniqueArray(key, { minLength: 1, maxLength: most, selector: (value) => JSON.stringify(value) });
+}
+
+const keyOf = (words: readonly Word[]): unknown =>
+  words.length === 1 ? words[0]?.field : { concat: words.map(({ field }) => field) };
+
+function concatCondition(): fc.Arbitrary<Json> {
+  return fc
+    .constantFrom(...CONCATS)
+    .chain((words) =>
+      fc
+        .tuple(fc.constantFrom('==', '!='), keys(words, 4))
+        .map(([op, set]): Json => ({ match: { op, left: keyOf(words), right: { set } } })),
+    );
+}
+
+function verdict(chain: number): fc.Arbitrary<Json> {
+  const end: readonly Json[] = [{ accept: null }, { drop: null }];
+  const targets = SUBCHAINS.slice(chain);
+  const leave = targets.flatMap((target): Json[] => [{ jump: { target } }, { goto: { target } }]);
+  return fc.constantFrom<Json>(...end, ...end, ...leave, { return: null }, { continue: null });
+}
+
+function vmap(chain: number): fc.Arbitrary<Json> {
+  const words = fc.oneof(
+    word.map((chosen) => [chosen]),
+    fc.constantFrom(...CONCATS),
+  );
+  return words.chain((chosen) =>
+    fc
+      .tuple(keys(chosen, 5), fc.array(verdict(chain), { minLength: 5, maxLength: 5 }))
+      .map(([all, verdicts]): Json => {
+        const set = all.map((key, i) => [key, verdicts[i]]);
+        return { vmap: { key: keyOf(chosen), data: { set } } };
+      }),
+  );
+}
+
+function rule(chain: number): fc.Arbitrary<Json[]> {
+  const counted = fc.constantFrom<Json[]>([], [{ counter: null }]);
+  const conditions = fc.array(
+    fc.oneof({ weight: 4, arbitrary: condition(word) }, { weight: 1, arbitrary: concatCondition() }),
+    {
+      maxLength: 2,
+    },
+  );
+  const end = fc.oneof({ weight: 2, arbitrary: verdict(chain) }, { weight: 1, arbitrary: vmap(chain) });
+  return fc.tuple(conditions, counted, end).map(([all, count, last]) => [...all, ...count, last]);
+}
+
+/** The objects of a table with one base chain on a hook. */
+export function anyTable(hook: 'input' | 'forward'): fc.Arbitrary<readonly Json[]> {
+  const policy = fc.constantFrom('accept', 'drop');
+  const rules = fc.tuple(
+    ...[0, 1, 2, 3].map((chain) => fc.array(rule(chain), { minLength: 1, maxLength: 4 })),
+  );
+  return fc.tuple(policy, rules).map(([policy, all]) => {
+    const base = { ...own, name: 'g_base', type: 'filter', hook, prio: -5, policy };
+    const names = ['g_base', ...SUBCHAINS];
+    return [
+      { table: { family: 'inet', name: 'sluice' } },
+      { chain: base },
+      ...SUBCHAINS.map((name) => ({ chain: { ...own, name } })),
+      ...all.flatMap((list, i) => list.map((expr) => ({ rule: { ...own, chain: names[i], expr } }))),
+    ];
+  });
+}

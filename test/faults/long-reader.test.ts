@@ -4,7 +4,7 @@ import t, { type Test } from 'tap';
 import { silentLog } from '../../src/core/log.ts';
 import type { Outbox } from '../../src/core/outbox.ts';
 import type { SampleLog } from '../../src/core/sample-log.ts';
-import { days, kibibytes, mebibytes, milliseconds } from '../../src/core/units.ts';
+import { days, kibibytes, mebibytes, milliseconds, seconds } from '../../src/core/units.ts';
 import { filesIn } from '../../src/store/history/files.ts';
 import { type GatewayHistory, openHistory } from '../../src/store/history/history.ts';
 import { openForReading } from '../../src/store/open.ts';
@@ -47,7 +47,7 @@ async function openSite(t: Test): Promise<Site> {
       logBytes: kibibytes(512),
       partBytes: PART,
       tick: milliseconds(10),
-      look: milliseconds(100),
+      look: seconds(1),
     },
   });
   t.teardown(async () => {
@@ -84,7 +84,7 @@ async function record(
       const { samplesFiled } = await history.state();
       return i * BATCH - samplesFiled < MOST_UNFILED;
     };
-    await until('the historian follows', filed);
+    await until('the historian follows', filed, 60_000);
   }
   return largest;
 }

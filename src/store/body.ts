@@ -2,14 +2,24 @@ import { deflateSync, inflateSync } from 'node:zlib';
 import type { Lane, Message } from '../core/outbox.ts';
 
 const LEVEL = 1; // telemetry text shrinks 15 times at level 1, 20 times at 6 for three times the work
+const MIN_ROOM_BYTES = 64; // of zlib in Node
+const MAX_ROOM_BYTES = 16_384;
 const NEWLINE = 10;
 const SPACE = 32;
 const LIVE_PREFIX = 'telemetry/';
 const HISTORY_PREFIX = 'history/';
 
+/**
+ * For what zlib makes of a text, which then fits into one piece: the 16 KiB of Node's default take as long to make as a
+ * few samples take to compress, and stay as long as the result does.
+ */
+export function roomFor(text: Buffer): number {
+  return Math.min(MAX_ROOM_BYTES, Math.max(MIN_ROOM_BYTES, text.length));
+}
+
 /** zlib, or the text itself where that is not longer: what `sqlar_uncompress` of the stock shell takes. */
 export function packed(text: Buffer): Buffer {
-  const small = deflateSync(text, { level: LEVEL });
+  const small = deflateSync(text, { level: LEVEL, chunkSize: roomFor(text) });
   return small.length < text.length ? small : text;
 }
 
@@ -17,7 +27,7 @@ export function packed(text: Buffer): Buffer {
 export function unpacked(body: Buffer, length: number): Buffer {
   if (body.length === length) return body;
   // One piece of the right size, instead of many of 16 KiB that are put together afterwards.
-  const chunkSize = Math.max(64, length + 1);
+  const chunkSize = Math.max(MIN_ROOM_BYTES, length + 1);
   const text = inflateSync(body, { maxOutputLength: length + 1, chunkSize });
   if (text.length !== length) throw new Error(`a body of ${text.length} bytes where ${length} were stored`);
   return text;

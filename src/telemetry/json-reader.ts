@@ -21,11 +21,11 @@ const NUMBER_TEXT = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
 /** Reads the JSON that `JsonWriter` writes, without white space, straight from its bytes. Throws where it is something else. */
 export class JsonReader {
-  readonly #bytes: Uint8Array;
+  readonly #bytes: Buffer;
   #at = 0;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   get atEnd(): boolean {
@@ -112,7 +112,7 @@ export class JsonReader {
     const from = this.#at;
     let to = from;
     while (to < this.#bytes.length && this.#bytes[to] !== COMMA && this.#bytes[to] !== CLOSE) to++;
-    const text = this.#text(from, to);
+    const text = this.#bytes.toString('latin1', from, to);
     if (!NUMBER_TEXT.test(text)) this.fail();
     this.#at = to;
     return Number(text);
@@ -142,8 +142,6 @@ export class JsonReader {
   }
 
   #text(from: number, to: number): string {
-    return Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset + from, Math.max(0, to - from)).toString(
-      'utf8',
-    );
+    return this.#bytes.toString('utf8', from, to);
   }
 }

@@ -1,5 +1,5 @@
 import type { Conduit, Config, DeviceConfig, Selector } from '../config/config.ts';
-import { parseAddress, parseAddressOrSubnet } from '../config/network.ts';
+import { type Address, contains, parseAddress, parseAddressOrSubnet } from '../config/network.ts';
 import { ANY_PORT, type Traffic, trafficOf } from '../config/services.ts';
 import { GATEWAY, interfaceOf } from '../config/zones.ts';
 import { disjoint, EVERY, FAMILIES, type Family, NEVER, ofFamily, without } from './ranges.ts';
@@ -19,6 +19,7 @@ export function declare(config: Config): Declared {
   const { mode } = config.segmentation;
   if (mode === 'off') return { policy: { mode, zones: [], flows: [] } };
   const plant = new Plant(config);
+  checkPlaces(plant);
   const flows = [
     ...polls(plant),
     ...pushes(plant),
@@ -79,6 +80,31 @@ class Plant {
       ...(part ?? known ?? (zone === GATEWAY ? EVERYBODY : NOBODY)),
     };
   }
+}
+
+/** Packets go where routes lead: a device of a zone without subnet cannot have an address of another one. */
+function checkPlaces(plant: Plant): void {
+  const { devices, zones } = plant.config;
+  const everywhere = new Set(zones.filter(({ subnets }) => subnets.length === 0).map(({ name }) => name));
+  for (const device of devices) {
+    if (!everywhere.has(device.zone) || !isReachable(device)) continue;
+    const { host } = device.endpoint;
+    const address = parseAddress(host);
+    const taken = zones.find(
+      ({ subnets }) => address !== undefined && subnets.some((text) => isInside(text, address)),
+    );
+    if (taken === undefined) continue;
+    plant.refuse(
+      `devices.${device.name}.at`,
+      `${host} lies in zone ${taken.name}, and the device in ${device.zone}`,
+      'use an address of its own zone, or another class',
+    );
+  }
+}
+
+function isInside(subnet: string, address: Address): boolean {
+  const parsed = parseAddressOrSubnet(subnet);
+  return parsed !== undefined && contains(parsed, address);
 }
 
 interface Ends {

@@ -96,6 +96,20 @@ t.test('the upstream is reached where it is, and a name is any address beyond th
   ]);
 });
 
+t.test('an upstream that no zone has is a contradiction', async (t) => {
+  for (const [url, found] of [
+    ['mqtts://10.9.0.1', /no zone has 10\.9\.0\.1/],
+    ['mqtts://broker.example.com', /is a name, and no zone has the rest of the world/],
+  ] as const) {
+    const yaml = plant(
+      '{ a: { vlan: 1, subnet: 10.0.0.0/24 } }',
+      `mqtt: { upstream: { url: "${url}", ca: ca.pem } }`,
+    );
+    t.throws(() => policyOf(yaml), { message: found });
+    t.doesNotThrow(() => policyOf(yaml.replace('mode: observe', 'mode: off')));
+  }
+});
+
 t.test('conduits are services between zones, or between the parts that they name', async (t) => {
   const zones =
     '{ control: { vlan: 10, subnet: 10.0.0.0/24 }, hmi: { vlan: 20, subnet: [10.1.0.0/24, "fd00::/64"] } }';

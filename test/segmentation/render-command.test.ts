@@ -34,12 +34,13 @@ t.test('what no rule can express is refused, every contradiction at once', async
   const folder = t.testdir({
     'gateway.yaml': `
 gateway: { id: plant }
-mqtt: { upstream: { url: "mqtts://10.9.0.1", ca: ca.pem } }
 coap: { listen: "10.0.0.1:5683" }
-zones: { control: { vlan: 10, subnet: [10.0.0.0/24, "fd00::/64"] }, other: { vlan: 20, subnet: 10.0.1.0/24 } }
+zones: { control: { vlan: 10, subnet: [10.0.0.0/24, "fd00::/64"] }, other: { vlan: 20, subnet: 10.0.1.0/24 }, loose: { interface: eth9 } }
 conduits: [{ from: control, to: other, allow: [ssh], because: maintenance, only: { from: [pump] } }]
-classes: { c: { zone: control, protocol: coap, points: { p: { push: true } } } }
-devices: { pump: { class: c, at: "coap://[fd00::5]" } }
+classes:
+  c: { zone: control, protocol: coap, points: { p: { push: true } } }
+  o: { zone: loose, protocol: coap, points: { p: { at: /p } } }
+devices: { pump: { class: c, at: "coap://[fd00::5]" }, fan: { class: o, at: "coap://10.0.1.9" } }
 segmentation: { mode: observe }
 `,
   });
@@ -49,8 +50,8 @@ segmentation: { mode: observe }
   t.equal(stdout, '');
   t.equal(
     stderr,
-    'gateway.yaml: devices.pump.at: pushes from fd00::5, and coap.listen is 10.0.0.1; let coap.listen have an address of the same family, or [::]\n' +
-      'gateway.yaml: mqtt.upstream.url: no zone has 10.9.0.1; declare a zone for it, such as uplink: { interface: eth0 }\n' +
+    'gateway.yaml: devices.fan.at: 10.0.1.9 lies in zone other, and the device in loose; use an address of its own zone, or another class\n' +
+      'gateway.yaml: devices.pump.at: pushes from fd00::5, and coap.listen is 10.0.0.1; let coap.listen have an address of the same family, or [::]\n' +
       'gateway.yaml: conduits[0]: no packet can flow from control to other; choose addresses of one family, or take it out\n' +
       'sluice: gateway.yaml has 3 contradictions that no rule can express; nothing was printed\n',
   );

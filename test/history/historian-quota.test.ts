@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { bytes, days } from '../../src/core/units.ts';
+import { bytes, days, epochMs } from '../../src/core/units.ts';
 import { openForReading } from '../../src/store/open.ts';
 import { isComplete, isRolledUp } from './complete.ts';
 import {
@@ -127,6 +127,32 @@ t.test('the same of minutes that were given up for want of room', async (t) => {
 
   t.same(daysOf(site, 'minute'), [1, 2].map(dayAfter));
   t.same(differences(bucketsIn(site, 'hour'), bucketsOf(site.truth, 'hour'), { merged: true }), []);
+});
+
+t.test('minutes of today may go: those of the next hour are kept again, and asked for', async (t) => {
+  const site = new Site(t, { retention: { ...WEEK, raw: days(30) } });
+  site.commit(regular(NOON, 600));
+  await site.nextHour();
+  for (const gone of ['raw', 'minute']) {
+    site.historian.shed();
+    await site.settle();
+    t.same(site.files(gone), [], gone);
+  }
+
+  await site.nextHour();
+  const from = site.clock.wall;
+  site.commit(regular(from, 600));
+  await site.nextHour();
+
+  const later = site.truth.filter(({ time }) => time >= from);
+  t.same(differences(bucketsIn(site, 'minute'), bucketsOf(later, 'minute')), []);
+  const span = { from: epochMs(from), to: epochMs(from + HOUR) };
+  const [trace] = site.historian.reader.traces({ points: ['meter-1/power'], ...span, width: 60 });
+  t.equal(trace?.tier, 'minute');
+  t.equal(
+    trace?.counts.reduce((sum, count) => sum + count, 0),
+    600,
+  );
 });
 
 t.test(

@@ -1,5 +1,5 @@
 import type { Duration, EpochMs } from '../../core/units.ts';
-import { epochMs, milliseconds, minutes } from '../../core/units.ts';
+import { epochMs, hours, milliseconds, minutes } from '../../core/units.ts';
 import { isFull } from '../open.ts';
 import { type ClockState, believed, horizon, look, newClock } from './believed-clock.ts';
 import type { Book, DroppedFile } from './book.ts';
@@ -14,6 +14,7 @@ import { causeOf, to } from './trouble.ts';
 /** The clock is written down so often, and at once where it jumps: each time costs a commit. */
 const CLOCK_EVERY = minutes(10);
 const JUMP = minutes(1);
+const HOUR = hours(1);
 
 export interface LedgerOptions {
   /** `history.db`. */
@@ -103,8 +104,9 @@ export class Ledger {
     this.#write((book) => book.raiseFloor(floor));
   }
 
-  /** A file of the tier was dropped that ended then: nothing is to make it again. */
-  raiseFloor(tier: RollupTier, floor: EpochMs): void {
+  /** A file of the tier was dropped that ends then: nothing is to make it again, but what comes after this hour is kept. */
+  raiseFloor(tier: RollupTier, end: EpochMs): void {
+    const floor = epochMs(Math.min(end, Math.ceil(this.horizon / HOUR) * HOUR));
     const before = this.#floor(tier);
     if (before === undefined || before < floor) this.#write((book) => book.setValue(`floor:${tier}`, floor));
   }

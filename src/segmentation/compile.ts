@@ -1,3 +1,4 @@
+import { GATEWAY } from '../config/zones.ts';
 import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, sourceMap } from './base-chains.ts';
 import { denialOfPair, LOG_SETS } from './denials.ts';
 import { apart, type Entry, elementsOf, entriesOf } from './elements.ts';
@@ -6,8 +7,6 @@ import type { Flow, Policy, PolicyZone } from './policy.ts';
 import { FAMILIES, type Family, ofFamily } from './ranges.ts';
 import type { Chain, Field, KeyType, MapElement, Rule, Ruleset, VerdictMap } from './ruleset.ts';
 import { accept, choose, count, goTo, is, lookUp, rule } from './statements.ts';
-
-const GATEWAY = 'gateway';
 
 /** The rules that allow exactly what a policy says. Their number follows from zones and flows, not from devices. */
 export function compile(policy: Policy): Ruleset {

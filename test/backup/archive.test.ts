@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync, linkSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { openForWriting } from '../../src/store/open.ts';
 import {
   backUp,
   contentOf,
@@ -140,6 +141,26 @@ t.test('links, folders, and names that lead out are refused, whoever wrote them'
     t.match(says, /^this is no backup of Sluice/, `${name}: ${says}`);
     t.equal(contentOf(into).size, 0);
   }
+});
+
+t.test('a database that acts by itself, or is none, is refused by its own name', async (t) => {
+  const { folder } = await small(t);
+  const path = join(folder, 'forged.tar');
+  const telemetry = { name: 'telemetry.db', path: join(folder, 'data/telemetry.db'), schema: 3 };
+  const history = { name: 'history.db', path: join(folder, 'data/history.db') };
+  const says = async (forgery: Parameters<typeof forge>[1]): Promise<string> =>
+    refusal(async () => restore(await forge(path, forgery), join(folder, 'into')));
+  writeFileSync(join(folder, 'text'), 'no database');
+  t.match(
+    await says({ files: [telemetry, { ...history, path: join(folder, 'text') }] }),
+    /^cannot read history.db: file is not a database/,
+  );
+  const db = openForWriting(telemetry.path, 64_000_000);
+  db.exec('CREATE TRIGGER evil AFTER INSERT ON sample_log BEGIN DELETE FROM journal; END');
+  db.pragma('journal_mode = DELETE');
+  db.close();
+  t.match(await says({ files: [telemetry, history] }), /^telemetry.db has a trigger, which would act/);
+  t.equal(contentOf(join(folder, 'into')).size, 0);
 });
 
 t.test('an archive that is well made but holds the wrong things is refused', async (t) => {

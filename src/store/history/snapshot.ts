@@ -22,6 +22,7 @@ const NEWEST: Readonly<Record<string, number>> = {
 const COPY_LIMIT = mebibytes(4);
 /** A database is replaced at most now and then. */
 const MOST_TRIES = 5;
+const TRIGGERS = "SELECT 1 FROM sqlite_schema WHERE type = 'trigger'";
 /** A file that was written a moment ago may be written again in the same tick of the clock of the file system. */
 const SETTLED_MS = 2_000;
 /** The file format, 1.3: bytes 18 and 19 are 1 where the journal is no write-ahead log. */
@@ -79,20 +80,36 @@ export function isSealed(file: string): boolean {
  * program or of a newer Sluice; `name` says which of ours it is, such as `raw/2026-11-24.db`.
  */
 export function check(file: string, name: string): number {
-  return reading(file, (db) => {
-    const found = db.pragma('integrity_check(1)', { simple: true });
-    if (found !== 'ok') throw new SluiceError('STORE_FAILED', `${name} is damaged: ${String(found)}`);
-    const version = Number(db.pragma('user_version', { simple: true }));
-    const newest = NEWEST[name.split('/')[0] ?? ''] ?? 0;
-    if (version > newest)
-      throw new SluiceError(
-        'STORE_FAILED',
-        `${name} was written by a newer Sluice (its schema is ${version}, this one reads ${newest})`,
-        { remedy: 'install that version' },
-      );
-    if (version < 1) throw new SluiceError('STORE_FAILED', `${name} is a database of another program`);
-    return version;
-  });
+  return reading(
+    file,
+    (db) => {
+      const found = db.pragma('integrity_check(1)', { simple: true });
+      if (found !== 'ok')
+        throw new SluiceError(
+          'STORE_FAILED',
+          `${name} is damaged: ${String(found).replace(/^\*{3}.*\*{3}\n/, '')}`,
+        );
+      const version = Number(db.pragma('user_version', { simple: true }));
+      const newest = NEWEST[name.split('/')[0] ?? ''] ?? 0;
+      if (version > newest)
+        throw new SluiceError(
+          'STORE_FAILED',
+          `${name} was written by a newer Sluice (its schema is ${version}, this one reads ${newest})`,
+          { remedy: 'install that version' },
+        );
+      if (version < 1) throw new SluiceError('STORE_FAILED', `${name} is a database of another program`);
+      if (db.prepare(TRIGGERS).get() !== undefined)
+        throw new SluiceError(
+          'STORE_FAILED',
+          `${name} has a trigger, which would act on what the gateway writes`,
+          {
+            remedy: 'no Sluice makes one: find out who did',
+          },
+        );
+      return version;
+    },
+    name,
+  );
 }
 
 export interface RestoredNumbers {
@@ -123,18 +140,18 @@ function inodeOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.ino;
 }
 
-function reading<T>(file: string, read: (db: Database) => T): T {
-  return acting(file, () => openForReading(file), read);
+function reading<T>(file: string, read: (db: Database) => T, name = file): T {
+  return acting(name, () => openForReading(file), read);
 }
 
-function acting<T>(file: string, open: () => Database, act: (db: Database) => T): T {
+function acting<T>(name: string, open: () => Database, act: (db: Database) => T): T {
   let db: Database | undefined;
   try {
     db = open();
     return act(db);
   } catch (cause) {
     if (sqliteCode(cause) === undefined) throw cause;
-    throw new SluiceError('STORE_FAILED', `cannot read ${file}: ${errorText(cause)}`, { cause });
+    throw new SluiceError('STORE_FAILED', `cannot read ${name}: ${errorText(cause)}`, { cause });
   } finally {
     db?.close();
   }

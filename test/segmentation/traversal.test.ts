@@ -208,6 +208,52 @@ t.test('a zone without IPv6 has none, not even neighbours', { skip }, async (t) 
   t.ok(((await twin.counters()).get('n_denied_ipv6') ?? 0) > 0);
 });
 
+t.test('what is too long for one frame is judged as a whole', { skip }, async (t) => {
+  const folder = t.testdir({ 'enforce.json': rules('enforce') });
+  await using twin = new PlantTwin();
+  await twin.build(HOSTS);
+  await twin.load(`${folder}/enforce.json`);
+
+  const arrived = await twin.probe([
+    { ...probe('supervision 10.20.40.9 -> metering 10.20.20.11 udp/5005', true), size: 5_000 },
+    { ...probe('supervision 10.20.40.9 -> metering 10.20.20.12 udp/5005', false), size: 5_000 },
+  ]);
+
+  t.same(arrived, [true, false]);
+});
+
+const CELL: readonly TwinHost[] = ['2', '3'].map((last) => ({
+  name: `robot-${last}`,
+  interface: 'vlan50',
+  // Alone in its subnet: what goes to a neighbour passes the gateway.
+  addresses: [`10.20.50.${last}/32`, `fd00:50::${last}/128`],
+  gateway: ['10.20.50.1/24', 'fd00:50::1/64'],
+}));
+
+const cell = (within: string): string =>
+  rulesOf(`
+gateway: { id: plant }
+zones: { cell: { vlan: 50, subnet: [10.20.50.0/24, "fd00:50::/64"], within: ${within} } }
+segmentation: { mode: enforce, management: { zone: cell, from: [10.20.50.250], allow: [ssh] } }
+`);
+
+t.test('devices of a zone reach one another where the zone allows it', { skip }, async (t) => {
+  const folder = t.testdir({ 'allow.json': cell('allow'), 'deny.json': cell('deny') });
+  const ways = [
+    'robot-2 10.20.50.2 -> robot-3 10.20.50.3 tcp/7000',
+    'robot-3 10.20.50.3 -> robot-2 10.20.50.2 udp/7000',
+    'robot-2 fd00:50::2 -> robot-3 fd00:50::3 tcp/7000',
+    'robot-2 fd00:50::2 -> robot-3 fd00:50::3 icmp',
+  ];
+  await using twin = new PlantTwin();
+  await twin.build(CELL);
+
+  await twin.load(`${folder}/deny.json`);
+  t.same(await twin.probe(all(ways, false)), [false, false, false, false]);
+  await twin.load(`${folder}/allow.json`);
+  t.same(await twin.probe(all(ways, true)), [true, true, true, true]);
+});
+
 t.test('a connection lives while its rules are loaded again, and dies in quarantine', { skip }, async (t) => {
   const folder = t.testdir({ 'enforce.json': rules('enforce') });
   await using twin = new PlantTwin();

@@ -5,7 +5,7 @@ import { noRules } from './namespace.ts';
 import { missingPeer } from './peer.ts';
 import { REPOSITORY } from './process.ts';
 
-/** Behind one interface of the gateway: a host with these addresses, and the addresses of the gateway there. */
+/** Behind one interface of the gateway: a host with these addresses, and the addresses of the gateway there. Hosts of one interface share a switch. */
 export interface TwinHost {
   readonly name: string;
   readonly interface: string;
@@ -23,6 +23,8 @@ export interface TwinProbe {
   readonly protocol: 'tcp' | 'udp' | 'icmp';
   readonly port: number;
   readonly expected: boolean;
+  /** Bytes of what is asked over UDP. */
+  readonly size?: number;
 }
 
 /** Root of this machine, or of a user namespace of its own. */

@@ -73,16 +73,30 @@ def build(hosts):
         # Without a link-local address, for which a search for duplicates takes seconds, nobody asks for a neighbour.
         set_knobs(name, {"ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0})
     set_knobs(GATEWAY, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
+    shared = [host["interface"] for host in hosts]
     for host in hosts:
-        name, interface = host["name"], host["interface"]
-        run("ip", "-n", GATEWAY, "link", "add", interface, "type", "veth", "peer", "name", "eth", "netns", name)
-        there = [f"addr add {address} dev eth nodad" for address in host["addresses"]]
-        # Addresses of others, to lie with: they are bound on the loopback device.
-        there += [f"addr add {address} dev lo nodad" for address in host.get("foreign", [])]
-        routes = [f"route add default via {address.split('/')[0]}" for address in host["gateway"]]
-        run("ip", "-n", name, "-batch", "-", text="\n".join([*there, "link set eth up", *routes, ""]))
-        here = [f"addr add {address} dev {interface} nodad" for address in host["gateway"]]
-        run("ip", "-n", GATEWAY, "-batch", "-", text="\n".join([*here, f"link set {interface} up", ""]))
+        connect(host, shared.count(host["interface"]) > 1)
+
+
+def connect(host, shared):
+    """A cable to the gateway, or to a switch that is the interface of the gateway where several hosts share it."""
+    name, interface = host["name"], host["interface"]
+    port = f"p-{name}" if shared else interface
+    run("ip", "-n", GATEWAY, "link", "add", port, "type", "veth", "peer", "name", "eth", "netns", name)
+    there = [f"addr add {address} dev eth nodad" for address in host["addresses"]]
+    # Addresses of others, to lie with: they are bound on the loopback device.
+    there += [f"addr add {address} dev lo nodad" for address in host.get("foreign", [])]
+    # Onlink: a host that knows no neighbours sends everything to the gateway.
+    routes = [f"route add default via {address.split('/')[0]} dev eth onlink" for address in host["gateway"]]
+    run("ip", "-n", name, "-batch", "-", text="\n".join([*there, "link set eth up", *routes, ""]))
+    here = [f"addr add {address} dev {interface} nodad" for address in host["gateway"]]
+    if shared and subprocess.run(["ip", "-n", GATEWAY, "link", "show", interface], capture_output=True).returncode == 0:
+        here = []
+    elif shared:
+        run("ip", "-n", GATEWAY, "link", "add", interface, "type", "bridge")
+    if shared:
+        run("ip", "-n", GATEWAY, "link", "set", port, "master", interface, "up")
+    run("ip", "-n", GATEWAY, "-batch", "-", text="\n".join([*here, f"link set {interface} up", ""]))
 
 
 def nft(*arguments):
@@ -143,7 +157,7 @@ class Servers:
                     if server.type == socket.SOCK_STREAM:
                         self.peers.append(server.accept()[0])
                     else:
-                        server.sendto(b"answer", server.recvfrom(100)[1])
+                        server.sendto(b"answer", server.recvfrom(65535)[1])
             except BlockingIOError:
                 pass
 
@@ -169,7 +183,7 @@ class Probe:
         self.client = self.ask(socket.SOCK_STREAM if wanted["protocol"] == "tcp" else socket.SOCK_DGRAM)
         self.client.connect_ex((self.target, wanted["port"]))
         if wanted["protocol"] == "udp":
-            self.send(b"ask")
+            self.send(b"ask".ljust(wanted.get("size", 3)))
 
     def ask(self, kind, protocol=0):
         client = open_socket(self.wanted["from"], self.target, kind, protocol)

@@ -27,7 +27,7 @@ export class SeriesTable {
   readonly of: Uint32Array<ArrayBuffer>;
   readonly #insert;
   readonly #insertReason;
-  readonly #missing: readonly SeriesRow[];
+  #missing: readonly SeriesRow[];
   readonly #reasons: number;
   #written = false;
 
@@ -76,6 +76,7 @@ export class SeriesTable {
   /** The transaction of `write` is on disk. */
   committed(): void {
     this.#written = true;
+    this.#missing = [];
   }
 }
 

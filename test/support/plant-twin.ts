@@ -32,7 +32,7 @@ const UNSHARE = process.getuid?.() === 0 ? ['-n', '-m'] : ['-r', '-n', '-m'];
 
 /** Why there is no twin here; false where there can be one. */
 export function noTwin(): string | false {
-  const reason = noRules() || missingPeer('ip', 'iproute2');
+  const reason = noRules() || missingPeer('ip', 'iproute2') || missingPeer('/usr/bin/python3', 'python3');
   if (reason !== false) return reason;
   const needs = `mount -t tmpfs tmpfs /run; mkdir /run/netns; ip netns add other
     ip link add here type veth peer name there netns other; echo 1 >/proc/sys/net/ipv4/ip_forward

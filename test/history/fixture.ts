@@ -186,6 +186,7 @@ const SMALL: Thresholds = {
   headSamples: 1_000_000,
   logBytes: mebibytes(32),
   partBytes: mebibytes(64),
+  spareBytes: bytes(0),
   tick: seconds(1),
   grace: minutes(1),
   look: seconds(10),

@@ -72,11 +72,11 @@ t.test(
     t.match(site.events.at(-1), { kind: 'history-shed', subject: 'raw', facts: { reason: 'quota' } });
     const before = site.allowed.at(-1) ?? 0;
 
-    site.retention = { ...site.retention, disk: bytes(1_150_000) };
+    site.retention = { ...site.retention, disk: bytes(1_200_000) };
     site.restart();
     await record(site, 4);
 
-    t.ok(sizeOf(site.folder) <= 1_150_000, `${sizeOf(site.folder)} bytes`);
+    t.ok(sizeOf(site.folder) <= 1_200_000, `${sizeOf(site.folder)} bytes`);
     const minutes = daysOf(site, 'minute');
     t.ok(minutes.length < 16, `${minutes.length} days of minutes are left`);
     t.same(

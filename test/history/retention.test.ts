@@ -269,7 +269,7 @@ t.test(
           return false;
         const last = drops.at(-1);
         if (last === undefined || last.reason === 'retention') return true;
-        const almost = after(before, { drops: drops.slice(0, -1), allow: before.outbox });
+        const almost = after(before, { drops: drops.slice(0, -1), next: [], allow: before.outbox });
         return (
           usedOf(almost) > before.retention.disk * 0.98 || almost.disk.free < reserveOf(before.disk) * 1.25
         );

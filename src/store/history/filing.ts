@@ -8,7 +8,7 @@ import type { Pace } from './pace.ts';
 import type { RollupTier } from './rollup-file.ts';
 import { periodsOf, runsWithin } from './runs.ts';
 import type { Segment } from './segment.ts';
-import { LATEST, type Shelf, dayOf } from './shelf.ts';
+import { type Shelf, dayOf } from './shelf.ts';
 import { to } from './trouble.ts';
 
 const DAY = days(1);
@@ -85,11 +85,7 @@ async function fileDay(work: Work, day: EpochMs, floors: Floors): Promise<number
         if (name !== undefined) to(file.at.path, () => file.add(name, batch, sorted.order, from, end));
         if (pace.due) await pace.rest();
       }
-      to(file.at.path, () => {
-        file.mark(segment.log, segment.upTo);
-        file.mark(-segment.log, Math.max(0, floors.raw)); // see lateSpans
-        file.mark(LATEST, latestOf(work, runs));
-      });
+      to(file.at.path, () => file.mark(segment.log, segment.upTo, Math.max(0, floors.raw))); // see lateSpans
     });
     work.reached('raw filed');
     shelf.touched(day);
@@ -177,11 +173,6 @@ async function inTransaction(file: Transactional, path: string, write: () => Pro
     file.rollback();
     throw error;
   }
-}
-
-function latestOf({ batch, sorted }: Work, runs: readonly SeriesRun[]): number {
-  const ends = runs.map((run) => batch.times[sorted.order[run.to - 1] ?? 0] ?? 0);
-  return ends.reduce((latest, time) => Math.max(latest, time), 0);
 }
 
 function samplesIn(runs: readonly SeriesRun[]): number {

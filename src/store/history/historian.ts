@@ -6,6 +6,7 @@ import type { Facts, Log } from '../../core/log.ts';
 import { type Bytes, type EpochMs, epochMs, hours, milliseconds, seconds } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
 import { isDamage, isFull, isTrouble } from '../open.ts';
+import { SpareRoom } from '../spare.ts';
 import { type Book, openBook } from './book.ts';
 import { filesIn } from './files.ts';
 import type { Stage } from './filing.ts';
@@ -82,7 +83,8 @@ export class Historian {
     this.#intake = new Intake({ ...shared, filed });
     this.#roller = new Roller({ ...shared, between: async () => this.#between() });
     const rollUp: Roller['rollNow'] = async (wanted) => this.#roller.rollNow(wanted);
-    this.#keeper = new Keeper({ ...shared, retention, outbox, allow, onEvent, rollUp });
+    const spare = new SpareRoom(join(folder, 'history.spare'), thresholds.spareBytes);
+    this.#keeper = new Keeper({ ...shared, spare, retention, outbox, allow, onEvent, rollUp });
     if (this.#ledger.book.aside !== undefined) this.#tellBook(this.#ledger.book.aside);
     this.reader = new Reader({
       ...{ folder, log },

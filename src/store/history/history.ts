@@ -42,6 +42,8 @@ export interface GatewayHistory extends History {
 const SHARE_OF_OUTBOX = 4;
 /** Where the disk is small, what goes at a time for want of room is a small part of it. */
 const PARTS_OF_DISK = 8;
+/** The spare room is a smaller one of it. */
+const SPARES_OF_DISK = 64;
 /** What the thread allocates lives for one page of the log or one query. */
 const YOUNG_GENERATION_MB = 16;
 
@@ -58,6 +60,7 @@ export async function openHistory(options: HistoryOptions): Promise<GatewayHisto
     thresholds: {
       ...THRESHOLDS,
       partBytes: bytes(Math.min(THRESHOLDS.partBytes, Math.floor(retention.disk / PARTS_OF_DISK))),
+      spareBytes: bytes(Math.min(THRESHOLDS.spareBytes, Math.floor(retention.disk / SPARES_OF_DISK))),
       logBytes: bytes(Math.min(THRESHOLDS.logBytes, Math.floor(outbox / SHARE_OF_OUTBOX))),
       ...options.thresholds,
     },

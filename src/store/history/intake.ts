@@ -130,7 +130,7 @@ export class Intake {
     const { ledger, shelf, filed } = this.#options;
     const log = to(this.#logFile, () => this.#head.present());
     const row = ledger.filed(log);
-    this.#head.begin(log, row ?? 0, shelf.marks(log, row === undefined));
+    this.#head.begin(log, row ?? 0, shelf.marks(log));
     this.#told = row ?? 0;
     if (this.#told > 0) filed(this.#told);
   }

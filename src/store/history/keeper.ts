@@ -6,12 +6,14 @@ import type { Facts, Log } from '../../core/log.ts';
 import { type Bytes, type EpochMs, bytes, epochMs, hours } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
 import { damaged, isFull, openForReading } from '../open.ts';
+import type { SpareRoom } from '../spare.ts';
 import { type HistoryFile, fileOf, pathsOf } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import { syncFolder } from './make-file.ts';
 import type { Retention } from './protocol.ts';
-import { type Drop, diskOf, planRetention, usageOf } from './retention.ts';
+import { type Drop, diskOf, planRetention, reserveOf, usageOf } from './retention.ts';
 import { type Shelf, type TouchedHour, dayOf } from './shelf.ts';
+import type { Thresholds } from './thresholds.ts';
 import { FileTrouble, causeOf, to } from './trouble.ts';
 
 const HOUR = hours(1);
@@ -21,6 +23,9 @@ export interface KeeperOptions {
   readonly folder: string;
   readonly retention: Retention;
   readonly outbox: Bytes;
+  readonly thresholds: Thresholds;
+  /** Without it a full disk whose raw files have hours to be rolled up could not even be made less full. */
+  readonly spare: SpareRoom;
   readonly shelf: Shelf;
   readonly ledger: Ledger;
   readonly clock: Clock;
@@ -47,11 +52,13 @@ export class Keeper {
 
   /** Looks at age, quota and room: what has to go? `full`: something has to. Throws FileTrouble. */
   look(full: boolean): readonly Drop[] {
-    const { folder, ledger, clock, retention, outbox } = this.#options;
+    const { folder, ledger, clock, retention, outbox, spare } = this.#options;
+    const { spareBytes } = this.#options.thresholds;
     ledger.look(clock.now(), clock.elapsed());
     const { believed, horizon } = ledger;
     const usage = to(folder, () => usageOf(folder));
     const disk = to(folder, () => diskOf(folder));
+    if (disk.free >= reserveOf(disk) + spareBytes && !spare.complete) spare.take();
     this.used = bytes(usage.outbox + usage.other + sum(usage.files) + sum(usage.aside));
     const situation = { usage, disk, retention, outbox, believed, horizon };
     const plan = planRetention(situation);
@@ -127,15 +134,18 @@ export class Keeper {
         if (!(error instanceof FileTrouble) || !isFull(error.cause)) throw error;
         full = error; // it still has hours to be rolled up, for which there is no room: others go first
       }
-    if (done.length === 0 && full !== undefined) done.push(await this.#dropAnother(full));
+    if (done.length === 0 && full !== undefined) done.push(await this.#dropOne(drops, full));
     this.#tell(done);
     this.dropped += done.length;
     return done.length;
   }
 
-  /** Nothing of what should go can, for want of room: the first that can, minutes at last, makes some. */
-  async #dropAnother(full: FileTrouble): Promise<Drop> {
-    for (const drop of this.#next)
+  /** Nothing of what should go can, for want of room: in the spare room one can, or else another, minutes at last. */
+  async #dropOne(drops: readonly Drop[], full: FileTrouble): Promise<Drop> {
+    const { log, spare } = this.#options;
+    const hasRoom = spare.release() > 0;
+    if (hasRoom) log.warn('the disk is full: the history makes room with the help of its spare room');
+    for (const drop of hasRoom ? [...drops, ...this.#next] : this.#next)
       try {
         await this.#drop(drop);
         return drop;
@@ -146,13 +156,14 @@ export class Keeper {
   }
 
   async #drop(drop: Drop): Promise<void> {
-    const { shelf, rollUp } = this.#options;
+    const { shelf, ledger, rollUp } = this.#options;
     const path = shelf.pathOf(drop.file);
     const at = fileOf(path);
     const end = at?.tier === 'raw' ? this.#floorWithout(at) : undefined;
     if (at !== undefined && end !== undefined) {
       const day = dayOf(at.from);
       await rollUp((touched) => touched.day === day || (!drop.future && touched.hour < end));
+      if (day >= ledger.floors().hour) shelf.keepMarks(at);
     }
     try {
       this.#writeDown(drop, at, end);
@@ -178,7 +189,7 @@ export class Keeper {
   }
 
   #remove(path: string): void {
-    this.#options.shelf.giveUp(path);
+    this.#options.shelf.takeOut(path);
     to(path, () => {
       for (const each of pathsOf({ path })) rmSync(each, { force: true });
       syncFolder(dirname(path));

@@ -19,7 +19,10 @@ export interface LastOptions {
 
 type Found = (LastSample | undefined)[];
 
-/** The newest sample of each series: of the tail, else of the newest file that has one. */
+/**
+ * The newest sample of each series: of the tail, else of the newest file that has one. Of several of the same time the
+ * one that was filed last, and the tail comes after the files.
+ */
 export function lastSamples(
   names: readonly PointName[],
   { folder, tail, handles }: LastOptions,
@@ -31,7 +34,8 @@ export function lastSamples(
   for (let i = 0; i < batch.count; i++) {
     const place = batch.points[i] ?? 0;
     const name = names[place];
-    if (name !== undefined) found[place] = sampleAt(batch, i, name);
+    const time: number = batch.times[i] ?? 0;
+    if (name !== undefined && time >= (found[place]?.time ?? 0)) found[place] = sampleAt(batch, i, name);
   }
   for (const at of filesIn(folder, 'raw').toReversed()) fromRaw(at, names, found, handles);
   for (const tier of ['minute', 'hour'] as const)
@@ -58,7 +62,8 @@ function fromRaw(at: HistoryFile, names: readonly PointName[], found: Found, han
     builder.clear();
     // Chunks may overlap: only those that reach as far as any other can hold the newest sample.
     const end = Math.max(...(chunks ?? []).map(({ t1 }) => t1));
-    for (const chunk of (chunks ?? []).filter(({ t1 }) => t1 === end))
+    const latest = (chunks ?? []).filter(({ t1 }) => t1 === end);
+    for (const chunk of latest.toSorted((a, b) => a.id - b.id))
       try {
         readChunk(chunk, place, builder);
       } catch (error) {

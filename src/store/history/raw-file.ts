@@ -19,6 +19,8 @@ export interface RawSeries extends PointName {
 
 /** A chunk as it is on disk. */
 export interface StoredChunk {
+  /** They were filed in the order of their numbers. */
+  readonly id: number;
   readonly t0: number;
   readonly t1: number;
   readonly step: number;
@@ -44,12 +46,15 @@ export interface UnrolledHour {
 const PAGE_BYTES = 1024;
 /** A chunk of fewer samples is written again together with those that follow. */
 const SMALL_CHUNK = 256;
+/** Of a batch that has one series; sorting takes a place for each number up to it. */
+const POINT = 0;
 const HOUR: number = hours(1);
-interface ChunkHead {
-  readonly id: number;
-  readonly t1: number;
-  readonly step: number;
-  readonly n: number;
+
+/** Rows of a log up to `row` are in, of those their samples from `floor` on. */
+export interface RawMark {
+  readonly log: number;
+  readonly row: number;
+  readonly floor: number;
 }
 
 /**
@@ -65,6 +70,9 @@ export class RawFile {
   readonly #ids = new Map<string, number>();
   /** Series written in this transaction, by the hour of their samples. */
   readonly #touched = new Map<number, Set<number>>();
+  /** By series the chunk that was filed last, as far as one was asked for. */
+  readonly #newest = new Map<number, number>();
+  #latest = 0;
   readonly #merged = new BatchBuilder();
 
   private constructor(at: HistoryFile, db: Database) {
@@ -104,12 +112,23 @@ export class RawFile {
 
   /** The last row of this sample log that is in the file; 0 where none is. */
   filedRow(log: number): number {
-    return this.#sql.filed.get(log) ?? 0;
+    return this.#sql.filed.get(log)?.row ?? 0;
   }
 
-  /** The marks of all logs. */
-  marks(): ReadonlyMap<number, number> {
-    return new Map(this.#sql.marks.all().map(({ log, row }) => [log, row]));
+  /** Samples of the log before this time are not in the file, though their rows may be. */
+  filedFrom(log: number): EpochMs {
+    return epochMs(this.#sql.filed.get(log)?.floor ?? 0);
+  }
+
+  /** Of all logs. */
+  marks(): readonly RawMark[] {
+    return this.#sql.marks.all();
+  }
+
+  /** Time of the latest sample; undefined where there is none. */
+  get latest(): EpochMs | undefined {
+    const latest = this.#sql.latest.get();
+    return latest === undefined ? undefined : epochMs(latest);
   }
 
   begin(): void {
@@ -122,20 +141,29 @@ export class RawFile {
     const rows = order.subarray(from, to);
     const series = this.#seriesOf(name);
     const chunks = this.#withSmallOne(series, batch, rows) ?? encodeChunks(batch, order, from, to);
-    for (const { t0, t1, step, n, text } of chunks)
-      this.#sql.insert.run(series, t0, t1, step, n, text.length, packedColumns(text, n));
+    for (const { t0, t1, step, n, text } of chunks) {
+      const body = packedColumns(text, n);
+      const { lastInsertRowid } = this.#sql.insert.run(series, t0, t1, step, n, text.length, body);
+      this.#newest.set(series, Number(lastInsertRowid));
+    }
+    this.#latest = Math.max(this.#latest, batch.times[rows.at(-1) ?? 0] ?? 0);
     this.#touch(series, batch.times, rows);
   }
 
-  /** Everything of the log up to this row that belongs into this day is in the file, once this is committed. */
-  mark(log: number, row: number): void {
-    this.#sql.mark.run(log, row);
+  /**
+   * Everything of the log up to this row that belongs into this day, and is not before `floor`, is in the file once this
+   * is committed.
+   */
+  mark(log: number, row: number, floor = 0): void {
+    this.#sql.mark.run(log, row, floor);
   }
 
   commit(): void {
     for (const [hour, series] of this.#touched) this.#sql.touch.run(hour, JSON.stringify([...series]));
+    if (this.#latest > 0) this.#sql.setLatest.run(this.#latest);
     this.#db.exec('COMMIT');
     this.#touched.clear();
+    this.#latest = 0;
     if (this.#durable) return;
     assertDurable(this.#db);
     this.#durable = true;
@@ -145,6 +173,8 @@ export class RawFile {
   rollback(): void {
     this.#touched.clear();
     this.#ids.clear();
+    this.#newest.clear();
+    this.#latest = 0;
     if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
   }
 
@@ -210,18 +240,22 @@ export class RawFile {
     return id;
   }
 
-  /** The rows together with the chunk before them, where that is a small one and there is no long hole between. */
+  /**
+   * The rows together with the chunk that was filed before them, where that is a small one and there is no long hole
+   * between. With no older one: samples of the same time are told apart by the order in which they were filed.
+   */
   #withSmallOne(series: number, batch: Batch, rows: Uint32Array): Chunk[] | undefined {
-    const time = batch.times[rows[0] ?? 0] ?? 0;
-    const before = this.#sql.before.get(series, time);
-    if (before === undefined || before.n >= SMALL_CHUNK) return undefined;
-    if (before.step > 0 && time - before.t1 > MAX_MISSED * before.step) return undefined;
-    const stored = this.#sql.chunk.get(before.id);
+    const id = this.#newest.get(series) ?? this.#sql.newest.get(series);
+    const stored = id === undefined ? undefined : this.#sql.small.get(id);
+    if (stored === undefined) return undefined;
+    const { t0, t1, step } = stored;
+    const [first, last] = [batch.times[rows[0] ?? 0] ?? 0, batch.times[rows.at(-1) ?? 0] ?? 0];
+    if (step > 0 && Math.max(first - t1, t0 - last) > MAX_MISSED * step) return undefined;
     const into = this.#merged;
     into.clear();
-    if (stored === undefined || !isReadable(stored, series, into)) return undefined;
-    for (const row of rows) copyRow(batch, row, series, into);
-    this.#sql.remove.run(before.id);
+    if (!isReadable(stored, into)) return undefined;
+    for (const row of rows) copyRow(batch, row, POINT, into);
+    this.#sql.remove.run(stored.id);
     const merged = into.peek();
     return encodeChunks(merged, sortedOrder(merged).order, 0, merged.count);
   }
@@ -249,9 +283,9 @@ export function readChunk(chunk: StoredChunk, point: number, into: BatchBuilder)
 }
 
 /** What is damaged stays where it is, for the reader to tell; nothing is merged with it. */
-function isReadable(chunk: StoredChunk, series: number, into: BatchBuilder): boolean {
+function isReadable(chunk: StoredChunk, into: BatchBuilder): boolean {
   try {
-    readChunk(chunk, series, into);
+    readChunk(chunk, POINT, into);
     return true;
   } catch {
     return false;
@@ -275,12 +309,18 @@ interface SeriesRow {
 }
 
 function statementsOf(db: Database) {
-  const chunk = 'SELECT t0, t1, step, n, len, body FROM chunk';
+  const chunk = 'SELECT id, t0, t1, step, n, len, body FROM chunk';
   return {
-    filed: db.prepare<[number], number>('SELECT row FROM filed WHERE log = ?').pluck(),
-    marks: db.prepare<[], { log: number; row: number }>('SELECT log, row FROM filed'),
-    mark: db.prepare<[number, number]>(
-      'INSERT INTO filed VALUES (?, ?) ON CONFLICT(log) DO UPDATE SET row = max(row, excluded.row)',
+    filed: db.prepare<[number], RawMark>('SELECT log, row, floor FROM filed WHERE log = ?'),
+    marks: db.prepare<[], RawMark>('SELECT log, row, floor FROM filed'),
+    mark: db.prepare<[number, number, number]>(
+      `INSERT INTO filed(log, row, floor) VALUES (?, ?, ?)
+       ON CONFLICT(log) DO UPDATE SET row = max(row, excluded.row), floor = max(floor, excluded.floor)`,
+    ),
+    latest: db.prepare<[], number>("SELECT value FROM meta WHERE key = 'latest'").pluck(),
+    setLatest: db.prepare<[number]>(
+      `INSERT INTO meta(key, value) VALUES ('latest', ?)
+       ON CONFLICT(key) DO UPDATE SET value = max(value, excluded.value)`,
     ),
     series: db.prepare<[], SeriesRow>('SELECT id, device, point, unit FROM series ORDER BY id'),
     find: db
@@ -294,10 +334,13 @@ function statementsOf(db: Database) {
     chunks: db.prepare<[number, number, number], StoredChunk>(
       `${chunk} WHERE series = ? AND t0 < ? AND t1 >= ? ORDER BY t0, id`,
     ),
-    chunk: db.prepare<[number], StoredChunk>(`${chunk} WHERE id = ?`),
-    before: db.prepare<[number, number], ChunkHead>(
-      'SELECT id, t1, step, n FROM chunk WHERE series = ? AND t0 <= ? ORDER BY t0 DESC, id DESC LIMIT 1',
-    ),
+    small: db.prepare<[number], StoredChunk>(`${chunk} WHERE id = ? AND n < ${SMALL_CHUNK}`),
+    // By the index of the series: from the end of the table it would look through everything for one that is new.
+    newest: db
+      .prepare<[number], number>(
+        'SELECT id FROM chunk INDEXED BY chunk_key WHERE series = ? ORDER BY id DESC LIMIT 1',
+      )
+      .pluck(),
     insert: db.prepare<[number, number, number, number, number, number, Buffer]>(
       'INSERT INTO chunk(series, t0, t1, step, n, len, body) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ),

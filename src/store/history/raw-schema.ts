@@ -4,7 +4,7 @@ import { type Database, damaged } from '../open.ts';
 /** Raise it with every change that an older Sluice could not read. */
 export const RAW_VERSION = 1;
 
-const TABLES = ['series', 'chunk', 'filed', 'unrolled', 'reason'];
+const TABLES = ['series', 'chunk', 'filed', 'meta', 'unrolled', 'reason'];
 
 const quality = QUALITIES.map((name, code) => `WHEN ${code} THEN '${name}'`).join(' ');
 
@@ -29,7 +29,12 @@ CREATE TABLE chunk(
   body BLOB NOT NULL
 ) STRICT;
 CREATE INDEX chunk_key ON chunk(series, t0);
-CREATE TABLE filed(log INTEGER PRIMARY KEY, row INTEGER NOT NULL) STRICT;
+CREATE TABLE filed(            -- rows of a sample log that are in, as far as they belong here
+  log INTEGER PRIMARY KEY,     -- identity of the log
+  row INTEGER NOT NULL,        -- up to this one
+  floor INTEGER NOT NULL       -- samples before this time went into the rollups only
+) STRICT;
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID; -- latest: time of a sample
 CREATE TABLE unrolled(         -- what was written since the rollups of an hour were made
   id INTEGER PRIMARY KEY,
   hour INTEGER NOT NULL,

@@ -33,6 +33,8 @@ export interface RawSourceOptions {
 interface Found {
   readonly at: HistoryFile;
   readonly chunk: StoredChunk;
+  /** Among those that were found, in the order of filing. */
+  readonly filed: number;
 }
 
 /** Raw samples of files and tail, each of them once. */
@@ -105,7 +107,7 @@ export class RawSource {
     if (taken < late.length) yield this.#slice(span, [], late.subarray(taken));
   }
 
-  /** The chunks of all parts by t0, and up to which row of the log they hold the day. */
+  /** The chunks of all parts by t0, those of the same in the order of filing, and up to which row of the log they hold the day. */
   #look(day: EpochMs, name: number, from: EpochMs, to: EpochMs): { chunks: Found[]; mark: number } {
     const { handles, names, log } = this.#options;
     const wanted = names[name];
@@ -118,23 +120,25 @@ export class RawSource {
           mark = Math.max(mark, file.filedRow(log));
           const series = wanted === undefined ? undefined : file.find(wanted);
           if (series === undefined) return;
-          for (const chunk of file.chunks(series, from, to)) chunks.push({ at, chunk });
+          const found = file.chunks(series, from, to).toSorted((a, b) => a.id - b.id);
+          for (const chunk of found) chunks.push({ at, chunk, filed: chunks.length });
         }),
       );
     }
-    if (parts.length > 1) chunks.sort((a, b) => a.chunk.t0 - b.chunk.t0);
-    return { chunks, mark };
+    return { chunks: chunks.sort((a, b) => a.chunk.t0 - b.chunk.t0), mark };
   }
 
   #slice(span: Span, group: readonly Found[], late: Uint32Array): Slice {
     const rows = this.#rows;
     rows.clear();
     let [end, ordered] = [Number.NEGATIVE_INFINITY, true];
-    for (const found of group) {
-      if (!this.#decode(found, span.name)) continue;
-      if (found.chunk.t0 < end) ordered = false;
-      end = Math.max(end, found.chunk.t1);
+    for (const { chunk } of group) {
+      if (chunk.t0 <= end) ordered = false;
+      end = Math.max(end, chunk.t1);
     }
+    // Of samples of the same time the one that was filed first comes first.
+    for (const found of ordered ? group : group.toSorted((a, b) => a.filed - b.filed))
+      this.#decode(found, span.name);
     const { batch } = this.#options.tail;
     if (late.length > 0 && (batch.times[late[0] ?? 0] ?? 0) < end) ordered = false;
     for (const row of late) copyRow(batch, row, span.name, rows);
@@ -142,16 +146,14 @@ export class RawSource {
     return { batch: all, from: firstAt(all, span.from), to: firstAt(all, span.to) };
   }
 
-  /** False where the chunk is damaged; what was decoded of it is taken back. */
-  #decode({ at, chunk }: Found, name: number): boolean {
+  /** What was decoded of a damaged chunk is taken back. */
+  #decode({ at, chunk }: Found, name: number): void {
     const before = this.#rows.count;
     try {
       readChunk(chunk, name, this.#rows);
-      return true;
     } catch (error) {
       this.#options.handles.note(at, error, { from: epochMs(chunk.t0), to: epochMs(chunk.t1 + 1) });
       this.#rows.truncate(before);
-      return false;
     }
   }
 

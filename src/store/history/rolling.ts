@@ -160,7 +160,8 @@ class HourWork {
       const id = ids.get(key);
       if (id === undefined) continue;
       const chunks = to(file.at.path, () => file.chunks(id, this.#hour, epochMs(this.#hour + HOUR)));
-      for (const chunk of chunks)
+      // In the order of filing: it tells samples of the same time apart.
+      for (const chunk of chunks.toSorted((a, b) => a.id - b.id))
         try {
           readChunk(chunk, 0, this.#builder);
         } catch (error) {

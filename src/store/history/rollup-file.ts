@@ -7,6 +7,7 @@ import { type Database, assertDurable, openForReading, openForWriting, sealed } 
 import { checkTables } from './check-tables.ts';
 import { makeInPlace, refuseNewer } from './make-file.ts';
 import { packedColumns } from './packed.ts';
+import type { RawMark } from './raw-file.ts';
 import { ROLLUP_VERSION, type RollupTier, rollupTables } from './rollup-schema.ts';
 import { nameKey } from './tail.ts';
 
@@ -121,6 +122,28 @@ export class RollupFile {
   /** 0 where nothing of this log was. */
   filedRow(log: number): number {
     return this.#sql.filedRow.get(log) ?? 0;
+  }
+
+  /**
+   * A raw file of this day is about to be given up: what was filed in it is in the rollups, and must not count again. In
+   * files of hours only.
+   */
+  keepRawMarks(day: EpochMs, marks: readonly RawMark[]): void {
+    const keep = this.#db.prepare<[number, number, number, number]>(
+      `INSERT INTO raw_filed(day, log, row, floor) VALUES (?, ?, ?, ?) ON CONFLICT(day, log)
+       DO UPDATE SET row = max(row, excluded.row), floor = max(floor, excluded.floor)`,
+    );
+    for (const { log, row, floor: from } of marks) keep.run(day, log, row, from);
+  }
+
+  /** Marks of raw files that were given up, of one day or all. */
+  rawMarks(log: number, day?: EpochMs): readonly RawMark[] {
+    if (this.tier === 'minute') return [];
+    return this.#db
+      .prepare<[number, number | null], RawMark>(
+        'SELECT log, row, floor FROM raw_filed WHERE log = ? AND day = coalesce(?, day)',
+      )
+      .all(log, day ?? null);
   }
 
   /** Buckets that begin in [from, to), in time order. */

@@ -3,6 +3,17 @@ export const ROLLUP_VERSION = 1;
 
 export type RollupTier = 'minute' | 'hour';
 
+/** It is in the tier that is kept longest. */
+const RAW_FILED = `
+CREATE TABLE raw_filed(    -- marks of raw files that were given up when everything in them was in the rollups
+  day INTEGER NOT NULL,    -- milliseconds since 1970
+  log INTEGER NOT NULL,    -- identity of the sample log
+  row INTEGER NOT NULL,    -- rows up to this one were in,
+  floor INTEGER NOT NULL,  -- of those their samples from here on
+  PRIMARY KEY(day, log)
+) STRICT, WITHOUT ROWID;
+`;
+
 /**
  * Tables of a file of rollups. A row holds an hour of minutes or a day of hours of one series; `rollup-text.ts` says
  * what its body is. The view is called like the tier; it shows the mean between min and max, whatever rounding did.
@@ -21,7 +32,7 @@ CREATE TABLE rollup(
 ) STRICT;
 CREATE UNIQUE INDEX rollup_key ON rollup(series, start);
 CREATE TABLE filed(log INTEGER PRIMARY KEY, row INTEGER NOT NULL) STRICT; -- late samples of the sample log that are in
-CREATE VIEW ${tier} AS
+${tier === 'hour' ? RAW_FILED : ''}CREATE VIEW ${tier} AS
 SELECT device, point, datetime(ms / 1000, 'unixepoch') AS time, count,
   (count - bad - uncertain) * 1.0 / count AS good, min, max,
   max(min, min(max, sum * 1.0 / nullif(count - bad - texts, 0))) * 1.0 AS mean,

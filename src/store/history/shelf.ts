@@ -12,8 +12,6 @@ const DAY = days(1);
 const HOUR = hours(1);
 /** Copying a log back takes a moment; what is left is sealed at the next look. */
 const SEALED_AT_ONCE = 4;
-/** Where a raw file keeps the time of its latest sample: among the marks of logs, none of which has this number. */
-export const LATEST = 0;
 
 export function dayOf(time: number): EpochMs {
   return epochMs(Math.floor(time / DAY) * DAY);
@@ -59,8 +57,6 @@ export class Shelf {
   readonly #rollups = new Map<string, { readonly at: HistoryFile; readonly file: RollupFile }>();
   /** Rollup files that were written before and are not sealed. */
   readonly #loose = new Map<string, HistoryFile>();
-  /** Marks of raw files that were given up when all of them was rolled up, by day. */
-  readonly #gone = new Map<EpochMs, ReadonlyMap<number, number>[]>();
 
   constructor(options: ShelfOptions) {
     this.#options = options;
@@ -89,28 +85,31 @@ export class Shelf {
   /** Raw samples of the day were taken from here on, when rows up to `row` were filed; undefined where they were not. */
   filedFrom(day: EpochMs, log: number, row: number): EpochMs | undefined {
     for (const part of this.#raw.get(day) ?? []) {
-      const from = this.#look(part, (file) => (file.filedRow(log) < row ? undefined : file.filedRow(-log)));
-      if (from !== undefined) return epochMs(from);
+      const from = this.#look(part, (file) => (file.filedRow(log) < row ? undefined : file.filedFrom(log)));
+      if (from !== undefined) return from;
     }
-    // Filed, rolled up and given up, before the book could keep that it was filed: it must not count once more.
-    const gone = this.#gone.get(day)?.find((marks) => (marks.get(log) ?? 0) >= row);
-    return gone === undefined ? undefined : epochMs(gone.get(-log) ?? 0);
+    // Filed, rolled up and given up, before the book could keep that it was filed, or in another book than this one.
+    const marks = this.#lookRollup('hour', day, (file) => file.rawMarks(log, day)) ?? [];
+    const mark = marks.find((gone) => gone.row >= row);
+    return mark === undefined ? undefined : epochMs(mark.floor);
   }
 
   /** The hour of the latest sample in a raw file has ended by then; that of the whole day where nothing else is left of it. */
   endOf(at: HistoryFile): EpochMs {
     const part = this.#raw.get(dayOf(at.from))?.find((it) => it.at.path === at.path);
-    const latest = part === undefined ? 0 : this.#look(part, (file) => file.filedRow(LATEST));
-    return latest === 0 ? at.to : epochMs(Math.min(at.to, (Math.floor(latest / HOUR) + 1) * HOUR));
+    const latest = part === undefined ? undefined : this.#look(part, (file) => file.latest);
+    return latest === undefined ? at.to : epochMs(Math.min(at.to, (Math.floor(latest / HOUR) + 1) * HOUR));
   }
 
-  /** Every row of the log at which a file has everything that belongs into it; of sealed files only where `all`. */
-  marks(log: number, all: boolean): number[] {
+  /**
+   * Every row of the log at which a file has, or had, everything that belongs into it. Sealed ones too: one of two days
+   * that were filed together may be sealed before the other has its part.
+   */
+  marks(log: number): number[] {
     const marks: number[] = [];
     for (const part of [...this.#raw.values()].flat())
-      if (all || !part.sealed) marks.push(this.#look(part, (file) => file.filedRow(log)));
-    const rollups = all ? this.#everyRollup() : [...this.#loose.values()];
-    for (const at of rollups) marks.push(to(at.path, () => markOf(at, log)));
+      marks.push(this.#look(part, (file) => file.filedRow(log)));
+    for (const at of this.#everyRollup()) marks.push(...to(at.path, () => marksOf(at, log)));
     return [...new Set(marks)].filter((mark) => mark > 0);
   }
 
@@ -190,12 +189,27 @@ export class Shelf {
     for (const at of over.slice(0, SEALED_AT_ONCE)) this.#sealRollup(at);
   }
 
-  /** Takes a file out of which everything is in the rollups; what was filed in it is remembered. */
-  giveUp(path: string): void {
-    for (const [day, parts] of this.#raw)
-      for (const part of parts.filter(({ at }) => at.path === path))
-        this.#gone.set(day, [...(this.#gone.get(day) ?? []), this.#look(part, (file) => file.marks())]);
-    this.takeOut(path);
+  /**
+   * A raw file, of which everything is in the rollups, is about to be removed. What was filed in it is kept beside the
+   * rollups, in the tier that is kept longest: a log that is read again, after a crash or from a backup, must not count
+   * it once more.
+   */
+  keepMarks(at: HistoryFile): void {
+    const day = dayOf(at.from);
+    const part = this.#raw.get(day)?.find((it) => it.at.path === at.path);
+    if (part === undefined) return;
+    const marks = this.#look(part, (file) => file.marks());
+    const target = this.rollup('hour', day);
+    to(target.path, () => {
+      target.begin();
+      try {
+        target.keepRawMarks(day, marks);
+        target.commit();
+      } catch (error) {
+        target.rollback();
+        throw error;
+      }
+    });
   }
 
   /** Closes the handle of a file that is to be removed or set aside, and forgets it. */
@@ -264,6 +278,22 @@ export class Shelf {
     });
   }
 
+  /** Undefined where there is no such file. */
+  #lookRollup<T>(tier: RollupTier, time: EpochMs, look: (file: RollupFile) => T): T | undefined {
+    const at = fileAt(this.#options.folder, tier, time);
+    const known = this.#rollups.get(at.path)?.file;
+    if (known !== undefined) return to(at.path, () => look(known));
+    if (!existsSync(at.path)) return undefined;
+    return to(at.path, () => {
+      const file = openRollup(at);
+      try {
+        return look(file);
+      } finally {
+        file.close();
+      }
+    });
+  }
+
   #lookForHours(part: Part, file: RawFile): void {
     part.unrolled = to(part.at.path, () => file.unrolled());
   }
@@ -298,10 +328,10 @@ function openRollup(at: HistoryFile): RollupFile {
   return RollupFile.openForReading(at.path, at.tier === 'hour' ? 'hour' : 'minute');
 }
 
-function markOf(at: HistoryFile, log: number): number {
+function marksOf(at: HistoryFile, log: number): number[] {
   const file = openRollup(at);
   try {
-    return file.filedRow(log);
+    return [file.filedRow(log), ...file.rawMarks(log).map(({ row }) => row)];
   } finally {
     file.close();
   }

@@ -8,6 +8,8 @@ export interface Thresholds {
   readonly logBytes: Bytes;
   /** A raw file is closed at this size, so that removing it never stalls the disk for long. */
   readonly partBytes: Bytes;
+  /** Room that is kept for a full disk: some hours of rollups, and what has to be written down before a file goes. */
+  readonly spareBytes: Bytes;
   /** Between two looks at the sample log, and at what is due. */
   readonly tick: Duration;
   /** An hour is rolled up so long after its end: samples are in the log and in the head by then. */
@@ -20,6 +22,7 @@ export const THRESHOLDS: Thresholds = {
   headSamples: 2_000_000,
   logBytes: mebibytes(32),
   partBytes: mebibytes(256),
+  spareBytes: mebibytes(32),
   tick: seconds(1),
   grace: minutes(1),
   look: seconds(10),

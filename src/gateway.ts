@@ -48,6 +48,7 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
   const outbox = await openOutbox({
     file: join(data, 'telemetry.db'),
     limit: config.telemetry.outbox,
+    commitEvery: config.telemetry.commitEvery,
     points: config.points.map(({ device, name, unit, every, recorded }) => {
       return { device, point: name, unit, every, recorded };
     }),

@@ -26,6 +26,8 @@ export interface Config {
     };
     /** Journal rows that wait for an acknowledgement may take this much; default a quarter of `retention.disk`. */
     readonly outbox: Bytes;
+    /** Longest wait of a sample for its commit. */
+    readonly commitEvery: Duration;
   };
   readonly segmentation: {
     readonly mode: 'off' | 'observe' | 'enforce';

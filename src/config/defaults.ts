@@ -16,6 +16,8 @@ export const DEFAULTS = {
   minInterval: '0s',
   heartbeat: '15m',
   retention: { raw: '7d', minute: '90d', hour: '5y', disk: '2GB' },
+  /** Nobody at a screen notices it, and a small plant writes some gigabytes of flash a day with it. */
+  commitEvery: '250ms',
   /** Devices of a zone share its need for security, not a need to talk. */
   within: 'deny',
   /** Nobody who wrote nothing about segmentation wants the kernel touched. */

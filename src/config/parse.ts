@@ -1,5 +1,5 @@
 import { dirname, resolve } from 'node:path';
-import { bytes, days } from '../core/units.ts';
+import { bytes, days, milliseconds, seconds } from '../core/units.ts';
 import { checked, entries, unknownKey } from './checked.ts';
 import { readClasses } from './classes.ts';
 import { readConduits } from './conduits.ts';
@@ -125,6 +125,9 @@ const SMALLEST_HISTORY = bytes(8_000_000);
 /** As much again for the outbox, the sample log and everything else below `data`. */
 const SMALLEST_DISK = bytes(2 * SMALLEST_HISTORY);
 
+/** More often no disk keeps up for years; more seldom a power cut costs more than a person can tell from the page. */
+const COMMIT_EVERY = [milliseconds(50), seconds(10)] as const;
+
 function readTelemetry(value: unknown, report: Report): Config['telemetry'] | undefined {
   const head = checked(schema.telemetryHead, value ?? {}, ['telemetry'], report).shape;
   const path = ['telemetry', 'retention'];
@@ -134,7 +137,9 @@ function readTelemetry(value: unknown, report: Report): Config['telemetry'] | un
   const hour = readDuration(kept.hour, [...path, 'hour'], report, KEPT);
   const disk = readSize(kept.disk, [...path, 'disk'], report, SMALLEST_DISK);
   const outbox = readSize(head.outbox, ['telemetry', 'outbox'], report);
-  if (raw === undefined || minute === undefined || hour === undefined || disk === undefined) return undefined;
+  const commitEvery = readDuration(head['commit-every'], ['telemetry', 'commit-every'], report, COMMIT_EVERY);
+  if (raw === undefined || minute === undefined || hour === undefined) return undefined;
+  if (disk === undefined || commitEvery === undefined) return undefined;
   if (outbox !== undefined && outbox > disk - SMALLEST_HISTORY) {
     report(
       ['telemetry', 'outbox'],
@@ -142,5 +147,9 @@ function readTelemetry(value: unknown, report: Report): Config['telemetry'] | un
       `use at most ${formatSize(bytes(disk - SMALLEST_HISTORY))}, or more disk`,
     );
   }
-  return { retention: { raw, minute, hour, disk }, outbox: outbox ?? bytes(Math.floor(disk / 4)) };
+  return {
+    retention: { raw, minute, hour, disk },
+    outbox: outbox ?? bytes(Math.floor(disk / 4)),
+    commitEvery,
+  };
 }

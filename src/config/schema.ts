@@ -355,6 +355,11 @@ const telemetryKeys = {
     .describe(
       'What still has to reach the upstream may take this much. Default a quarter of retention.disk.',
     ),
+  'commit-every': duration
+    .default(DEFAULTS.commitEvery)
+    .describe(
+      'Longest wait of a sample for the disk, 50ms to 10s. A power cut costs what was read since; each commit wears the flash.',
+    ),
 };
 export const telemetryHead = keys({ ...telemetryKeys, retention: later }, 'What happens to samples.');
 const telemetry = keys(telemetryKeys, 'What happens to samples on the gateway.');

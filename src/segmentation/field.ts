@@ -77,6 +77,11 @@ export function readsChecksum(field: Field): boolean {
   return field.text === 'th dport';
 }
 
+/** It is read out of the packet itself, at a place in a header. */
+export function isPayload(field: Field): boolean {
+  return PAYLOAD.has(field.text);
+}
+
 /** One field of an expression that is no concatenation; undefined where it is not known here. */
 export function fieldOf(expression: Readonly<Record<string, unknown>>): Field | undefined {
   const keys = Object.keys(expression);

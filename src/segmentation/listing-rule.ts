@@ -1,4 +1,4 @@
-import { type Field, fieldOf, hasOnly, isRecord, text } from './field.ts';
+import { type Field, fieldOf, hasOnly, isPayload, isRecord, text } from './field.ts';
 import { ORDERED, type ValueReader } from './field-value.ts';
 import { type Elements, elementsOf, type Verdict, VerdictReader } from './listing-set.ts';
 
@@ -37,7 +37,17 @@ export function statementsOf(
     if (statement === undefined) complain(`says ${short(expression)}`);
     else statements.push(statement);
   }
+  if (statements.filter(isBareDenial).length > 1) complain('has two "not equal", which nft may have joined');
   return statements;
+}
+
+/**
+ * Of two neighbours in a header, nft 1.0.6 makes one comparison: "ip saddr != A ip daddr != B" is loaded as "not both",
+ * and listed as it was written.
+ */
+function isBareDenial(statement: Statement): boolean {
+  if (statement.kind !== 'match' || statement.how !== 'outside' || 'set' in statement.values) return false;
+  return statement.fields.some(isPayload);
 }
 
 function statementOf(json: Readonly<Record<string, unknown>>, values: ValueReader): Statement | undefined {
@@ -121,8 +131,10 @@ function matchOf(inside: Readonly<Record<string, unknown>>, values: ValueReader)
       return bitTest(fields, right, values);
     case '==':
     case '!=': {
-      // A list without braces is a mask of bits to nft, not a set.
-      const source = Array.isArray(right) ? undefined : sourceOf(right, fields, false, values);
+      // A list without braces is a mask of bits to nft, not a set. A range without braces may be a lie: nft 1.0.6 lists
+      // "ip saddr >= A ip daddr <= B" as "ip daddr A-B", and "< A" with "> B", which nothing is, as "!= A-B".
+      if (Array.isArray(right) || (isRecord(right) && 'range' in right)) return undefined;
+      const source = sourceOf(right, fields, false, values);
       const how = op === '==' ? 'inside' : 'outside';
       return source === undefined ? undefined : { kind: 'match', fields, how, values: source };
     }

@@ -103,6 +103,7 @@ export class PacketSets {
     const row = new RowBuilder(this.nothing);
     if (areDisjoint(parts)) {
       for (const { interval, child } of parts) {
+        if (isBeyond(dimension, interval)) continue;
         row.put(startOf(dimension, interval), child);
         const end = endOf(dimension, interval);
         if (end !== Infinity) row.put(end, this.nothing);
@@ -123,6 +124,7 @@ export class PacketSets {
       }
     };
     for (const { interval, child } of parts) {
+      if (isBeyond(dimension, interval)) continue;
       const start = startOf(dimension, interval);
       close(start);
       open.push({ end: endOf(dimension, interval), child });
@@ -252,6 +254,11 @@ function areDisjoint(parts: readonly Part[]): boolean {
     if (before !== undefined && here !== undefined && here.interval.low <= before.interval.high) return false;
   }
   return true;
+}
+
+/** "Above the highest value" is a rule that somebody may write, and no packet. */
+function isBeyond(dimension: number, { low }: Interval): boolean {
+  return low > maximum(dimension, low);
 }
 
 function startOf(dimension: number, { low }: Interval): Value {

@@ -26,11 +26,13 @@ interface Word {
 }
 
 const one = (values: readonly unknown[]) => fc.constantFrom(...values);
+/** In braces: without them nft lists ranges that are none. */
 const range = (values: readonly unknown[]) =>
   fc
     .tuple(fc.nat(values.length - 1), fc.nat(values.length - 1))
     .map(([a, b]) => ({ range: [values[Math.min(a, b)], values[Math.max(a, b)]] }))
-    .filter(({ range: [low, high] }) => low !== high);
+    .filter(({ range: [low, high] }) => low !== high)
+    .map((inside) => ({ set: [inside] }));
 const prefix = (addr: string, ...lengths: readonly number[]) =>
   one(lengths.map((len) => ({ prefix: { addr, len } })));
 const ipv4 = (field: string): Word => ({

@@ -86,6 +86,9 @@ const SENT: readonly string[] = (['4', '6'] as const).flatMap((family) => {
   );
 });
 
+/** "th dport" without a protocol has no answer, and nft joins comparisons so that the listing no longer tells. */
+const KNOWN = /^compares the port of ICMP|"right":\{"range":|^has two "not equal"/;
+
 t.test('the kernel lets through what the evaluation says, and nothing else', { skip }, (t) => {
   const seed = Number(process.env['KERNEL_SEED'] ?? '11');
   const tables = fc.sample(anyTable('input'), { numRuns: TABLES, seed });
@@ -95,7 +98,7 @@ t.test('the kernel lets through what the evaluation says, and nothing else', { s
   const ran = inNamespace(BED, folder, join(process.cwd(), 'test/segmentation/kernel-verdicts.py'));
 
   t.equal(ran.status, 0, ran.stderr);
-  let [loaded, passed, stopped] = [0, 0, 0];
+  let [loaded, understood, passed, stopped] = [0, 0, 0, 0];
   for (const [i] of tables.entries()) {
     const file = join(folder, `${i}.arrived`);
     if (!existsSync(file)) continue;
@@ -106,11 +109,10 @@ t.test('the kernel lets through what the evaluation says, and nothing else', { s
     const values = new ValueReader((name) => space.interfaceNumber(name));
     const listing = parseListing(readFileSync(join(folder, `${i}.listing`), 'utf8'), values);
     const { accepted, gaps } = evaluate(space, listing);
-    // Only "th dport" without a protocol has no answer; nothing else of these tables may be unknown.
-    t.same(
-      gaps.filter(({ what }) => !what.startsWith('compares the port of ICMP')),
-      [],
-    );
+    const unknown = gaps.filter(({ what }) => !KNOWN.test(what));
+    t.same(unknown, []);
+    if (gaps.length > 0) continue;
+    understood += 1;
     const follower = new Follower(space, listing);
     for (const text of SENT) {
       const packet = packetOf(text);
@@ -123,9 +125,10 @@ t.test('the kernel lets through what the evaluation says, and nothing else', { s
     }
   }
   t.comment(
-    `${loaded} of ${TABLES} tables, ${passed} packets passed and ${stopped} were dropped, seed ${seed}`,
+    `${understood} of ${TABLES} tables, ${passed} packets passed and ${stopped} were dropped, seed ${seed}`,
   );
   t.ok(loaded >= TABLES * 0.8, 'nft takes most of the tables');
-  t.ok(passed > loaded * 10 && stopped > loaded * 10, 'neither is rare');
+  t.ok(understood >= loaded * 0.6, 'and most of them are understood');
+  t.ok(passed > TABLES * 10 && stopped > TABLES * 10, 'neither is rare');
   t.end();
 });

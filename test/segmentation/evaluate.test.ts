@@ -75,7 +75,8 @@ t.test('sets of packets meet the same end as each of their packets by itself', (
   fc.assert(
     fc.property(anyTable('forward'), (objects) => {
       const { space, listing, evaluation } = evaluated(objects);
-      if (evaluation.gaps.length > 0) throw new Error(JSON.stringify(evaluation.gaps));
+      const unknown = evaluation.gaps.filter(({ what }) => !what.startsWith('has two "not equal"'));
+      if (unknown.length > 0) throw new Error(JSON.stringify(unknown));
       const follower = new Follower(space, listing);
       for (const one of PACKETS) {
         const { outcome, rule } = follower.follow(one);
@@ -204,6 +205,32 @@ t.test('the state of a connection is one bit, and a list of states is a mask', (
   t.same(passes(forward([match(STATE, '!=', 'new'), accept]), ...several), [false, true, true]);
   t.throws(() => passes(forward([match(STATE, '==', ['established', 'new']), accept])), /says/);
   t.throws(() => passes(forward([match(STATE, '!=', ['established', 'new']), accept])), /says/);
+  t.end();
+});
+
+t.test('a range without braces may be two conditions on different fields, listed as one', (t) => {
+  const range = { range: ['10.0.0.1', '10.0.0.9'] };
+  for (const op of ['==', '!=']) {
+    t.throws(() => passes(forward([match(field('ip', 'saddr'), op, range), accept])), /says/);
+  }
+  const braces = forward([match(field('ip', 'saddr'), '==', { set: [range] }), accept]);
+  t.same(passes(braces, packet({}), packet({ source: 1 })), [true, false]);
+  t.end();
+});
+
+t.test('two "not equal" in one rule may have been joined to "not both"', (t) => {
+  const not = (name: string) => match(field('ip', name), '!=', '10.9.9.9');
+  t.throws(() => passes(forward([not('saddr'), not('daddr'), accept])), /has two/);
+  t.same(passes(forward([not('saddr'), match(meta('iifname'), '!=', 'vlan20'), accept]), packet({})), [true]);
+  t.end();
+});
+
+t.test('above the highest value there is nothing', (t) => {
+  const never = forward(
+    [match(field('ip', 'ttl'), '>', 255), accept],
+    [match(field('ip', 'saddr'), '<', '0.0.0.0'), accept],
+  );
+  t.same(passes(never, packet({ hopLimit: 255 }), packet({ source: 0 })), [false, false]);
   t.end();
 });
 

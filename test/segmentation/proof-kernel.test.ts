@@ -345,6 +345,8 @@ const NOT_UNDERSTOOD: readonly string[] = [
   'insert rule inet sluice g_forward iifgroup 7 accept',
   'insert rule inet sluice g_forward tcp flags syn accept',
   'insert rule inet sluice g_forward tcp sport 80 accept',
+  'insert rule inet sluice g_forward ip saddr != 10.20.40.1 ip daddr != 10.20.10.9 accept',
+  'insert rule inet sluice g_forward ip saddr >= 10.20.10.1 ip daddr <= 10.20.10.9 accept',
   'insert rule inet sluice g_forward ip frag-off 0 accept',
   'insert rule inet sluice g_forward ip6 nexthdr tcp accept',
   'insert rule inet sluice g_forward @th,0,16 7 accept',

@@ -1,0 +1,171 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { errorText, SluiceError } from '../core/errors.ts';
+import { type Duration, seconds } from '../core/units.ts';
+import { visible } from '../core/visible.ts';
+
+// The only caller of the program nft. It names our table in every command, so that it cannot touch another one: never
+// "flush ruleset", never a listing of all.
+
+/** What older ones take for JSON is not what is written here. */
+const OLDEST = [1, 0, 6] as const;
+/** Fifty thousand devices take two seconds; whoever has not ended by then hangs. */
+const LIMIT: Duration = seconds(30);
+/** nft is in sbin, which a plain user, and so whoever they become root from, does not always have in the path. */
+const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
+const MOST_BYTES = 512 * 1_024 * 1_024;
+const LISTED = ['inet', 'sluice'] as const;
+
+export interface NftOptions {
+  readonly program?: string;
+  readonly limit?: Duration;
+  /** Descriptor of a file that is locked: a child keeps it, so that the lock outlives us while nft still runs. */
+  readonly lock?: number;
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly timedOut: boolean;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** nft of this machine, in the network namespace of this process. */
+export class Nft {
+  readonly #program: string;
+  readonly #limit: Duration;
+  readonly #lock: number | undefined;
+
+  constructor({ program = 'nft', limit = LIMIT, lock }: NftOptions = {}) {
+    this.#program = program;
+    this.#limit = limit;
+    this.#lock = lock;
+  }
+
+  /** Throws where it is missing, or older than 1.0.6. */
+  async version(): Promise<string> {
+    const { out } = await this.#done(['--version'], 'tell its version');
+    const [, version = ''] = /v(\d+(?:\.\d+)*)/.exec(out) ?? [];
+    const parts = version.split('.').map(Number);
+    const first = OLDEST.findIndex((oldest, i) => (parts[i] ?? 0) !== oldest);
+    if (version === '' || (first >= 0 && (parts[first] ?? 0) < (OLDEST[first] ?? 0))) {
+      throw new SluiceError('SETUP', `nft is ${version || visible(out.trim().slice(0, 60))}`, {
+        remedy: `nftables ${OLDEST.join('.')} or newer is needed (Debian 12 has it): apt-get install nftables`,
+      });
+    }
+    return version;
+  }
+
+  /** Would the kernel take this? Asks it without changing anything; throws where it would not. */
+  async check(document: string): Promise<void> {
+    await this.#done(['-c', '-j', '-f', '-'], 'check rules', document);
+  }
+
+  /**
+   * One transaction. What is returned is what nft complained about: that it failed does not mean that nothing was
+   * committed, so whoever calls this reads the kernel back, whatever the outcome.
+   */
+  async load(document: string): Promise<SluiceError | undefined> {
+    try {
+      await this.#done(['-j', '-f', '-'], 'load rules', document);
+      return undefined;
+    } catch (error) {
+      if (error instanceof SluiceError) return error;
+      throw error;
+    }
+  }
+
+  /** Our table as JSON text; undefined where there is none. */
+  async list(): Promise<string | undefined> {
+    const what = 'list table inet sluice';
+    const ended = await this.#run(['-j', 'list', 'table', ...LISTED], what);
+    if (ended.code === 0) return ended.out;
+    if (ended.code === 1 && /No such file or directory/.test(ended.err)) return undefined;
+    throw failure(ended, what, this.#limit);
+  }
+
+  async #done(args: readonly string[], what: string, input?: string): Promise<Ended> {
+    const ended = await this.#run(args, what, input);
+    if (ended.code !== 0) throw failure(ended, what, this.#limit);
+    return ended;
+  }
+
+  async #run(args: readonly string[], what: string, input?: string): Promise<Ended> {
+    const child = spawn(this.#program, args, {
+      // In a session of its own no Ctrl-C of our terminal reaches it in the middle of a transaction.
+      detached: true,
+      env: { ...process.env, LC_ALL: 'C', PATH: [process.env['PATH'], ...SBIN].join(':') },
+      stdio: ['pipe', 'pipe', 'pipe', ...(this.#lock === undefined ? [] : [this.#lock])],
+    });
+    try {
+      return await ending(child, this.#limit, input);
+    } catch (cause) {
+      const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
+      throw new SluiceError(
+        'SETUP',
+        `cannot ${what}: ${missing ? 'there is no program nft' : errorText(cause)}`,
+        {
+          cause,
+          remedy: missing
+            ? 'apt-get install nftables'
+            : 'check the program nft and the memory of this machine',
+        },
+      );
+    }
+  }
+}
+
+async function ending(child: ChildProcess, limit: Duration, input: string | undefined): Promise<Ended> {
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    child.kill('SIGKILL');
+  }, limit);
+  try {
+    // Who died before it read everything says so by its status.
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
+    const [out, err] = [taken(child.stdout), taken(child.stderr)];
+    const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (...end) => resolve(end));
+    });
+    return { code, signal, timedOut, out: out(), err: err() };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Everything that a stream said, once it has ended. */
+function taken(stream: NodeJS.ReadableStream | null): () => string {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  stream?.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes <= MOST_BYTES) chunks.push(chunk);
+  });
+  return () => Buffer.concat(chunks).toString();
+}
+
+function failure({ signal, timedOut, code, err }: Ended, what: string, limit: Duration): SluiceError {
+  const tried = `cannot ${what}: nft`;
+  if (timedOut) {
+    return new SluiceError('SETUP', `${tried} did not end within ${limit / 1_000} s`, {
+      remedy: 'look for other programs that hold nftables (ps, dmesg), then try again',
+    });
+  }
+  if (signal !== null) {
+    return new SluiceError('SETUP', `${tried} was killed by ${signal}`, {
+      remedy: 'look at dmesg; a newer nft in a container may have written what this one cannot list',
+    });
+  }
+  if (/Operation not permitted/.test(err)) {
+    return new SluiceError('SETUP', `${tried} is not permitted`, {
+      remedy: 'run this as root, or with CAP_NET_ADMIN',
+    });
+  }
+  const says = err.split('\n').find((line) => line.trim() !== '') ?? `ended with ${code} and said nothing`;
+  return new SluiceError('SETUP', `${tried}: ${visible(says.trim().slice(0, 300))}`, {
+    remedy: 'dmesg and ./sluice firewall status tell more',
+  });
+}

@@ -47,6 +47,7 @@ export interface BookOptions {
   readonly floor: () => EpochMs | undefined;
 }
 
+const KEPT_RAW = 'floor:age';
 const PAGE_BYTES = 4096;
 const LIMIT = mebibytes(4);
 /** A sign of life that is further away than this belongs to another setting of the clock. */
@@ -77,14 +78,26 @@ export class Book {
     this.#recorded = recordedStatement(db);
   }
 
-  /** Raw is complete from here on; it only ever rises. */
+  /** Raw is complete from here on: older samples are in the rollups, wherever they are now. */
   get floor(): EpochMs | undefined {
+    const floors = [this.floorOfDropped ?? 0, this.value(KEPT_RAW) ?? 0];
+    const floor = Math.max(...floors);
+    return floor === 0 ? undefined : epochMs(floor);
+  }
+
+  /** Of files that were given up; it only ever rises. */
+  get floorOfDropped(): EpochMs | undefined {
     const floor = this.value('floor');
     return floor === undefined ? undefined : epochMs(floor);
   }
 
+  /** Raw keeps nothing older for its age, as the clock is believed now: it may fall again with the clock. */
+  keepRawFrom(time: EpochMs): void {
+    if (time !== (this.value(KEPT_RAW) ?? 0)) this.setValue(KEPT_RAW, time);
+  }
+
   raiseFloor(floor: EpochMs): void {
-    const before = this.floor;
+    const before = this.floorOfDropped;
     if (before === undefined || floor > before) this.setValue('floor', floor);
   }
 

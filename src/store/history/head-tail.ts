@@ -3,6 +3,7 @@ import type { PointName } from '../../core/point.ts';
 import { type EpochMs, epochMs } from '../../core/units.ts';
 import { copyRow } from './copy-row.ts';
 import type { Entry, Head } from './head.ts';
+import type { LogTail } from './log-tail.ts';
 import type { Segment } from './segment.ts';
 import type { Outage, RowMark, Start, Tail, TailQuery } from './tail.ts';
 
@@ -12,9 +13,11 @@ export interface HeadTailOptions {
   readonly entries: () => readonly Entry[];
   /** Takes in what is committed now. */
   readonly refresh: () => void;
+  /** What was committed and found no place in the head; undefined where everything did. */
+  readonly beyond: () => LogTail | undefined;
 }
 
-/** The tail of the historian's own thread: its memory. */
+/** The tail of the historian's own thread: its memory, and the log itself while filing cannot keep up. */
 export class HeadTail implements Tail {
   readonly #options: HeadTailOptions;
 
@@ -42,7 +45,9 @@ export class HeadTail implements Tail {
       copyWanted(segment, { names, from, to }, into);
       if (into.count > at) marks.push({ at, row: segment.upTo });
     }
-    return marks;
+    const { head } = this.#options;
+    const rest = this.#beyond((tail) => tail.samples({ names, from, to }, into, head.row)) ?? [];
+    return [...marks, ...rest];
   }
 
   last(names: readonly PointName[], into: BatchBuilder): void {
@@ -57,6 +62,7 @@ export class HeadTail implements Tail {
     found.forEach((place, name) => {
       if (place !== undefined) copyRow(place[0].batch, place[1], name, into);
     });
+    this.#beyond((tail) => tail.last(names, into, this.#options.head.row));
   }
 
   alive(): EpochMs {
@@ -64,14 +70,26 @@ export class HeadTail implements Tail {
   }
 
   starts(): readonly Start[] {
-    return this.#options.entries().flatMap((entry) => ('start' in entry ? entry.start : []));
+    const starts = this.#options.entries().flatMap((entry) => ('start' in entry ? entry.start : []));
+    return [...starts, ...(this.#beyond((tail) => tail.starts()) ?? [])];
   }
 
   outages(): readonly Outage[] {
-    return this.#options.entries().flatMap((entry) => ('outage' in entry ? entry.outage : []));
+    const outages = this.#options.entries().flatMap((entry) => ('outage' in entry ? entry.outage : []));
+    return [...outages, ...(this.#beyond((tail) => tail.outages()) ?? [])];
   }
 
   close(): void {}
+
+  /** Where the log cannot be read the next step meets it too, and says so. The answer has what was read before. */
+  #beyond<T>(look: (tail: LogTail) => T): T | undefined {
+    try {
+      const tail = this.#options.beyond();
+      return tail === undefined ? undefined : look(tail);
+    } catch {
+      return undefined;
+    }
+  }
 }
 
 /** By series of the segment: one more than the index of its name, 0 where it was not asked for. */

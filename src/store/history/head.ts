@@ -88,7 +88,7 @@ export class Head {
 
   /** Reads a page. False where nothing is left to be read, or nothing more fits. Throws where the log cannot be read. */
   follow(): boolean {
-    if (this.#full()) return false;
+    if (this.isFull) return false;
     const page = this.#options.follower.page(this.#log, this.#row);
     if (page.log !== this.#log) {
       this.replaced = true;
@@ -118,7 +118,7 @@ export class Head {
   }
 
   /** While filing cannot proceed the log keeps what does not fit here. */
-  #full(): boolean {
+  get isFull(): boolean {
     const { samples, bytes } = this.#options;
     const held = this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
     return this.samples >= 2 * samples || held >= 2 * bytes;

@@ -7,6 +7,7 @@ import { Follower } from './follower.ts';
 import { Head } from './head.ts';
 import { HeadTail } from './head-tail.ts';
 import type { Ledger } from './ledger.ts';
+import { LogTail } from './log-tail.ts';
 import { Pace } from './pace.ts';
 import type { Shelf } from './shelf.ts';
 import type { Thresholds } from './thresholds.ts';
@@ -40,6 +41,8 @@ export class Intake {
   #told = 0;
   /** When this is over, with a grace, what it brought is filed. */
   #hourEnds: EpochMs;
+  /** What is in the log and not in the head, at the last question. */
+  #beyond: LogTail | undefined;
   samplesFiled = 0;
   samplesLate = 0;
 
@@ -60,6 +63,7 @@ export class Intake {
       head: this.#head,
       entries: () => ledger.entries,
       refresh: () => this.#refresh(),
+      beyond: () => this.#beyond,
     });
     this.#hourEnds = this.#nextHour();
   }
@@ -103,6 +107,7 @@ export class Intake {
     const segment = this.#head.freeze();
     if (segment === undefined) return;
     const pace = new Pace(1, signal);
+    ledger.keepFloor();
     const { raw, late } = await fileSegment(segment, ledger.floors(), { folder, shelf, pace, reached });
     reached('all filed');
     this.#keepFiled(segment.upTo, epochMs(segment.ended));
@@ -122,6 +127,7 @@ export class Intake {
   }
 
   close(): void {
+    this.#beyond?.close();
     this.#follower.close();
   }
 
@@ -144,10 +150,23 @@ export class Intake {
 
   #refresh(): void {
     try {
-      for (let page = 0; page < PAGES_AT_ONCE; page++) if (!this.follow()) return;
+      let more = true;
+      for (let page = 0; page < PAGES_AT_ONCE && more; page++) more = this.follow();
+      this.#lookBeyond(more || this.#head.isFull);
     } catch {
       // The next step meets it too, and says so. The answer has what was read before.
     }
+  }
+
+  #lookBeyond(wanted: boolean): void {
+    if (!wanted) {
+      this.#beyond?.close();
+      this.#beyond = undefined;
+      return;
+    }
+    this.#beyond ??= new LogTail(this.#options.folder, this.#options.log);
+    this.#beyond.refresh();
+    if (this.#beyond.log !== this.#head.log) this.#lookBeyond(false); // what is in the head comes first
   }
 
   #hourIsOver(): boolean {

@@ -46,6 +46,7 @@ export class Ledger {
     this.#clockKept = milliseconds(elapsed - CLOCK_EVERY);
     this.#looked = elapsed;
     this.#keepClock(elapsed);
+    this.keepFloor();
   }
 
   get book(): Book {
@@ -71,6 +72,7 @@ export class Ledger {
     this.#book.close();
     this.#book = to(file, open);
     this.#keepClock(this.#looked);
+    this.keepFloor();
   }
 
   /** Rows of the log up to this one are in files, for all that the book knows. */
@@ -92,7 +94,7 @@ export class Ledger {
     const age = (kept: Duration): EpochMs => epochMs(Math.max(EARLIEST, this.believed - kept));
     return {
       raw: latest(
-        this.#read(({ floor }) => floor),
+        this.#read(({ floorOfDropped }) => floorOfDropped),
         dayOf(age(retention.raw)),
       ),
       minute: latest(this.#floor('minute'), dayOf(age(retention.minute))),
@@ -160,24 +162,35 @@ export class Ledger {
     const jumped = Math.abs(wall - this.#clock.wall - passed) > JUMP;
     this.#clock = look(this.#clock, wall, passed);
     this.#looked = elapsed;
+    this.keepFloor();
     if (!jumped && elapsed - this.#clockKept < CLOCK_EVERY) return;
     this.#keepClock(elapsed);
+  }
+
+  /** What is older than raw keeps does not go there: readers are to know it before the first file is given up. */
+  keepFloor(): void {
+    const { raw } = this.floors();
+    this.#writeIfRoom((book) => book.keepRawFrom(raw));
   }
 
   close(): void {
     this.#book.close();
   }
 
-  /** Where the disk is full, room is made by what follows; the next look writes it down. */
   #keepClock(elapsed: Duration): void {
     const { line, wall, run } = this.#clock;
-    try {
-      this.#write((book) => {
-        book.setValue('clock:line', Math.round(line));
-        book.setValue('clock:wall', wall);
-        book.setValue('clock:run', Math.round(run));
-      });
+    this.#writeIfRoom((book) => {
+      book.setValue('clock:line', Math.round(line));
+      book.setValue('clock:wall', wall);
+      book.setValue('clock:run', Math.round(run));
       this.#clockKept = elapsed;
+    });
+  }
+
+  /** Where the disk is full, room is made by what follows; the next look writes it down. */
+  #writeIfRoom(write: (book: Book) => void): void {
+    try {
+      this.#write(write);
     } catch (error) {
       if (!isFull(causeOf(error))) throw error;
     }

@@ -13,6 +13,8 @@ import { nameKey, type Outage, type RowMark, type Start, type Tail, type TailQue
 
 /** Samples that are further ahead of their commit are refused by whoever files them. */
 const FUTURE = days(1);
+/** Candidates for the newest sample that are kept before those that were overtaken are thrown away. */
+const MOST_CANDIDATES = 65_536;
 
 /**
  * The tail for another process, decoded from the sample log in `telemetry.db`. It keeps no samples: what a query does
@@ -56,9 +58,10 @@ export class LogTail implements Tail {
     return this.#catalog?.names() ?? [];
   }
 
-  samples({ names, from, to }: TailQuery, into: BatchBuilder): readonly RowMark[] {
+  /** Of rows after `after`. */
+  samples({ names, from, to }: TailQuery, into: BatchBuilder, after = 0): readonly RowMark[] {
     const marks: RowMark[] = [];
-    this.#walk(names, (batch, places, row) => {
+    this.#walk(names, after, (batch, places, row) => {
       const at = into.count;
       for (let i = 0; i < batch.count; i++) {
         const place = places[batch.points[i] ?? 0] ?? 0;
@@ -71,11 +74,17 @@ export class LogTail implements Tail {
     return marks;
   }
 
-  last(names: readonly PointName[], into: BatchBuilder): void {
+  /** The same. */
+  last(names: readonly PointName[], into: BatchBuilder, after = 0): void {
     const newest = new Float64Array(names.length).fill(Number.NEGATIVE_INFINITY);
-    const found = new BatchBuilder();
     const rows = new Int32Array(names.length).fill(-1);
-    this.#walk(names, (batch, places, row) => {
+    let [found, spare] = [new BatchBuilder(), new BatchBuilder()];
+    const most = 2 * names.length + MOST_CANDIDATES;
+    this.#walk(names, after, (batch, places, row) => {
+      if (found.count > most) {
+        keepNewest(found.peek(), rows, spare);
+        [found, spare] = [spare, found];
+      }
       for (let i = 0; i < batch.count; i++) {
         const name = (places[batch.points[i] ?? 0] ?? 0) - 1;
         const time = batch.times[i] ?? 0;
@@ -90,17 +99,17 @@ export class LogTail implements Tail {
   }
 
   alive(): EpochMs | undefined {
-    this.#walk([], () => {});
+    this.#walk([], this.#seen, () => {});
     return this.#newest;
   }
 
   starts(): readonly Start[] {
-    this.#walk([], () => {});
+    this.#walk([], this.#seen, () => {});
     return this.#starts;
   }
 
   outages(): readonly Outage[] {
-    this.#walk([], () => {});
+    this.#walk([], this.#seen, () => {});
     return this.#outages;
   }
 
@@ -109,8 +118,12 @@ export class LogTail implements Tail {
   }
 
   /** Every row that holds samples, and for each series of the log one more than the place of its name, or 0. */
-  #walk(names: readonly PointName[], take: (batch: Batch, places: Uint32Array, row: LogRow) => void): void {
-    for (let after = names.length === 0 ? this.#seen : 0; ; ) {
+  #walk(
+    names: readonly PointName[],
+    from: number,
+    take: (batch: Batch, places: Uint32Array, row: LogRow) => void,
+  ): void {
+    for (let after = from; ; ) {
       const page = this.#follower.page(this.#log, after);
       if (page.log !== this.#log) return; // a new log took its place: the files know what is left of the old one
       this.#catalog = page.catalog;
@@ -162,6 +175,16 @@ export class LogTail implements Tail {
         error: errorText(error),
       });
     }
+  }
+}
+
+/** Copies the candidates that are the newest of their names; `rows` then says where they are. */
+function keepNewest(batch: Batch, rows: Int32Array, into: BatchBuilder): void {
+  into.clear();
+  for (const [name, row] of rows.entries()) {
+    if (row < 0) continue;
+    rows[name] = into.count;
+    copyRow(batch, row, name, into);
   }
 }
 

@@ -49,7 +49,10 @@ export interface Tail {
    * Returns where they come from, `at` ascending.
    */
   samples(query: TailQuery, into: BatchBuilder): readonly RowMark[];
-  /** The newest sample by time of each of these series that has one; `points` are indices into `names`. */
+  /**
+   * The newest sample by time of each of these series that has one; `points` are indices into `names`. Of two of the
+   * same series the newer one counts, or else the later.
+   */
   last(names: readonly PointName[], into: BatchBuilder): void;
   /** The last sign of life of the gateway: now in its own process, the newest commit elsewhere. */
   alive(): EpochMs | undefined;

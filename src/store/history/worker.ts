@@ -1,13 +1,15 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { type Batch, buffersOf } from '../../core/batch.ts';
+import { buffersOf } from '../../core/batch.ts';
 import { systemClock } from '../../core/clock.ts';
 import { SluiceError, errorText } from '../../core/errors.ts';
+import type { PointName } from '../../core/point.ts';
 import { isTrouble } from '../open.ts';
 import { type ThreadReply, failureOf, threadLog } from '../thread.ts';
 import { Historian, type HistorianOptions } from './historian.ts';
 import { Pace } from './pace.ts';
 import type { Reply, Request, WorkerOptions } from './protocol.ts';
+import { Streams } from './streams.ts';
 import { causeOf } from './trouble.ts';
 
 // The historian's thread: follows the sample log, files, rolls up, sheds; answers questions in between.
@@ -22,6 +24,7 @@ type Question = Exclude<Request, { type: 'shed' | 'leave' | 'close' }>;
 const ANSWER_SLICE_MILLISECONDS = 50;
 /** A disk that cannot be written is tried again so often. */
 const OPEN_EVERY_MILLISECONDS = 1_000;
+const LOOK_FOR_IDLE_MILLISECONDS = 10_000;
 
 class Desk {
   readonly #options: HistorianOptions;
@@ -29,11 +32,14 @@ class Desk {
   readonly #running: Promise<void>;
   #historian: Historian | undefined;
   #why = '';
-  readonly #streams = new Map<number, Generator<Batch, void, void>>();
+  readonly #streams: Streams;
+  readonly #idle: NodeJS.Timeout;
 
   /** Throws STORE_FAILED where a person has to act. */
   constructor(options: HistorianOptions) {
     this.#options = options;
+    this.#streams = new Streams(options.clock);
+    this.#idle = setInterval(() => this.#streams.forgetIdle(), LOOK_FOR_IDLE_MILLISECONDS).unref();
     this.#open();
     // What it throws is a bug: the thread ends, and the gateway starts another one.
     this.#running = this.#run();
@@ -44,7 +50,7 @@ class Desk {
       case 'shed':
         return this.#historian?.shed();
       case 'leave':
-        return this.#leave(request.stream);
+        return this.#streams.leave(request.stream);
       case 'close':
         return this.#close(request.id);
       default:
@@ -97,17 +103,17 @@ class Desk {
       case 'last':
         return tell({ type: 'last', id, samples: reader.last(request.points) });
       case 'samples': {
-        const { names, batches } = reader.samples(request.query);
-        this.#streams.set(id, batches);
+        let names: readonly PointName[] = [];
+        this.#streams.add(id, () => {
+          const stream = reader.samples(request.query);
+          names = stream.names;
+          return stream.batches;
+        });
         return tell({ type: 'names', id, names });
       }
       case 'next': {
-        const next = this.#streams.get(request.stream)?.next();
-        if (next === undefined || next.done === true) {
-          this.#streams.delete(request.stream);
-          return tell({ type: 'batch', id, batch: undefined });
-        }
-        return tell({ type: 'batch', id, batch: next.value }, buffersOf(next.value));
+        const batch = this.#streams.next(request.stream);
+        return tell({ type: 'batch', id, batch }, batch === undefined ? [] : buffersOf(batch));
       }
       case 'completeness':
         return tell({ type: 'completeness', id, found: await this.#all(reader.gaps(request.query)) });
@@ -129,13 +135,9 @@ class Desk {
     return all;
   }
 
-  #leave(stream: number): void {
-    this.#streams.get(stream)?.return();
-    this.#streams.delete(stream);
-  }
-
   async #close(id: number): Promise<void> {
     this.#stop.abort();
+    clearInterval(this.#idle);
     this.#historian?.stop();
     await this.#running;
     this.#historian?.close();

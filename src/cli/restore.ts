@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { checkBackup, restoreBackup } from '../backup/restore.ts';
 import { interrupted } from '../backup/swap.ts';
 import { type Verified, openArchive, verifyArchive } from '../backup/verify.ts';
@@ -36,6 +36,7 @@ Exit status: 0 done, 1 refused or failed, 64 wrong usage, 78 wrong configuration
 /** More messages than any gateway sends: one a millisecond; and a day on top, for clocks that differ. */
 const MESSAGES_PER_MS = 1;
 const CLOCKS_DIFFER_MS = 86_400_000;
+const ASIDE = 'before-restore-';
 
 const databases = { snapshot, isSealed, check };
 
@@ -69,8 +70,7 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(
       `${path} ${verb}: ${counted(files.length, 'database')} of ${visible(gateway)}, ${size(bytes)}, as of ${made}\n`,
     );
-    if (aside !== undefined)
-      process.stdout.write(`what was there is in ${aside}; remove it when you do not need it any more\n`);
+    if (aside !== undefined) process.stdout.write(`what was there is in ${aside}; ${advice(aside)}\n`);
   };
   if (values.check) {
     tell('is whole', await checked(file));
@@ -80,6 +80,13 @@ export async function run(args: readonly string[]): Promise<number> {
   const { verified, aside } = await restored(file, config, values.force);
   tell('is restored', verified, aside);
   return 0;
+}
+
+function advice(aside: string): string {
+  // Beside the data folder its name begins with that of the folder.
+  return basename(aside).startsWith(ASIDE)
+    ? 'move it to another disk before the gateway starts: there it counts for telemetry.retention.disk, and history is given up for it'
+    : 'remove it when you do not need it any more';
 }
 
 async function checked(file: FileHandle): Promise<Verified> {
@@ -154,7 +161,7 @@ function countOn(folder: string, staged: string, made: Date): void {
 
 /** Beside the data folder, where it does not count for the quota; within it where that cannot be. */
 function asideOf(folder: string): string {
-  const name = `before-restore-${new Date().toISOString().replaceAll(/[-:.]/g, '')}`;
+  const name = `${ASIDE}${new Date().toISOString().replaceAll(/[-:.]/g, '')}`;
   const parent = dirname(folder);
   try {
     accessSync(parent, constants.W_OK);

@@ -81,7 +81,7 @@ t.test(
       shell(join(data, 'telemetry.db'), "SELECT value FROM meta WHERE key = 'next_seq'"),
     );
     const log = Number(
-      shell(join(data, 'telemetry.db'), "SELECT seq FROM sqlite_sequence WHERE name = 'sample_log'"),
+      shell(join(data, 'telemetry.db'), 'SELECT max(id) FROM sample_log'),
     );
     t.ok(numbered >= 1 && log > 1);
 

@@ -17,6 +17,7 @@ import t, { type Test } from 'tap';
 import { SLUICE } from '../support/process.ts';
 import { startGateway, startPlant } from '../support/running-site.ts';
 import { makeSite, type Site } from '../support/site.ts';
+import { cannotMount, mountSmallDisk } from '../support/small-disk.ts';
 import { until } from '../support/wait.ts';
 
 interface Said {
@@ -80,9 +81,7 @@ t.test(
     const numbered = Number(
       shell(join(data, 'telemetry.db'), "SELECT value FROM meta WHERE key = 'next_seq'"),
     );
-    const log = Number(
-      shell(join(data, 'telemetry.db'), 'SELECT max(id) FROM sample_log'),
-    );
+    const log = Number(shell(join(data, 'telemetry.db'), 'SELECT max(id) FROM sample_log'));
     t.ok(numbered >= 1 && log > 1);
 
     startPlant(t, other);
@@ -168,6 +167,25 @@ t.test('what a person may do wrong is refused in a sentence', async (t) => {
   t.match(JSON.parse(forced.out), { gateway: 'test-site', aside: /data\.before-restore-\d{8}T\d+Z$/ });
   t.ok(existsSync(join(data, 'identity')), 'its keys stay');
 });
+
+t.test(
+  'where the old can only be moved within the data folder, that is said: it counts for the quota',
+  { skip: cannotMount() },
+  async (t) => {
+    const site = await siteOf(t);
+    const disk = mountSmallDisk(join(site.folder, 'data'), 32);
+    t.teardown(() => disk.unmount());
+    const gateway = await startGateway(t, site);
+    t.equal(await gateway.stop(), 0);
+    const path = join(site.folder, 'backup.tar');
+    t.equal(sluice('backup', path, site.file).status, 0);
+
+    t.match(
+      sluice('restore', path, '--force', site.file).out,
+      /what was there is in .*data\/before-restore-\w+; move it to another disk before the gateway starts/,
+    );
+  },
+);
 
 t.test('a restore that was cut off is finished by the start of the gateway', async (t) => {
   const site = await siteOf(t);

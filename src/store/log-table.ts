@@ -1,4 +1,4 @@
-import { START } from '../telemetry/sample-log.ts';
+import { SAMPLES, START } from '../telemetry/sample-log.ts';
 import { packed } from './body.ts';
 import { type Freed, TRIM_BYTES, TRIM_ROWS, pagesOf } from './journal.ts';
 import type { Database } from './open.ts';
@@ -23,6 +23,8 @@ interface Header {
 
 /** No row after an old copy of the file may get a number that was used since that copy was made. */
 const JUMP = 2 ** 32;
+/** The text of a row without samples. */
+const NOTHING = '[]';
 
 export function logRow(kind: number, text: string, at: { time: number; samples: number }): LogRow {
   const plain = Buffer.from(text);
@@ -37,13 +39,17 @@ export class LogTable {
   readonly #insert;
   readonly #upto;
   readonly #delete;
+  readonly #size;
+  readonly #empty;
   #head = 0;
   #taken = 0;
   #started: boolean;
   /** Rows up to here are in files of the history. */
   #filed = 0;
   #jumpTo = 0;
-  #saved = { head: 0, taken: 0 };
+  /** The newest row was filed, and says nothing any more. */
+  #emptied = 0;
+  #saved = { head: 0, taken: 0, emptied: 0 };
 
   /** `given`: the series of this run, where it has written into another file before; `started`: and this one is its copy. */
   constructor(
@@ -55,13 +61,17 @@ export class LogTable {
     this.#points = points;
     this.#started = started;
     this.series = new SeriesTable(db, points, given);
-    this.#insert = db.prepare<[number, number, number, number, Buffer]>(
-      'INSERT INTO sample_log(kind, time, samples, len, body) VALUES(?,?,?,?,?)',
+    this.#insert = db.prepare<[number, number, number, number, number, Buffer]>(
+      'INSERT INTO sample_log(id, kind, time, samples, len, body) VALUES(?,?,?,?,?,?)',
     );
     this.#upto = db.prepare<[number], Header>(
       `SELECT id, length(body) AS size FROM sample_log WHERE id <= ? ORDER BY id LIMIT ${TRIM_ROWS}`,
     );
     this.#delete = db.prepare<[number]>('DELETE FROM sample_log WHERE id <= ?');
+    this.#size = db.prepare<[number], number>('SELECT length(body) FROM sample_log WHERE id = ?').pluck();
+    this.#empty = db.prepare<[number]>(
+      `UPDATE sample_log SET kind = ${SAMPLES}, samples = 0, len = ${NOTHING.length}, body = CAST('${NOTHING}' AS BLOB) WHERE id = ?`,
+    );
   }
 
   /** Bytes in the file. */
@@ -77,11 +87,7 @@ export class LogTable {
   load(): void {
     const sizes = this.#db.prepare<[], number>('SELECT length(body) FROM sample_log').pluck().all();
     this.#taken = sizes.reduce((sum, size) => sum + pagesOf(size), 0);
-    this.#head =
-      this.#db
-        .prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'sample_log'")
-        .pluck()
-        .get() ?? 0;
+    this.#head = this.#db.prepare<[], number>('SELECT max(id) FROM sample_log').pluck().get() ?? 0;
   }
 
   /** Goes on where `before`, of which this is a copy, stopped. */
@@ -92,12 +98,13 @@ export class LogTable {
 
   /** Remembers the counters; `restore` goes back to them after a rollback. */
   save(): void {
-    this.#saved = { head: this.#head, taken: this.#taken };
+    this.#saved = { head: this.#head, taken: this.#taken, emptied: this.#emptied };
   }
 
   restore(): void {
     this.#head = this.#saved.head;
     this.#taken = this.#saved.taken;
+    this.#emptied = this.#saved.emptied;
   }
 
   /** From the next commit on rows get numbers that were never used, where those up to `used` and some more were. */
@@ -121,9 +128,11 @@ export class LogTable {
 
   /** What comes before the first row of a run, then the rows. */
   write(rows: readonly LogRow[], now: number): void {
-    if (this.#jumpTo > this.#head) this.#continueAfter(this.#jumpTo);
+    const jumps = this.#jumpTo > this.#head;
+    if (jumps) this.#head = this.#jumpTo;
     this.series.write();
     if (!this.#started) this.#add(this.#start(now));
+    else if (jumps) this.#add(logRow(SAMPLES, NOTHING, { time: now, samples: 0 }));
     for (const row of rows) this.#add(row);
   }
 
@@ -133,11 +142,14 @@ export class LogTable {
     this.series.committed();
   }
 
-  /** Deletes filed rows, some at a time. */
+  /**
+   * Deletes filed rows, some at a time. The newest stays, without what was in it, because it tells what number comes
+   * next: SQLite would keep that in another page, which every commit would write.
+   */
   trim(): Freed {
     if (this.#filed === 0) return { bytes: 0, more: false };
     let [bytes, last] = [0, 0];
-    const headers = this.#upto.all(this.#filed);
+    const headers = this.#upto.all(Math.min(this.#filed, this.#head - 1));
     for (const { id, size } of headers) {
       if (bytes >= TRIM_BYTES) break;
       bytes += pagesOf(size);
@@ -145,12 +157,21 @@ export class LogTable {
     }
     if (last > 0) this.#delete.run(last);
     this.#taken -= bytes;
+    if (this.#filed >= this.#head) this.#emptyNewest();
     const end = headers.length < TRIM_ROWS ? headers.at(-1)?.id : undefined;
     return { bytes, more: headers.length > 0 && last !== end };
   }
 
+  #emptyNewest(): void {
+    const size = this.#emptied === this.#head ? undefined : this.#size.get(this.#head);
+    if (size === undefined) return;
+    this.#empty.run(this.#head);
+    this.#taken -= pagesOf(size) - pagesOf(NOTHING.length);
+    this.#emptied = this.#head;
+  }
+
   #add({ kind, time, samples, length, body }: LogRow): void {
-    this.#head = Number(this.#insert.run(kind, time, samples, length, body).lastInsertRowid);
+    this.#insert.run(++this.#head, kind, time, samples, length, body);
     this.#taken += pagesOf(body.length);
   }
 
@@ -160,11 +181,5 @@ export class LogTable {
       return series === 0 ? [] : [[series, every]];
     });
     return logRow(START, JSON.stringify(recorded), { time, samples: 0 });
-  }
-
-  #continueAfter(row: number): void {
-    this.#db.exec("DELETE FROM sqlite_sequence WHERE name = 'sample_log'");
-    this.#db.prepare<[number]>("INSERT INTO sqlite_sequence(name, seq) VALUES('sample_log', ?)").run(row);
-    this.#head = row;
   }
 }

@@ -24,7 +24,7 @@ CREATE TABLE series(
 ) STRICT;
 CREATE TABLE reason(code INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE TABLE sample_log(
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY,      -- grows for ever: the newest row stays, emptied, when all are filed
   kind INTEGER NOT NULL,       -- 0 samples, 1 outage, 2 start of the gateway
   time INTEGER NOT NULL,       -- of the commit, milliseconds since 1970
   samples INTEGER NOT NULL,

@@ -88,12 +88,15 @@ export class WoundClock implements Clock {
 export class HandLog {
   readonly file: string;
   #db: Database;
+  /** The number of the newest row; no number comes twice. */
+  #head = 0;
   readonly #ids = new Map<number, number>();
 
   constructor(folder: string) {
     this.file = join(folder, 'telemetry.db');
     this.#db = openForWriting(this.file, 64_000_000);
     prepareSchema(this.#db);
+    this.#head = this.#db.prepare<[], number>('SELECT max(id) FROM sample_log').pluck().get() ?? 0;
   }
 
   get identity(): number {
@@ -117,11 +120,10 @@ export class HandLog {
   row(kind: number, time: number, samples: number, text: string): number {
     const body = deflateSync(text);
     const stored = body.length < Buffer.byteLength(text) ? body : Buffer.from(text);
-    return Number(
-      this.#db
-        .prepare('INSERT INTO sample_log(kind, time, samples, len, body) VALUES (?, ?, ?, ?, ?)')
-        .run(kind, time, samples, Buffer.byteLength(text), stored).lastInsertRowid,
-    );
+    this.#db
+      .prepare('INSERT INTO sample_log(id, kind, time, samples, len, body) VALUES (?, ?, ?, ?, ?, ?)')
+      .run(++this.#head, kind, time, samples, Buffer.byteLength(text), stored);
+    return this.#head;
   }
 
   start(time: number): number {
@@ -144,12 +146,11 @@ export class HandLog {
 
   /** As after damage: another file, another log, other numbers of series; those of rows go on. */
   replace(): void {
-    const used = this.#db.prepare<[], number>('SELECT max(id) FROM sample_log').pluck().get() ?? 0;
     this.close();
     for (const end of ['', '-wal', '-shm']) rmSync(this.file + end, { force: true });
     this.#db = openForWriting(this.file, 64_000_000);
     prepareSchema(this.#db);
-    this.#db.prepare("INSERT INTO sqlite_sequence(name, seq) VALUES('sample_log', ?)").run(used + 1_000);
+    this.#head += 1_000;
     this.#ids.clear();
     for (let point = NAMES.length; point-- > 0; ) this.#series(point);
   }

@@ -233,9 +233,8 @@ t.test('a row that cannot be read is given up, told, and is a gap with its reaso
   site.log.start(NOON);
   site.commit(regular(NOON, 100));
   site.log.row(0, NOON + 2 * MINUTE, 400, '[[0,1,[1,2');
-  site.log.exec(
-    "INSERT INTO sample_log(kind, time, samples, len, body) VALUES (0, 1795694520000, 40, 99, x'789c')",
-  );
+  const broken = site.log.row(0, NOON + 2 * MINUTE, 40, '[]');
+  site.log.exec(`UPDATE sample_log SET len = 99, body = x'789c' WHERE id = ${broken}`);
   site.commit(regular(NOON + 3 * MINUTE, 100));
   await site.settle();
   await site.nextHour();

@@ -2,13 +2,13 @@ import { type Batch, BatchBuilder, valueAt } from '../../core/batch.ts';
 import type { LastSample } from '../../core/history.ts';
 import type { PointName } from '../../core/point.ts';
 import { GOOD } from '../../core/quality.ts';
-import { epochMs, hours } from '../../core/units.ts';
+import { type EpochMs, epochMs, hours } from '../../core/units.ts';
 import { type HistoryFile, filesIn } from './files.ts';
 import type { Handles } from './handles.ts';
 import { readChunk } from './raw-file.ts';
 import type { Tail } from './tail.ts';
 
-/** Looked through first, before the whole day: a chunk that ends there is nearly always there. */
+/** At the end of a file it is looked through first, before the whole of it: nearly every series has a chunk there. */
 const WINDOW = hours(2);
 
 export interface LastOptions {
@@ -43,16 +43,17 @@ export function lastSamples(
   return found.flatMap((sample) => sample ?? []);
 }
 
-/** Series for which the file may have a newer sample than the one that was found. */
-function wantedOf(at: HistoryFile, names: readonly PointName[], found: Found): [number, PointName][] {
-  return [...names.entries()].filter(([place]) => (found[place]?.time ?? 0) < at.to);
+/** Series for which a file may have a newer sample than the one that was found; none of it is after `latest`. */
+function wantedOf(latest: EpochMs, names: readonly PointName[], found: Found): [number, PointName][] {
+  return [...names.entries()].filter(([place]) => (found[place]?.time ?? 0) < latest);
 }
 
 function fromRaw(at: HistoryFile, names: readonly PointName[], found: Found, handles: Handles): void {
   const builder = new BatchBuilder();
-  for (const [place, name] of wantedOf(at, names, found)) {
+  const newest = handles.raw(at, (file) => file.latest) ?? epochMs(0);
+  for (const [place, name] of wantedOf(newest, names, found)) {
     const after = epochMs(Math.max(at.from, (found[place]?.time ?? 0) + 1));
-    const from = epochMs(Math.max(after, at.to - WINDOW));
+    const from = epochMs(Math.max(after, newest - WINDOW));
     const chunks = handles.raw(at, (file) => {
       const series = file.find(name);
       if (series === undefined) return [];
@@ -62,22 +63,22 @@ function fromRaw(at: HistoryFile, names: readonly PointName[], found: Found, han
     builder.clear();
     // Chunks may overlap: only those that reach as far as any other can hold the newest sample.
     const end = Math.max(...(chunks ?? []).map(({ t1 }) => t1));
-    const latest = (chunks ?? []).filter(({ t1 }) => t1 === end);
-    for (const chunk of latest.toSorted((a, b) => a.id - b.id))
+    const ends = (chunks ?? []).filter(({ t1 }) => t1 === end);
+    for (const chunk of ends.toSorted((a, b) => a.id - b.id))
       try {
         readChunk(chunk, place, builder);
       } catch (error) {
         handles.note(at, error);
       }
     const batch = builder.peek();
-    const newest = newestRow(batch);
-    if (newest >= 0 && (batch.times[newest] ?? 0) >= after) found[place] = sampleAt(batch, newest, name);
+    const row = newestRow(batch);
+    if (row >= 0 && (batch.times[row] ?? 0) >= after) found[place] = sampleAt(batch, row, name);
   }
 }
 
 /** Where raw samples are gone: the last value that was not bad. */
 function fromRollups(at: HistoryFile, names: readonly PointName[], found: Found, handles: Handles): void {
-  for (const [place, name] of wantedOf(at, names, found)) {
+  for (const [place, name] of wantedOf(at.to, names, found)) {
     if (found[place] !== undefined) continue;
     const rollups = handles.rollup(at, (file) => file.read(name, at.from, at.to)) ?? [];
     const newest = rollups.findLast(({ last }) => last !== null);

@@ -78,10 +78,12 @@ function instant(time: number): string {
   return text.endsWith('.000') ? text.slice(0, -4) : text;
 }
 
-/** Six digits, as an instrument shows them; a dash where there is no number. */
+/** Six digits, as an instrument shows them, or the whole number before the point; a dash where there is no number. */
 function figure(value: number): string {
   if (Number.isNaN(value)) return '-';
-  return Number.isInteger(value) && Math.abs(value) < 1e15 ? `${value}` : `${Number(value.toPrecision(6))}`;
+  if (Math.abs(value) >= 1e15) return `${Number(value.toPrecision(6))}`;
+  if (Number.isInteger(value) || Math.abs(value) >= 1e6) return `${Math.round(value)}`; // a mean of counts is not below their minimum
+  return `${Number(value.toPrecision(6))}`;
 }
 
 /** 100 % is said of nothing less. */

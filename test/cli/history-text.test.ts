@@ -17,3 +17,21 @@ t.test('names, units and texts are one line each, whoever wrote them', (t) => {
   t.ok(shown.split('\n').every((line) => line.length < 120));
   t.end();
 });
+
+t.test('the mean of a counter is shown between its minimum and its maximum', (t) => {
+  const shown = (value: number): string =>
+    text.last([
+      { name: { device: 'press', point: 'strokes' }, time: epochMs(0), value, quality: 0, reason: 0 },
+    ]);
+  const cases: readonly (readonly [value: number, as: string])[] = [
+    [6_950_993.46, '6950993'],
+    [6_950_992, '6950992'],
+    [-4_000_000_000_000.5, '-4000000000000'],
+    [138_289.6, '138290'],
+    [230.123456, '230.123'],
+    [0.000123456789, '0.000123457'],
+    [1.5e300, '1.5e+300'],
+  ];
+  for (const [value, as] of cases) t.match(shown(value), ` ${as} `);
+  t.end();
+});

@@ -1,15 +1,17 @@
 import type { Batch } from '../../core/batch.ts';
+import type { PointName } from '../../core/point.ts';
 import { days, epochMs, type EpochMs } from '../../core/units.ts';
 import { type SeriesRun, type SortedOrder, sortedOrder } from '../../telemetry/chunk.ts';
 import { TIER_WIDTH } from '../../telemetry/chart-plan.ts';
 import { rollUp } from '../../telemetry/rollup.ts';
 import { fileAt } from './files.ts';
 import type { Pace } from './pace.ts';
-import type { RollupTier } from './rollup-file.ts';
+import type { RollupFile, RollupTier } from './rollup-file.ts';
 import { periodsOf, runsWithin } from './runs.ts';
 import type { Segment } from './segment.ts';
 import { type Shelf, dayOf } from './shelf.ts';
 import { to } from './trouble.ts';
+import { widenDay } from './wider.ts';
 
 const DAY = days(1);
 
@@ -34,6 +36,8 @@ export interface FilingOptions {
   readonly shelf: Shelf;
   readonly pace: Pace;
   readonly reached: (stage: Stage) => void;
+  /** A row of rollups could not be read when late samples were to be merged with it. */
+  readonly onDamagedRow: (path: string) => void;
 }
 
 /** How many samples went where. */
@@ -49,7 +53,7 @@ export interface Filed {
 export async function fileSegment(segment: Segment, floors: Floors, options: FilingOptions): Promise<Filed> {
   const { batch } = segment;
   const sorted = sortedOrder(batch);
-  const work = { ...options, segment, batch, sorted };
+  const work = { ...options, segment, batch, sorted, floors };
   let raw = 0;
   for (const day of daysOf(work, floors)) raw += await fileDay(work, day, floors);
   let late = 0;
@@ -62,6 +66,7 @@ interface Work extends FilingOptions {
   readonly segment: Segment;
   readonly batch: Batch;
   readonly sorted: SortedOrder;
+  readonly floors: Floors;
 }
 
 function daysOf({ batch, sorted }: Work, floors: Floors): EpochMs[] {
@@ -150,12 +155,21 @@ async function mergeRuns(
     for (const { series, from, to: end } of runs) {
       const name = segment.catalog.name(series);
       const rollups = rollUp(batch, sorted.order, from, end, TIER_WIDTH[tier]);
-      if (name !== undefined) to(file.path, () => file.mergeInto(name, rollups));
+      const lost = name === undefined ? [] : to(file.path, () => file.mergeInto(name, rollups));
+      for (const start of lost) mend(work, file, name, start);
       if (pace.due) await pace.rest();
     }
     to(file.path, () => file.mark(segment.log, segment.upTo));
   });
   work.reached('late merged');
+}
+
+/** A row of hours can be made again from minutes, which have the late samples already; one of minutes from nothing. */
+function mend(work: Work, file: RollupFile, name: PointName | undefined, start: EpochMs): void {
+  const { shelf, onDamagedRow, floors } = work;
+  onDamagedRow(file.path);
+  if (name === undefined || file.tier === 'minute' || !shelf.hasRollup('minute', start)) return;
+  widenDay(name, start, { minutes: shelf.rollup('minute', start), hours: file, floor: floors.hour });
 }
 
 interface Transactional {

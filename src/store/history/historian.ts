@@ -50,6 +50,7 @@ export class Historian {
   readonly #keeper: Keeper;
   /** Files that somebody could not read. */
   readonly #suspects = new Set<string>();
+  readonly #withDamagedRows = new Set<string>();
   #loaded = false;
   #shed = false;
   #lookAt = 0;
@@ -79,6 +80,7 @@ export class Historian {
       log,
       signal,
       reached,
+      onDamagedRow: (path: string) => this.#sayDamagedRow(path),
     };
     this.#intake = new Intake({ ...shared, filed });
     this.#roller = new Roller({ ...shared, between: async () => this.#between() });
@@ -290,6 +292,15 @@ export class Historian {
     log.error('the book of the history is damaged; set aside, a new one is begun', { file, aside, found });
     this.#tellBook(aside);
     return this.#ledger.reopen();
+  }
+
+  /** Once for a file. */
+  #sayDamagedRow(path: string): void {
+    if (this.#withDamagedRows.has(path)) return;
+    this.#withDamagedRows.add(path);
+    const facts = { file: this.#shelf.nameOf(path), found: 'a row of rollups cannot be read' };
+    this.#options.log.error('rollups are damaged; what finer tiers have of them is computed again', facts);
+    this.#options.onEvent('history-file-damaged', facts.file, facts);
   }
 
   #tellBook(aside: string): void {

@@ -28,6 +28,7 @@ export interface IntakeOptions {
   readonly signal: AbortSignal;
   readonly filed: (row: number) => void;
   readonly reached: (stage: Stage) => void;
+  readonly onDamagedRow: (path: string) => void;
 }
 
 /** From the sample log into memory, and from memory into files. */
@@ -103,12 +104,13 @@ export class Intake {
 
   /** Files the oldest segment; done again where it failed, whatever of it was done. */
   async file(): Promise<void> {
-    const { folder, shelf, ledger, signal, reached } = this.#options;
+    const { folder, shelf, ledger, signal, reached, onDamagedRow } = this.#options;
     const segment = this.#head.freeze();
     if (segment === undefined) return;
     const pace = new Pace(1, signal);
     ledger.keepFloor();
-    const { raw, late } = await fileSegment(segment, ledger.floors(), { folder, shelf, pace, reached });
+    const options = { folder, shelf, pace, reached, onDamagedRow };
+    const { raw, late } = await fileSegment(segment, ledger.floors(), options);
     reached('all filed');
     this.#keepFiled(segment.upTo, epochMs(segment.ended));
     this.#head.remove(segment);

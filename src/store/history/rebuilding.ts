@@ -1,11 +1,10 @@
-import type { PointName } from '../../core/point.ts';
-import { type EpochMs, days, epochMs, hours } from '../../core/units.ts';
-import { type Rollup, merge } from '../../telemetry/rollup.ts';
+import { days, epochMs, hours } from '../../core/units.ts';
 import { type HistoryFile, filesIn } from './files.ts';
 import { type RollingOptions, rollUpAgain } from './rolling.ts';
 import { RollupFile } from './rollup-file.ts';
 import { dayOf } from './shelf.ts';
 import { to } from './trouble.ts';
+import { widenDay } from './wider.ts';
 
 const HOUR = hours(1);
 const DAY = days(1);
@@ -37,12 +36,9 @@ async function rebuildDay(at: HistoryFile, { shelf, floors, pace }: RollingOptio
   const source = to(at.path, () => RollupFile.openForReading(at.path, 'minute'));
   try {
     to(target.path, () => target.begin());
+    const files = { minutes: source, hours: target, floor: floors.hour };
     for (const name of to(at.path, () => source.names())) {
-      const found = hoursOf(
-        to(at.path, () => source.read(name, day, epochMs(day + DAY))),
-        floors.hour,
-      );
-      to(target.path, () => writeHours(target, name, found));
+      widenDay(name, day, files);
       if (pace.due) await pace.rest();
     }
     to(target.path, () => target.commit());
@@ -52,21 +48,4 @@ async function rebuildDay(at: HistoryFile, { shelf, floors, pace }: RollingOptio
   } finally {
     source.close();
   }
-}
-
-function writeHours(target: RollupFile, name: PointName, rollups: readonly Rollup[]): void {
-  for (const rollup of rollups) target.replace(name, rollup.start, [rollup]);
-}
-
-function hoursOf(minutes: readonly Rollup[], floor: EpochMs): Rollup[] {
-  const found: Rollup[] = [];
-  for (const minute of minutes) {
-    const start = epochMs(Math.floor(minute.start / HOUR) * HOUR);
-    if (start < floor) continue;
-    const last = found.at(-1);
-    const part = { ...minute, start };
-    if (last?.start === start) found[found.length - 1] = merge(last, part);
-    else found.push(part);
-  }
-  return found;
 }

@@ -26,6 +26,7 @@ export interface RollerOptions {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly reached: (stage: Stage) => void;
+  readonly onDamagedRow: (path: string) => void;
   /** Something else may be done; false: leave the rest of the hour for later. */
   readonly between: () => Promise<boolean>;
 }
@@ -86,9 +87,9 @@ export class Roller {
   }
 
   #rolling(share: number, between: () => Promise<boolean>): RollingOptions {
-    const { folder, shelf, ledger, signal, reached } = this.#options;
+    const { folder, shelf, ledger, signal, reached, onDamagedRow } = this.#options;
     return {
-      ...{ folder, shelf, reached, between },
+      ...{ folder, shelf, reached, between, onDamagedRow },
       floors: ledger.floors(),
       pace: new Pace(share, signal),
       onBroken: (path, error) => this.#sayBroken(path, error),

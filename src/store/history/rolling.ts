@@ -9,9 +9,10 @@ import type { Pace } from './pace.ts';
 import { type RawFile, readChunk } from './raw-file.ts';
 import type { RollupFile, RollupTier } from './rollup-file.ts';
 import { firstAt } from './runs.ts';
-import type { Shelf, Source, TouchedHour } from './shelf.ts';
+import { type Shelf, type Source, type TouchedHour, dayOf } from './shelf.ts';
 import { nameKey } from './tail.ts';
 import { to } from './trouble.ts';
+import { widenDay } from './wider.ts';
 
 const HOUR = hours(1);
 /** What is written is committed after so long, so that filing never waits for an hour of many samples. */
@@ -26,6 +27,8 @@ export interface RollingOptions {
   readonly reached: (stage: Stage) => void;
   /** Something else may be done now; false: leave the rest of the hour for later. */
   readonly between: () => Promise<boolean>;
+  /** A row of rollups could not be read when it was to be changed. */
+  readonly onDamagedRow: (path: string) => void;
   /** A chunk that cannot be read is passed over. */
   readonly onBroken: (path: string, error: unknown) => void;
 }
@@ -142,11 +145,19 @@ class HourWork {
     const end = firstAt(batch, order, whole, this.#hour + HOUR);
     for (const [tier, file] of this.#targets) {
       const rollups = rollUp(batch, order, from, end, TIER_WIDTH[tier]);
-      to(file.path, () =>
-        file.replace(name, this.#hour, this.#doubtful ? fuller(rollups, this.#stored(file, name)) : rollups),
-      );
+      const known = this.#doubtful ? fuller(rollups, this.#stored(file, name)) : rollups;
+      if (!to(file.path, () => file.replace(name, this.#hour, known))) this.#mendDay(file, name);
     }
     this.#builder.clear();
+  }
+
+  /** The hours of the day could not be read: minutes have them, of those that were written a moment ago too. */
+  #mendDay(file: RollupFile, name: PointName): void {
+    const { floors, onDamagedRow } = this.#options;
+    onDamagedRow(file.path);
+    const minutes = this.#targets.find(([tier]) => tier === 'minute')?.[1];
+    if (minutes !== undefined)
+      widenDay(name, dayOf(this.#hour), { minutes, hours: file, floor: floors.hour });
   }
 
   #stored(file: RollupFile, name: PointName): Rollup[] {

@@ -89,29 +89,41 @@ export class RollupFile {
     if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
   }
 
-  /** The buckets of the UTC hour that begins at `hour` are these and no others (of either tier). */
-  replace(name: PointName, hour: EpochMs, rollups: readonly Rollup[]): void {
+  /**
+   * The buckets of the UTC hour that begins at `hour` are these and no others (of either tier). False where the others
+   * of its day were damaged, and are gone.
+   */
+  replace(name: PointName, hour: EpochMs, rollups: readonly Rollup[]): boolean {
     const { row } = SHAPES[this.tier];
     const series = rollups.length > 0 ? this.#idFor(name) : this.#idOf(name);
-    if (series === undefined) return;
+    if (series === undefined) return true;
     const start = floor(hour, row);
+    const damaged = this.damagedRows;
     const others = row === HOUR ? [] : this.#row(series, start);
     const kept = others.filter((rollup) => rollup.start < hour || rollup.start >= hour + HOUR);
     this.#write(series, start, [...kept, ...rollups]);
+    return this.damagedRows === damaged;
   }
 
-  /** Late samples: buckets that exist already are merged with these, others added. */
-  mergeInto(name: PointName, rollups: readonly Rollup[]): void {
+  /**
+   * Late samples: buckets that exist already are merged with these, others added. Returns where rows begin that were
+   * damaged, and of which these buckets are all that is left.
+   */
+  mergeInto(name: PointName, rollups: readonly Rollup[]): readonly EpochMs[] {
     const { row } = SHAPES[this.tier];
     const series = this.#idFor(name);
+    const lost: EpochMs[] = [];
     for (const [start, late] of Map.groupBy(rollups, (rollup) => floor(rollup.start, row))) {
+      const damaged = this.damagedRows;
       const buckets = new Map(this.#row(series, start).map((rollup) => [rollup.start, rollup]));
+      if (this.damagedRows > damaged) lost.push(start);
       for (const rollup of late) {
         const there = buckets.get(rollup.start);
         buckets.set(rollup.start, there === undefined ? rollup : merge(there, rollup));
       }
       this.#write(series, start, [...buckets.values()]);
     }
+    return lost;
   }
 
   /** Rows of this log up to `row` are in, as far as they were merged into this file. */

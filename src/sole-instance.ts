@@ -1,4 +1,4 @@
-import { lchownSync, mkdirSync, statSync } from 'node:fs';
+import { lchownSync, lstatSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { finishRestore } from './backup/swap.ts';
 import { errorText, SluiceError } from './core/errors.ts';
@@ -39,5 +39,10 @@ export function holdData(folder: string): Disposable {
 function giveToOwner(folder: string, file: string): void {
   if (process.geteuid?.() !== 0) return;
   const { uid, gid } = statSync(folder);
-  lchownSync(file, uid, gid);
+  if (lstatSync(file).uid === uid) return;
+  try {
+    lchownSync(file, uid, gid);
+  } catch {
+    // A share or a container may not let root; the lock holds all the same.
+  }
 }

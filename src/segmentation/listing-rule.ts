@@ -205,5 +205,5 @@ function sourceOf(
 
 function short(what: unknown): string {
   const full = JSON.stringify(what) ?? 'nothing';
-  return full.length > 160 ? `${full.slice(0, 157)}...` : full;
+  return full.length > 400 ? `${full.slice(0, 397)}...` : full;
 }

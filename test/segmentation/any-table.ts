@@ -162,15 +162,56 @@ function vmap(chain: number): fc.Arbitrary<Json> {
   );
 }
 
+/** A map as the compiler makes them: prefixes and ranges in a key of four, and verdicts. */
+const FLOWS = CONCATS[0] ?? [];
+const bare = (value: unknown): unknown => (isSet(value) ? value.set[0] : value);
+const isSet = (value: unknown): value is { set: unknown[] } =>
+  typeof value === 'object' && value !== null && 'set' in value && Array.isArray(value.set);
+const flows: fc.Arbitrary<Json> = fc
+  .array(
+    fc.tuple(
+      fc.tuple(...FLOWS.map((part) => (part.type === 'inet_proto' ? part.exact : any(part).map(bare)))),
+      fc.constantFrom<Json>({ accept: null }, { accept: null }, { drop: null }, { goto: { target: 'c_3' } }),
+    ),
+    { minLength: 1, maxLength: 3 },
+  )
+  .map((all) => {
+    const elem = all.map(([concat, verdict]) => [{ concat }, verdict]);
+    return {
+      map: {
+        ...own,
+        name: 'm_flows',
+        type: FLOWS.map(({ type }) => type),
+        map: 'verdict',
+        flags: ['interval'],
+        elem,
+      },
+    };
+  });
+const hosts: fc.Arbitrary<Json> = any(ipv4('saddr')).map((value) => ({
+  set: { ...own, name: 's_hosts', type: 'ipv4_addr', flags: ['interval'], elem: [bare(value)] },
+}));
+const inFlows: Json = { vmap: { key: { concat: FLOWS.map(({ field }) => field) }, data: '@m_flows' } };
+const ofHosts = fc
+  .tuple(fc.constantFrom('saddr', 'daddr'), fc.constantFrom('==', '!='))
+  .map(([field, op]): Json => ({ match: { op, left: payload('ip', field), right: '@s_hosts' } }));
+
 function rule(chain: number): fc.Arbitrary<Json[]> {
   const counted = fc.constantFrom<Json[]>([], [{ counter: null }]);
   const conditions = fc.array(
-    fc.oneof({ weight: 4, arbitrary: condition(word) }, { weight: 1, arbitrary: concatCondition() }),
-    {
-      maxLength: 2,
-    },
+    fc.oneof(
+      { weight: 4, arbitrary: condition(word) },
+      { weight: 1, arbitrary: concatCondition() },
+      { weight: 1, arbitrary: ofHosts },
+    ),
+    { maxLength: 2 },
   );
-  const end = fc.oneof({ weight: 2, arbitrary: verdict(chain) }, { weight: 1, arbitrary: vmap(chain) });
+  // The map leads to the last chain, which therefore may not look into it.
+  const end = fc.oneof(
+    { weight: 2, arbitrary: verdict(chain) },
+    { weight: 1, arbitrary: vmap(chain) },
+    ...(chain < SUBCHAINS.length ? [{ weight: 1, arbitrary: fc.constant(inFlows) }] : []),
+  );
   return fc.tuple(conditions, counted, end).map(([all, count, last]) => [...all, ...count, last]);
 }
 
@@ -180,13 +221,15 @@ export function anyTable(hook: 'input' | 'forward'): fc.Arbitrary<readonly Json[
   const rules = fc.tuple(
     ...[0, 1, 2, 3].map((chain) => fc.array(rule(chain), { minLength: 1, maxLength: 4 })),
   );
-  return fc.tuple(policy, rules).map(([policy, all]) => {
+  return fc.tuple(policy, rules, flows, hosts).map(([policy, all, map, set]) => {
     const base = { ...own, name: 'g_base', type: 'filter', hook, prio: -5, policy };
     const names = ['g_base', ...SUBCHAINS];
     return [
       { table: { family: 'inet', name: 'sluice' } },
       { chain: base },
       ...SUBCHAINS.map((name) => ({ chain: { ...own, name } })),
+      map,
+      set,
       ...all.flatMap((list, i) => list.map((expr) => ({ rule: { ...own, chain: names[i], expr } }))),
     ];
   });

@@ -105,6 +105,12 @@ export class Book {
     return this.#db.prepare<[string], number>('SELECT value FROM meta WHERE key = ?').pluck().get(key);
   }
 
+  setValues(values: Iterable<readonly [key: string, value: number]>): void {
+    this.#change(() => {
+      for (const [key, value] of values) this.setValue(key, value);
+    });
+  }
+
   setValue(key: string, value: number): void {
     this.#db
       .prepare<[string, number]>('INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)')

@@ -35,6 +35,8 @@ export interface HeadOptions {
   /** Samples of an earlier time are refused: nothing is kept that far back. */
   readonly earliest: () => EpochMs;
   readonly onEntry: (entry: Entry) => void;
+  /** The first row that is read of a log. `before`: the last sign of life in the one that was followed before. */
+  readonly onFirstRow: (log: number, time: EpochMs, before: EpochMs | undefined) => void;
 }
 
 /** The samples that no file has: follows the sample log into segments, the oldest of which is filed first. */
@@ -47,6 +49,7 @@ export class Head {
   #row = 0;
   #catalog: Catalog | undefined;
   #alive: EpochMs | undefined;
+  #begun = false;
   refused = 0;
   /** The log lies there no more: when everything that was read of it is filed, `begin` the one that does. */
   replaced = false;
@@ -62,6 +65,11 @@ export class Head {
   /** Up to this row everything was read. */
   get row(): number {
     return this.#row;
+  }
+
+  /** Commit of the last row that was read. */
+  get alive(): EpochMs | undefined {
+    return this.#alive;
   }
 
   get catalog(): Catalog | undefined {
@@ -83,6 +91,7 @@ export class Head {
     this.#row = row;
     this.#catalog = undefined;
     this.replaced = false;
+    this.#begun = false;
     this.#boundaries = boundaries.filter((boundary) => boundary > row).sort((a, b) => a - b);
   }
 
@@ -125,6 +134,8 @@ export class Head {
   }
 
   #take(row: LogRow, { catalog }: Page): void {
+    if (!this.#begun) this.#options.onFirstRow(this.#log, epochMs(row.time), this.#alive);
+    this.#begun = true;
     if (row.kind === SAMPLES) this.#takeSamples(row, catalog);
     else this.#takeEntry(row, catalog);
     this.#row = row.id;

@@ -6,7 +6,7 @@ import { type Stage, fileSegment } from './filing.ts';
 import { Follower } from './follower.ts';
 import { Head } from './head.ts';
 import { HeadTail } from './head-tail.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger, Signs } from './ledger.ts';
 import { LogTail } from './log-tail.ts';
 import { Pace } from './pace.ts';
 import type { Shelf } from './shelf.ts';
@@ -59,6 +59,7 @@ export class Intake {
       log,
       earliest: () => ledger.floors().hour,
       onEntry: (entry) => ledger.take(entry),
+      onFirstRow: (...row) => this.#beginLog(...row),
     });
     this.tail = new HeadTail({
       head: this.#head,
@@ -112,7 +113,8 @@ export class Intake {
     const options = { folder, shelf, pace, reached, onDamagedRow };
     const { raw, late } = await fileSegment(segment, ledger.floors(), options);
     reached('all filed');
-    this.#keepFiled(segment.upTo, epochMs(segment.ended));
+    const ended = epochMs(segment.ended);
+    this.#keepFiled(segment.upTo, { until: ended, alive: ended });
     this.#head.remove(segment);
     this.samplesFiled += raw + late;
     this.samplesLate += late;
@@ -123,7 +125,7 @@ export class Intake {
   tell(): void {
     const idle = this.#head.segments.length === 0 && this.#head.row > this.#told;
     if (idle && this.#hourIsOver()) {
-      this.#keepFiled(this.#head.row, undefined);
+      this.#keepFiled(this.#head.row, { until: this.#head.alive });
       this.#hourEnds = this.#nextHour();
     } else if (this.#told > 0) this.#options.filed(this.#told);
   }
@@ -143,8 +145,17 @@ export class Intake {
     if (this.#told > 0) filed(this.#told);
   }
 
-  #keepFiled(row: number, alive: EpochMs | undefined): void {
-    this.#options.ledger.keepFiled(this.#head.log, row, alive);
+  #beginLog(log: number, time: EpochMs, before: EpochMs | undefined): void {
+    const lost = this.#options.ledger.beginLog(log, time, before);
+    if (lost === undefined) return;
+    this.#options.log.error('there is a new sample log: what was in the old one and in no file is lost', {
+      from: new Date(lost.from).toISOString(),
+      to: new Date(lost.to).toISOString(),
+    });
+  }
+
+  #keepFiled(row: number, signs: Signs): void {
+    this.#options.ledger.keepFiled(this.#head.log, row, signs);
     this.#options.reached('mark kept');
     this.#told = row;
     this.#options.filed(row);

@@ -9,11 +9,16 @@ import type { Entry } from './head.ts';
 import type { Retention } from './protocol.ts';
 import type { RollupTier } from './rollup-file.ts';
 import { dayOf } from './shelf.ts';
+import type { Outage } from './tail.ts';
 import { causeOf, to } from './trouble.ts';
 
 /** The clock is written down so often, and at once where it jumps: each time costs a commit. */
 const CLOCK_EVERY = minutes(10);
 const JUMP = minutes(1);
+/** The commit of the last row that is in files. */
+const UNTIL = 'log:until';
+/** Rows of a log count from 1. */
+const NO_ROW = 0;
 const HOUR = hours(1);
 
 export interface LedgerOptions {
@@ -27,11 +32,18 @@ export interface LedgerOptions {
   readonly newest: () => EpochMs | undefined;
 }
 
+export interface Signs {
+  readonly until: EpochMs | undefined;
+  readonly alive?: EpochMs;
+}
+
 /** What the historian keeps in the book: marks, floors, the believed clock, and what the log says beside samples. */
 export class Ledger {
   readonly #options: LedgerOptions;
   #book: Book;
   #entries: Entry[] = [];
+  /** A log that is followed now, and the book does not know. */
+  #begun: { readonly log: number; readonly time: EpochMs } | undefined;
   #clock: ClockState;
   #clockKept: Duration;
   #looked: Duration;
@@ -80,11 +92,26 @@ export class Ledger {
     return this.#read((book) => book.value(`filed:${log}`));
   }
 
-  /** Rows up to this one are in files. `alive`: the commit of that row. */
-  keepFiled(log: number, row: number, alive: EpochMs | undefined): void {
+  /**
+   * The first row of a log is read, committed at `time`. Where another one was followed before, that one is gone, with
+   * whatever of it was not filed: returns from when on.
+   */
+  beginLog(log: number, time: EpochMs, before: EpochMs | undefined): Outage | undefined {
+    const [known, until] = ['log', UNTIL].map((key) => this.#read((book) => book.value(key)));
+    if (known === log) return undefined;
+    this.#begun = { log, time };
+    if (known === undefined) return undefined;
+    const from = epochMs(Math.min(time, Math.max(until ?? 0, before ?? 0)));
+    const outage = { from, to: time, samples: 0, reason: 'store damaged' };
+    this.#entries.push({ at: { log, row: NO_ROW }, outage });
+    return outage;
+  }
+
+  /** Rows up to this one are in files; `until`: its commit. `alive`: where it is one of samples, the same. */
+  keepFiled(log: number, row: number, { until, alive }: Signs): void {
     this.flush();
     this.#write((book) => {
-      book.setValue(`filed:${log}`, row);
+      book.setValues([[`filed:${log}`, row], ...(until === undefined ? [] : [[UNTIL, until] as const])]);
       if (alive !== undefined) book.alive(alive, { log, row });
     });
   }
@@ -154,6 +181,15 @@ export class Ledger {
       });
       this.#entries.shift();
     }
+    if (this.#begun === undefined) return;
+    const { log, time } = this.#begun;
+    this.#write((book) =>
+      book.setValues([
+        ['log', log],
+        [UNTIL, time],
+      ]),
+    );
+    this.#begun = undefined;
   }
 
   /** Looks at the clocks. */

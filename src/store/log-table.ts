@@ -26,8 +26,8 @@ const JUMP = 2 ** 32;
 /** The text of a row without samples. */
 const NOTHING = '[]';
 
-export function logRow(kind: number, text: string, at: { time: number; samples: number }): LogRow {
-  const plain = Buffer.from(text);
+export function logRow(kind: number, text: string | Buffer, at: { time: number; samples: number }): LogRow {
+  const plain = typeof text === 'string' ? Buffer.from(text) : text;
   return { kind, ...at, length: plain.length, body: packed(plain) };
 }
 

@@ -1,5 +1,6 @@
 import type { Batch } from '../core/batch.ts';
 import { type EpochMs, epochMs } from '../core/units.ts';
+import { JsonWriter } from '../telemetry/json-writer.ts';
 import { MAX_ROW_SAMPLES, SAMPLES, encodeRuns, spanOf } from '../telemetry/sample-log.ts';
 import { type LogRow, logRow } from './log-table.ts';
 
@@ -11,7 +12,7 @@ const NEVER_YET = epochMs(Number.NEGATIVE_INFINITY);
 /** Samples on their way into the sample log, as they came, until the commit that takes them. */
 export class Recording {
   readonly #seriesOf: Uint32Array<ArrayBuffer>;
-  readonly #allRecorded: boolean;
+  readonly #text = new JsonWriter();
   #batches: Batch[] = [];
   #ids: number[] = [];
   #bytes = 0;
@@ -20,7 +21,6 @@ export class Recording {
 
   constructor(seriesOf: Uint32Array<ArrayBuffer>) {
     this.#seriesOf = seriesOf;
-    this.#allRecorded = !seriesOf.includes(0);
   }
 
   get empty(): boolean {
@@ -64,30 +64,28 @@ export class Recording {
 
   #rows(time: number): LogRow[] {
     const rows: LogRow[] = [];
-    let runs: string[] = [];
+    const seriesOf = this.#seriesOf;
+    const text = this.#text;
     let samples = 0;
-    const finish = (): void => {
-      if (samples > 0) rows.push(logRow(SAMPLES, `[${runs.join()}]`, { time, samples }));
-      runs = [];
+    const begin = (): void => {
       samples = 0;
+      text.clear();
+      text.open();
     };
+    const finish = (): void => {
+      text.close();
+      if (samples > 0) rows.push(logRow(SAMPLES, text.taken(), { time, samples }));
+      begin();
+    };
+    begin();
     for (const batch of this.#batches)
       for (let from = 0; from < batch.count; ) {
         const to = Math.min(batch.count, from + MAX_ROW_SAMPLES - samples);
-        const recorded = this.#recorded(batch, from, to);
-        if (recorded > 0) runs.push(encodeRuns(batch, { seriesOf: this.#seriesOf, time, from, to }));
-        samples += recorded;
+        samples += encodeRuns(batch, { seriesOf, time, from, to }, text);
         from = to;
         if (samples >= MAX_ROW_SAMPLES) finish();
       }
     finish();
     return rows;
-  }
-
-  #recorded({ points }: Batch, from: number, to: number): number {
-    if (this.#allRecorded) return to - from;
-    let recorded = 0;
-    for (let i = from; i < to; i++) if (this.#seriesOf[points[i] ?? 0] !== 0) recorded++;
-    return recorded;
   }
 }

@@ -1,6 +1,7 @@
-import { BOOLEAN, type Batch, type BatchBuilder, NOTHING, NUMBER, TEXT } from '../core/batch.ts';
+import { BOOLEAN, type Batch, type BatchBuilder, NOTHING, NUMBER } from '../core/batch.ts';
 import { BAD, GOOD, reasonCode } from '../core/quality.ts';
 import { type EpochMs, epochMs } from '../core/units.ts';
+import type { JsonWriter } from './json-writer.ts';
 
 /** Kinds of rows of the sample log. */
 export const SAMPLES = 0;
@@ -13,6 +14,8 @@ export const START = 2;
 export const MAX_ROW_SAMPLES = 65_536;
 
 const NOT_A_NUMBER = reasonCode('not a number');
+/** What stands before the first run of a row. */
+const BRACKET = 1;
 
 /** What the body of a row of kind OUTAGE says. `from` and `to` are times of samples, as far as known; both inclusive. */
 export interface Outage {
@@ -20,16 +23,6 @@ export interface Outage {
   readonly to: EpochMs;
   readonly samples: number;
   readonly reason: string;
-}
-
-/**
- * The samples of a batch as the text of one row: a JSON array of runs `[time - row time, first series, [element, …]]`.
- * Element i is a sample of series first + i: its value, or `[value, quality, reason]` where it is not good. `seriesOf`
- * holds the series by point, 0 where the point is not recorded. Undefined where nothing of the batch is recorded.
- */
-export function encodeRows(batch: Batch, seriesOf: Uint32Array, time: number): string | undefined {
-  const runs = encodeRuns(batch, { seriesOf, time, from: 0, to: batch.count });
-  return runs === '' ? undefined : `[${runs}]`;
 }
 
 export interface RunOptions {
@@ -41,50 +34,77 @@ export interface RunOptions {
   readonly to: number;
 }
 
-/** Rows [from, to) of the batch as runs with commas between them, so that several batches make one row; maybe ''. */
-export function encodeRuns(batch: Batch, { seriesOf, time, from, to }: RunOptions): string {
+/**
+ * Writes rows [from, to) of a batch as runs `[time - row time, first series, [element, …]]` into the array that is open
+ * in `into`, so that several batches make one row; returns how many samples they have. Element i is a sample of series
+ * first + i: its value, or `[value, quality, reason]` where it is not good.
+ */
+export function encodeRuns(batch: Batch, options: RunOptions, into: JsonWriter): number {
+  const { seriesOf, time, from, to } = options;
   const { points, times, values, forms, qualities } = batch;
-  let text = '';
+  let samples = 0;
   let expected = 0;
   let runTime = Number.NaN;
   for (let i = from; i < to; i++) {
     const series = seriesOf[points[i] ?? 0] ?? 0;
     if (series === 0) continue;
     const at = times[i] ?? 0;
-    if (series === expected && at === runTime) text += ',';
+    if (series === expected && at === runTime) into.comma();
     else {
-      text += `${text === '' ? '[' : ']],['}${Math.round(at) - time},${series},[`;
+      if (samples > 0) endRun(into);
+      beginRun(into, Math.round(at) - time, series);
       runTime = at;
     }
     expected = series + 1;
+    samples++;
     const value = values[i] ?? 0;
-    if (qualities[i] === GOOD && forms[i] === NUMBER && value !== 0 && Number.isFinite(value)) text += value;
-    else text += uncommonElement(batch, i);
+    if (qualities[i] === GOOD && forms[i] === NUMBER && value - value === 0) into.number(value);
+    else writeUncommon(batch, i, into);
   }
-  return text === '' ? '' : `${text}]]`;
+  if (samples > 0) endRun(into);
+  return samples;
 }
 
-/** Zero, and all that is not a good number. */
-function uncommonElement(batch: Batch, i: number): string {
-  const value = batch.values[i] ?? 0;
-  const form = batch.forms[i] ?? NOTHING;
-  const quality = batch.qualities[i] ?? BAD;
-  const reason = batch.reasons[i] ?? 0;
-  if (form === NUMBER && !Number.isFinite(value)) return `[null,${BAD},${NOT_A_NUMBER}]`;
-  if (form === NOTHING || quality === BAD) return `[null,${BAD},${reason}]`; // an error is never a value
-  const text = valueText(value, form, batch.texts);
-  return quality === GOOD ? text : `[${text},${quality},${reason}]`;
+function beginRun(into: JsonWriter, offset: number, series: number): void {
+  if (into.length > BRACKET) into.comma();
+  into.open();
+  into.number(offset);
+  into.comma();
+  into.number(series);
+  into.comma();
+  into.open();
 }
 
-function valueText(value: number, form: number, texts: readonly string[]): string {
-  if (form === BOOLEAN) return value === 0 ? 'false' : 'true';
-  if (form === TEXT) return JSON.stringify(texts[value] ?? '');
-  return Object.is(value, -0) ? '-0' : `${value}`;
+function endRun(into: JsonWriter): void {
+  into.close();
+  into.close();
+}
+
+/** What is not a good number. */
+function writeUncommon(
+  { values, forms, qualities, reasons, texts }: Batch,
+  i: number,
+  into: JsonWriter,
+): void {
+  const value = values[i] ?? 0;
+  const form = forms[i] ?? NOTHING;
+  const isSound = form !== NUMBER || Number.isFinite(value);
+  // An error is never a value.
+  const quality = isSound && form !== NOTHING ? (qualities[i] ?? BAD) : BAD;
+  const reason = isSound ? (reasons[i] ?? 0) : NOT_A_NUMBER;
+  if (quality !== GOOD) into.open();
+  if (quality === BAD) into.null();
+  else if (form === NUMBER) into.number(value);
+  else if (form === BOOLEAN) into.boolean(value !== 0);
+  else into.json(JSON.stringify(texts[value] ?? ''));
+  if (quality === GOOD) return;
+  into.json(`,${quality},${reason}`);
+  into.close();
 }
 
 /**
  * Adds the samples of a row of kind SAMPLES to `into`; its `points` are series. Throws where the text is not what
- * `encodeRows` makes, with nothing to be relied on in `into`.
+ * `encodeRuns` makes, with nothing to be relied on in `into`.
  */
 export function decodeRow(text: string, time: number, into: BatchBuilder): void {
   for (const run of listOf(JSON.parse(text))) {

@@ -5,8 +5,14 @@ import type { PacketSpace } from './packet-space.ts';
 
 export const LOOPBACK = 'lo';
 
-/** From listener query (130) to multicast router termination (153): conntrack follows none of them. */
-const UNFOLLOWED: readonly Interval[] = [{ low: 130, high: 153 }];
+/**
+ * From listener query (130) to multicast router termination (153): conntrack opens no connection for any of them but
+ * node information (139 and its answer 140).
+ */
+const UNFOLLOWED: readonly Interval[] = [
+  { low: 130, high: 138 },
+  { low: 141, high: 153 },
+];
 
 /**
  * All packets that can be on a way at all; what no packet can be needs no rule. To be asked when all interfaces have

@@ -1,9 +1,9 @@
 import type { Box } from './boxes.ts';
 import { boxesOf, exemptBoxes, flowBoxes, quarantineBoxes } from './declared.ts';
-import { evaluate, type Outcome } from './evaluate.ts';
+import { baseChainsOf, evaluate, type Outcome } from './evaluate.ts';
 import { ValueReader } from './field-value.ts';
 import { Follower } from './follow.ts';
-import { type Gap, parseListing, type Rule } from './listing.ts';
+import { type Gap, type Listing, parseListing, type Rule } from './listing.ts';
 import { HOOKS, type Packet } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
 import { PacketSpace } from './packet-space.ts';
@@ -45,7 +45,7 @@ const MOST_DIFFERENCES = 20;
 
 /**
  * Does the table that `nft -j list table inet sluice` printed accept exactly what is declared? In mode enforce: the
- * accepted packets are the declared ones. In mode observe: those that pass without an objection are the declared ones,
+ * accepted packets are the declared ones, and without its rules the table would accept none. In mode observe: those that pass without an objection are the declared ones,
  * those in quarantine are dropped, and all others pass with an objection. In mode off: everything passes; an empty
  * listing will do.
  */
@@ -70,9 +70,22 @@ export function prove(policy: Policy, listing: string): Proof {
     const differences = wrong.flatMap((set) => differencesOf(set, expected.accepted, tools));
     return { proven: false, differences: differences.slice(0, MOST_DIFFERENCES) };
   }
+  const open = policy.mode === 'enforce' ? openWays(parsed, expected.accepted, space) : [];
+  if (open.length > 0) return { proven: false, differences: open };
   const witnesses = witnessesOf(policy, tools);
   if ('differences' in witnesses) return { proven: false, ...witnesses };
   return { proven: true, boxes: space.count(accepted), ...witnesses };
+}
+
+/** Behind rules that drop the rest a policy of accept changes nothing, until somebody flushes them. */
+function openWays(listing: Listing, declared: PacketSet, space: PacketSpace): Difference[] {
+  return HOOKS.flatMap((hook) => {
+    const chains = baseChainsOf(listing, hook);
+    const packet = space.witness(space.minus(possible(space, hook), declared));
+    if (packet === undefined || chains.some(({ base }) => base.policy === 'drop')) return [];
+    const rule = `${chains.at(-1)?.name}, policy accept, as soon as its rules are flushed`;
+    return [{ packet, declared: false, accepted: true, outcome: 'accept', rule }];
+  });
 }
 
 interface Tools {

@@ -206,6 +206,13 @@ add element inet sluice m_gateway_metering_6_any { fd00:20::13 . tcp . 502 : got
     finds: [/^forward new vlan10 -> any other: .*, not declared, accept, by g_forward, policy accept$/],
   },
   {
+    title: 'a changed policy behind rules that drop the rest',
+    change: 'chain inet sluice g_input { policy accept; }',
+    finds: [
+      /^input new .*, not declared, accept, by g_input, policy accept, as soon as its rules are flushed$/,
+    ],
+  },
+  {
     title: 'established in front of quarantine',
     change: 'insert rule inet sluice g_forward ct state established accept',
     finds: [

@@ -1,6 +1,7 @@
 import { BOOLEAN, type Batch, type BatchBuilder, NOTHING, NUMBER } from '../core/batch.ts';
 import { BAD, GOOD, reasonCode } from '../core/quality.ts';
 import { type EpochMs, epochMs } from '../core/units.ts';
+import { JsonReader } from './json-reader.ts';
 import type { JsonWriter } from './json-writer.ts';
 
 /** Kinds of rows of the sample log. */
@@ -106,29 +107,50 @@ function writeUncommon(
  * Adds the samples of a row of kind SAMPLES to `into`; its `points` are series. Throws where the text is not what
  * `encodeRuns` makes, with nothing to be relied on in `into`.
  */
-export function decodeRow(text: string, time: number, into: BatchBuilder): void {
-  for (const run of listOf(JSON.parse(text))) {
-    const [offset, first, elements] = listOf(run);
-    if (typeof offset !== 'number' || typeof first !== 'number') throw notARow();
-    const at = time + offset;
-    let series = first;
-    for (const element of listOf(elements)) {
-      if (typeof element === 'number') into.addNumber(series, at, element);
-      else decodeElement(element, series, at, into);
-      series++;
-    }
-  }
+export function decodeRow(text: Uint8Array, time: number, into: BatchBuilder): void {
+  const reader = new JsonReader(text);
+  must(reader, reader.open());
+  do {
+    must(reader, reader.open());
+    const at = time + reader.number();
+    must(reader, reader.comma());
+    const first = reader.number();
+    must(reader, reader.comma() && reader.open());
+    readElements(reader, first, at, into);
+    must(reader, reader.close());
+  } while (reader.comma());
+  must(reader, reader.close() && reader.atEnd);
 }
 
-function decodeElement(element: unknown, series: number, at: number, into: BatchBuilder): void {
-  if (typeof element === 'boolean') return into.addBoolean(series, at, element);
-  if (typeof element === 'string') return into.addText(series, at, element);
-  const [value, quality, reason] = listOf(element);
-  if (typeof quality !== 'number' || typeof reason !== 'number') throw notARow();
-  if (typeof value === 'number') return into.addNumber(series, at, value, quality, reason);
-  if (typeof value === 'boolean') return into.addBoolean(series, at, value, quality, reason);
-  if (typeof value === 'string') return into.addText(series, at, value, quality, reason);
-  return into.addBad(series, at, reason);
+function readElements(reader: JsonReader, first: number, at: number, into: BatchBuilder): void {
+  let series = first;
+  do {
+    if (reader.isNumber) into.addNumber(series, at, reader.number());
+    else if (reader.open()) readDoubtful(reader, series, at, into);
+    else {
+      const value = reader.value();
+      if (value === null) reader.fail();
+      into.add(series, at, value);
+    }
+    series++;
+  } while (reader.comma());
+  must(reader, reader.close());
+}
+
+/** Behind the bracket of `[value, quality, reason]`. */
+function readDoubtful(reader: JsonReader, series: number, at: number, into: BatchBuilder): void {
+  const value = reader.value();
+  must(reader, reader.comma());
+  const quality = reader.number();
+  must(reader, reader.comma());
+  const reason = reader.number();
+  must(reader, reader.close());
+  if (value === null) into.addBad(series, at, reason);
+  else into.add(series, at, value, quality, reason);
+}
+
+function must(reader: JsonReader, holds: boolean): void {
+  if (!holds) reader.fail();
 }
 
 /** The text of an OUTAGE row; undefined where it cannot be understood. */

@@ -35,7 +35,7 @@ function encodeRows(batch: Batch, seriesOf: Uint32Array<ArrayBuffer>, time: numb
 
 function decoded(text: string | undefined, time = NOW): Row[] {
   const into = new BatchBuilder();
-  if (text !== undefined) decodeRow(text, time, into);
+  if (text !== undefined) decodeRow(Buffer.from(text), time, into);
   return rowsOf(into.take());
 }
 

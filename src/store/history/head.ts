@@ -146,8 +146,7 @@ export class Head {
     const segment = this.#segmentFor(row, catalog);
     const from = segment.count;
     try {
-      const text = unpacked(row.body, row.len).toString();
-      decodeRow(text, row.time, segment.builder);
+      decodeRow(unpacked(row.body, row.len), row.time, segment.builder);
       const latest = Math.min(row.time + FUTURE, LATEST);
       const refused = segment.admit(from, Math.max(EARLIEST, this.#options.earliest()), latest);
       if (refused > 0 && this.refused === 0) this.#sayRefused(row, refused);

@@ -143,7 +143,7 @@ export class LogTail implements Tail {
     if (row.kind === SAMPLES) {
       if (!wanted) return;
       this.#scratch.clear();
-      decodeRow(textOf(row), row.time, this.#scratch);
+      decodeRow(unpacked(row.body, row.len), row.time, this.#scratch);
       take(this.#scratch.peek());
     } else if (isNew && row.kind === START) {
       this.#starts.push({ time: epochMs(row.time), recorded: this.#recordedIn(textOf(row)) });

@@ -110,6 +110,8 @@ function writeUncommon(
 export function decodeRow(text: Uint8Array, time: number, into: BatchBuilder): void {
   const reader = new JsonReader(text);
   must(reader, reader.open());
+  // What is left of the newest row when it was filed.
+  if (reader.close()) return must(reader, reader.atEnd);
   do {
     must(reader, reader.open());
     const at = time + reader.number();

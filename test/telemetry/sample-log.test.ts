@@ -126,12 +126,17 @@ function same(a: Row, b: Row | undefined): boolean {
   );
 }
 
+t.test('a row that was emptied has nothing', async (t) => {
+  t.same(decoded('[]'), []);
+});
+
 t.test('a text that no encoder made is refused, never read as numbers', async (t) => {
   for (const text of [
     '',
     '{}',
     '7',
     '[7]',
+    '[]7',
     '[[0]]',
     '[["0",1,[1]]]',
     '[[0,1,[null]]]',

@@ -364,8 +364,10 @@ export class Engine {
 
   /** What was acknowledged stays in the sample log until it is filed, so it is the newest that finds no room. */
   #boundLog(): void {
-    if (!this.#waiting.hasSamples) return;
-    const given = this.#waiting.giveUpSamples(this.#options.sampleLog - this.#store.samples.taken);
+    const wanted = this.#waiting.sampleBytes;
+    if (wanted === 0) return;
+    const room = this.#options.sampleLog - this.#store.samples.taken;
+    const given = wanted <= room ? [] : this.#waiting.giveUpSamples(room + this.#trimmable());
     if (given.length > 0)
       this.#giveUp(given, 'the history does not file what is in the sample log', NOT_FILED);
     if (given.length > 0 === this.#notFiled) return;
@@ -375,6 +377,17 @@ export class Engine {
         limit: this.#options.sampleLog,
       });
     else this.#log.info('samples are recorded again', { unrecorded: this.#samplesUnrecorded });
+  }
+
+  /** Of the sample log, with the commit that is to come; nobody knows where the file cannot be read. */
+  #trimmable(): number {
+    if (!this.#store.file.open) return 0;
+    try {
+      return this.#store.samples.trimmable;
+    } catch (error) {
+      if (!isTrouble(error)) throw error;
+      return 0;
+    }
   }
 
   #giveUp(groups: readonly Group[], why: string, reason = DISK_FULL): void {

@@ -148,6 +148,21 @@ export class LogTable {
    */
   trim(): Freed {
     if (this.#filed === 0) return { bytes: 0, more: false };
+    const { bytes, last, more } = this.#oldest();
+    if (last > 0) this.#delete.run(last);
+    this.#taken -= bytes;
+    if (this.#filed >= this.#head) this.#emptyNewest();
+    return { bytes, more };
+  }
+
+  /** What the next `trim` frees: the log has room for as much more. */
+  get trimmable(): number {
+    if (this.#filed === 0) return 0;
+    return this.#oldest().bytes + (this.#filed >= this.#head ? (this.#inNewest() ?? 0) : 0);
+  }
+
+  /** Filed rows, as far as they are deleted at once. */
+  #oldest(): Freed & { readonly last: number } {
     let [bytes, last] = [0, 0];
     const headers = this.#upto.all(Math.min(this.#filed, this.#head - 1));
     for (const { id, size } of headers) {
@@ -155,19 +170,22 @@ export class LogTable {
       bytes += pagesOf(size);
       last = id;
     }
-    if (last > 0) this.#delete.run(last);
-    this.#taken -= bytes;
-    if (this.#filed >= this.#head) this.#emptyNewest();
     const end = headers.length < TRIM_ROWS ? headers.at(-1)?.id : undefined;
-    return { bytes, more: headers.length > 0 && last !== end };
+    return { bytes, last, more: headers.length > 0 && last !== end };
   }
 
   #emptyNewest(): void {
-    const size = this.#emptied === this.#head ? undefined : this.#size.get(this.#head);
-    if (size === undefined) return;
+    const bytes = this.#inNewest();
+    if (bytes === undefined) return;
     this.#empty.run(this.#head);
-    this.#taken -= pagesOf(size) - pagesOf(NOTHING.length);
+    this.#taken -= bytes;
     this.#emptied = this.#head;
+  }
+
+  /** What emptying the newest row frees; undefined where nothing is in it. */
+  #inNewest(): number | undefined {
+    const size = this.#emptied === this.#head ? undefined : this.#size.get(this.#head);
+    return size === undefined ? undefined : pagesOf(size) - pagesOf(NOTHING.length);
   }
 
   #add({ kind, time, samples, length, body }: LogRow): void {

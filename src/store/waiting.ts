@@ -60,9 +60,9 @@ export class Waiting {
     return length === 0 && this.#appends.length === 0 && this.#events.length === 0 && this.#recording.empty;
   }
 
-  /** Is there anything for the sample log that `seal` gave its rows? */
-  get hasSamples(): boolean {
-    return this.#groups.some(({ kind }) => kind === 'samples');
+  /** Of what `seal` gave rows of the sample log. */
+  get sampleBytes(): number {
+    return this.#groups.reduce((sum, { kind, bytes }) => (kind === 'samples' ? sum + bytes : sum), 0);
   }
 
   /** Throws RangeError where the batch names a point that does not exist. */

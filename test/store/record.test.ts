@@ -265,6 +265,21 @@ t.test('a log that nobody files takes no more than it may, and remembers what it
   );
 });
 
+t.test('what is filed takes no room from what comes with the next commit', async (t) => {
+  const file = join(directory(t), 'telemetry.db');
+  const log = listeningLog();
+  const outbox = await opened(t, file, { sampleLog: mebibytes(1), limit: mebibytes(64), log });
+
+  // Two of these are more than the log may take, and each is filed before the next one comes.
+  for (const i of countTo(9, 0)) {
+    await outbox.record(noiseOf(i * 2_000, 2_000));
+    outbox.filed(recordedIn(file).rows.at(-1)?.id ?? 0);
+  }
+
+  t.equal((await outbox.state()).samplesUnrecorded, 0);
+  t.same(log.lines, []);
+});
+
 t.test('the sample log does not count as outbox', async (t) => {
   const file = join(directory(t), 'telemetry.db');
   const outbox = await opened(t, file, { limit: mebibytes(2), sampleLog: mebibytes(8) });

@@ -1,6 +1,7 @@
 import { type Batch, BatchBuilder } from '../../core/batch.ts';
 import { type EpochMs, days, epochMs, hours } from '../../core/units.ts';
 import { type SeriesRun, sortedOrder } from '../../telemetry/order.ts';
+import { firstAt } from './runs.ts';
 import type { RowMark, Tail, TailQuery } from './tail.ts';
 
 const HOUR = hours(1);
@@ -29,7 +30,8 @@ export class TailSamples {
   rows(name: number, from: number, to: number, mark: number): Uint32Array {
     const run = this.#runs[name];
     if (run === undefined) return EMPTY;
-    const rows = this.#order.subarray(this.#firstAt(run, from), this.#firstAt(run, to));
+    const place = (time: number): number => firstAt(this.batch, this.#order, run, time);
+    const rows = this.#order.subarray(place(from), place(to));
     const first = this.#firstAbove(mark);
     if (first === 0 || rows.length === 0) return rows;
     return rows.filter((row) => row >= first);
@@ -63,17 +65,6 @@ export class TailSamples {
   /** The first row of the batch that is of a row of the log above the mark. */
   #firstAbove(mark: number): number {
     return this.#marks.find(({ row }) => row > mark)?.at ?? this.batch.count;
-  }
-
-  /** Place in the order of the first row of the run that is not before `time`. */
-  #firstAt({ from, to }: SeriesRun, time: number): number {
-    let [low, high] = [from, to];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.batch.times[this.#order[middle] ?? 0] ?? 0) < time) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 }
 

@@ -18,11 +18,12 @@ t.test('names, units and texts are one line each, whoever wrote them', (t) => {
   t.end();
 });
 
+const shown = (value: number): string =>
+  text.last([
+    { name: { device: 'press', point: 'strokes' }, time: epochMs(0), value, quality: 0, reason: 0 },
+  ]);
+
 t.test('the mean of a counter is shown between its minimum and its maximum', (t) => {
-  const shown = (value: number): string =>
-    text.last([
-      { name: { device: 'press', point: 'strokes' }, time: epochMs(0), value, quality: 0, reason: 0 },
-    ]);
   const cases: readonly (readonly [value: number, as: string])[] = [
     [6_950_993.46, '6950993'],
     [6_950_992, '6950992'],

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { addressText } from '../segmentation/addresses.ts';
-import { etherText, type Packet, packetText } from '../segmentation/packet.ts';
+import { etherText, inQuarantine, type Packet, packetText } from '../segmentation/packet.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { type Difference, type Proof, prove } from '../segmentation/prove.ts';
 import { usage } from './options.ts';
@@ -68,22 +68,16 @@ function forMachine(proof: Proof): object {
   return { proven: false, differences };
 }
 
-function packetRecord({
-  source,
-  destination,
-  port,
-  ether,
-  hopLimit,
-  reversePath,
-  ...packet
-}: Packet): object {
+function packetRecord(packet: Packet): object {
+  const { source, destination, port, ether, hopLimit, reversePath, quarantine, ...rest } = packet;
   return {
-    ...packet,
+    ...rest,
     source: addressText(source),
     destination: addressText(destination),
     port: port < 0 ? null : port,
     'hop-limit': hopLimit,
     ether: ether < 0 ? null : etherText(ether),
     'reverse-path': reversePath,
+    quarantine: inQuarantine(quarantine),
   };
 }

@@ -56,9 +56,7 @@ export function packetText(packet: Packet): string {
     ...(packet.ether === ABSENT ? [] : [`from ${etherText(packet.ether)}`]),
     ...(packet.hopLimit === 64 ? [] : [`hop limit ${packet.hopLimit}`]),
     ...(packet.reversePath ? [] : ['no route back']),
-    ...Object.entries(QUARANTINE).flatMap(([name, bit]) =>
-      (packet.quarantine & bit) === 0 ? [] : [`${name} in quarantine`],
-    ),
+    ...inQuarantine(packet.quarantine).map((name) => `${name} in quarantine`),
   ];
   const tail = extras.length === 0 ? '' : ` (${extras.join(', ')})`;
   return `${packet.hook} ${packet.state} ${from} -> ${to}: ${addresses} ${serviceText(packet)}${tail}`;
@@ -79,4 +77,9 @@ const PROTOCOL_TEXT: ReadonlyMap<number, string> = new Map([
 
 export function etherText(value: number): string {
   return (value.toString(16).padStart(12, '0').match(/../g) ?? []).join(':');
+}
+
+/** Names of the bits of QUARANTINE that are set. */
+export function inQuarantine(bits: number): string[] {
+  return Object.entries(QUARANTINE).flatMap(([name, bit]) => ((bits & bit) === 0 ? [] : [name]));
 }

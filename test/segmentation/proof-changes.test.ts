@@ -130,6 +130,13 @@ add element inet sluice r_supervision_control_4 { 10.20.40.0/24 . 10.20.10.0/24 
     ],
   },
   {
+    title: 'a reverse path check that nobody declared',
+    change: 'insert rule inet sluice g_raw fib saddr . mark . iif oif missing drop',
+    finds: [
+      /^forward new vlan40 -> vlan10: .* tcp\/502 \(no route back\), declared, dropped, by g_raw, rule 1 /,
+    ],
+  },
+  {
     title: 'an echo request that became any ICMP',
     change: 'insert rule inet sluice g_output meta l4proto icmp accept',
     finds: [

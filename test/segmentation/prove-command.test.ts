@@ -61,7 +61,9 @@ t.test('a difference is told by a packet and the rule, with exit status 1', { sk
   );
   t.match(JSON.parse(prove(['--json'], folder, listing).stdout), {
     proven: false,
-    differences: [{ packet: { port: 23 }, declared: false, accepted: true, outcome: 'accept' }],
+    differences: [
+      { packet: { port: 23, quarantine: [] }, declared: false, accepted: true, outcome: 'accept' },
+    ],
   });
   t.end();
 });

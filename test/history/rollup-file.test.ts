@@ -315,6 +315,13 @@ t.test(
       t.ok(isDamage(thrownBy(() => RollupFile.openForWriting(`${path}.other`, 'minute'))), `"${other}"`);
       t.ok(isDamage(thrownBy(() => RollupFile.openForReading(`${path}.other`, 'minute'))), `"${other}"`);
     }
+    const hours = join(folder(t), 'hour.db');
+    RollupFile.openForWriting(hours, 'hour').seal();
+    alter(hours, 'DROP TABLE raw_filed');
+    t.ok(
+      isDamage(thrownBy(() => RollupFile.openForWriting(hours, 'hour'))),
+      'without a table of its own too',
+    );
     t.end();
   },
 );

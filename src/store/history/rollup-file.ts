@@ -66,7 +66,7 @@ export class RollupFile {
 
   static #of(db: Database, tier: RollupTier): RollupFile {
     try {
-      checkTables(db, ROLLUP_VERSION, 'rollup');
+      checkTables(db, ROLLUP_VERSION, tier === 'hour' ? 'raw_filed' : 'rollup');
       return new RollupFile(db, tier);
     } catch (error) {
       db.close();

@@ -1,7 +1,7 @@
 import { ipv4Value, ipv6Value } from './addresses.ts';
 import { exactly, type Interval, type Value } from './boxes.ts';
 import { type DataType, hasOnly, isRecord } from './field.ts';
-import { STATES } from './packet.ts';
+import { type State, STATES } from './packet.ts';
 
 /** As nft 1.0.6 prints them; others come as numbers or are not understood. */
 const PROTOCOLS: Readonly<Record<string, number>> = {
@@ -54,9 +54,24 @@ const ICMPV6_TYPES: Readonly<Record<string, number>> = {
   'ind-neighbor-advert': 142,
   'mld2-listener-report': 143,
 };
-const FAMILIES: Readonly<Record<string, number>> = { ipv4: 0, ipv6: 1 };
+/** Names, and the numbers that `nft -n` prints for them (linux/netfilter.h). */
+const FAMILIES: Readonly<Record<string, number>> = { ipv4: 0, 2: 0, ipv6: 1, 10: 1 };
+/** Without numbers: nft 1.0.6 prints them with their bytes swapped. */
 const ETHER_TYPES: Readonly<Record<string, number>> = { ip: 0, ip6: 1 };
-const CT_STATES: Readonly<Record<string, number>> = Object.fromEntries(STATES.map((name, i) => [name, i]));
+/** The bits of NF_CT_STATE_BIT, one at a time. */
+const STATE_BITS: Readonly<Record<State, number>> = {
+  invalid: 1,
+  established: 2,
+  related: 4,
+  new: 8,
+  untracked: 64,
+};
+const CT_STATES: Readonly<Record<string, number>> = Object.fromEntries(
+  STATES.flatMap((name, i) => [
+    [name, i],
+    [STATE_BITS[name], i],
+  ]),
+);
 const WIDTHS: Partial<Record<DataType, number>> = {
   inet_proto: 255,
   inet_service: 65_535,
@@ -142,9 +157,9 @@ export class ValueReader {
       case 'integer':
         return numberOr({}, type, json);
       case 'ct_state':
-        return nameOf(CT_STATES, json);
+        return nameOrNumber(CT_STATES, json);
       case 'nf_proto':
-        return nameOf(FAMILIES, json);
+        return nameOrNumber(FAMILIES, json);
       case 'ether_type':
         return nameOf(ETHER_TYPES, json);
       default:
@@ -176,6 +191,10 @@ function numberOr(
 ): number | undefined {
   if (typeof json !== 'number') return nameOf(names, json);
   return Number.isInteger(json) && json >= 0 && json <= (WIDTHS[type] ?? -1) ? json : undefined;
+}
+
+function nameOrNumber(names: Readonly<Record<string, number>>, json: unknown): number | undefined {
+  return nameOf(names, typeof json === 'number' ? String(json) : json);
 }
 
 function nameOf(names: Readonly<Record<string, number>>, json: unknown): number | undefined {

@@ -189,6 +189,19 @@ t.test('found: a quarantine rule that is gone, one by one', { skip }, (t) => {
   t.end();
 });
 
+t.test('numbers in place of names, handles and a listing of everything make no difference', { skip }, (t) => {
+  const policy = policyOf(PLANT);
+  const folder = t.testdir({ 'rules.json': render(compile(policy)) });
+  for (const list of ['-j -n list table inet sluice', '-j -a list table inet sluice', '-j -s list ruleset']) {
+    const ran = inNamespace(`cd "$1"; nft -j -f rules.json; nft ${list}`, folder);
+    const proof = prove(policy, ran.stdout);
+    t.equal(proof.proven, true, `${list}: ${told(proof).join('; ')}`);
+  }
+  const bare = inNamespace('cd "$1"; nft -j -f rules.json; nft -j -t list table inet sluice', folder);
+  t.equal(prove(policy, bare.stdout).proven, false, 'without elements nothing is proven');
+  t.end();
+});
+
 t.test('who is in quarantine now makes no difference to the proof', { skip }, (t) => {
   const change = `add element inet sluice q_mac { 02:00:00:00:20:11 }
 add element inet sluice q_ip_4 { 10.20.20.11 }

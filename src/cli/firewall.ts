@@ -3,11 +3,14 @@ import { nearest } from '../config/nearest.ts';
 import { compile } from '../segmentation/compile.ts';
 import { render } from '../segmentation/render.ts';
 import { declaredPolicy } from './declared-policy.ts';
+import { type Changing, runChange } from './firewall-change.ts';
 import { runProve } from './firewall-prove.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
+       ./sluice firewall apply|rollback|status [--json] [gateway.yaml]
+       ./sluice firewall confirm CHANGE [--json] [gateway.yaml]
 
   render  prints the network rules that follow from the configuration, as JSON for nft -j -f -. They replace the table
           inet sluice in one transaction and touch nothing else; where segmentation is off, they only remove it.
@@ -17,13 +20,25 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
           not understand is not proven. It looks at this table alone: what other tables, routing and connection
           tracking do is assumed (docs/configuration.md).
 
-This version has no other: plan, apply, confirm, rollback, status and probe come later.
+  apply     puts the rules into the kernel of this machine, only what differs and in one transaction, reads them back
+            and proves them. Unless they are confirmed within segmentation.confirm-within, they are rolled back by
+            processes that were started before, whatever becomes of this command or the connection it came by.
+  confirm   keeps a change that was applied; say it on a new connection, so that it shows that you still reach the gateway.
+  rollback  returns to the rules that were confirmed last, at once; also where somebody else changed the table.
+  status    tells what the kernel holds, what waits, and what of the kernel is lacking. Changes nothing.
 
-Exit status: 0 done or proven, 1 not proven, 64 wrong usage, 78 wrong configuration.
+The last four need root, or CAP_NET_ADMIN, and nft 1.0.6 or newer. They act on the network namespace that they are called in,
+and keep what they know in segmentation/ below gateway.data. Connections that a change forbids are not cut: they end
+by themselves. In this version the commands touch the kernel themselves; a process of its own for that, with a socket,
+and loading the confirmed rules when the machine starts, come later, as do plan and probe.
+
+Exit status: 0 done or proven, 1 not done or not proven (status: not the confirmed rules), 64 wrong usage,
+78 wrong configuration.
 `;
 
-const VERBS = ['render', 'prove'];
-const LATER = ['plan', 'apply', 'confirm', 'rollback', 'status', 'probe'];
+const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'status'];
+const VERBS = ['render', 'prove', ...CHANGING];
+const LATER = ['plan', 'probe'];
 const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' } } as const;
 
 export async function run(args: readonly string[]): Promise<number> {
@@ -34,6 +49,12 @@ export async function run(args: readonly string[]): Promise<number> {
   }
   const [verb, ...files] = positionals;
   checkVerb(verb);
+  const changing = CHANGING.find((one) => one === verb);
+  if (changing !== undefined) {
+    if (values.listing !== undefined)
+      throw usage('firewall', `firewall ${verb} takes no listing: it asks nft`);
+    return runChange(changing, files, values.json);
+  }
   const file = oneFile(`firewall ${verb}`, files);
   if (verb === 'prove') return runProve(await declaredPolicy(file), values.listing, values.json);
   if (values.listing !== undefined || values.json) {
@@ -44,11 +65,11 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 function checkVerb(verb: string | undefined): void {
-  if (verb === undefined) throw usage('firewall', 'firewall wants a verb: there are render and prove');
+  if (verb === undefined) throw usage('firewall', `firewall wants a verb: there are ${VERBS.join(', ')}`);
   if (VERBS.includes(verb)) return;
   if (LATER.includes(verb))
-    throw usage('firewall', `firewall ${verb} comes in a later version: there are only render and prove`);
+    throw usage('firewall', `firewall ${verb} comes in a later version: there are ${VERBS.join(', ')}`);
   const meant = nearest(verb, VERBS);
-  const hint = meant === undefined ? 'there are render and prove' : `did you mean ${meant}?`;
+  const hint = meant === undefined ? `there are ${VERBS.join(', ')}` : `did you mean ${meant}?`;
   throw usage('firewall', `firewall knows no ${visible(verb)}: ${hint}`);
 }

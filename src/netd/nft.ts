@@ -1,4 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, seconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
@@ -12,6 +16,7 @@ const OLDEST = [1, 0, 6] as const;
 const LIMIT: Duration = seconds(30);
 /** nft is in sbin, which a plain user, and so whoever they become root from, does not always have in the path. */
 const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
+const MEMORY = ['/dev/shm', '/run'];
 const MOST_BYTES = 512 * 1_024 * 1_024;
 const LISTED = ['inet', 'sluice'] as const;
 
@@ -81,24 +86,25 @@ export class Nft {
     const ended = await this.#run(['-j', 'list', 'table', ...LISTED], what);
     if (ended.code === 0) return ended.out;
     if (ended.code === 1 && /No such file or directory/.test(ended.err)) return undefined;
-    throw failure(ended, what, this.#limit);
+    throw failureOf(ended, what, this.#limit);
   }
 
   async #done(args: readonly string[], what: string, input?: string): Promise<Ended> {
     const ended = await this.#run(args, what, input);
-    if (ended.code !== 0) throw failure(ended, what, this.#limit);
+    if (ended.code !== 0) throw failureOf(ended, what, this.#limit);
     return ended;
   }
 
-  async #run(args: readonly string[], what: string, input?: string): Promise<Ended> {
-    const child = spawn(this.#program, args, {
-      // In a session of its own no Ctrl-C of our terminal reaches it in the middle of a transaction.
-      detached: true,
-      env: { ...process.env, LC_ALL: 'C', PATH: [process.env['PATH'], ...SBIN].join(':') },
-      stdio: ['pipe', 'pipe', 'pipe', ...(this.#lock === undefined ? [] : [this.#lock])],
-    });
+  async #run(args: readonly string[], what: string, input = ''): Promise<Ended> {
+    const document = inMemory(input);
     try {
-      return await ending(child, this.#limit, input);
+      const child = spawn(this.#program, args, {
+        // In a session of its own no Ctrl-C of our terminal reaches it in the middle of a transaction.
+        detached: true,
+        env: { ...process.env, LC_ALL: 'C', PATH: [process.env['PATH'], ...SBIN].join(':') },
+        stdio: [document, 'pipe', 'pipe', ...(this.#lock === undefined ? [] : [this.#lock])],
+      });
+      return await ending(child, this.#limit);
     } catch (cause) {
       const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
       throw new SluiceError(
@@ -111,20 +117,42 @@ export class Nft {
             : 'check the program nft and the memory of this machine',
         },
       );
+    } finally {
+      closeSync(document);
     }
   }
 }
 
-async function ending(child: ChildProcess, limit: Duration, input: string | undefined): Promise<Ended> {
+/**
+ * A file that nobody else sees and that needs no disk: rules have to be rolled back on a full one too. No pipe, because
+ * nft opens /dev/stdin by its name, and what Node calls a pipe is a socket, which cannot be opened.
+ */
+function inMemory(text: string): number {
+  let last: unknown;
+  for (const folder of [...MEMORY, tmpdir()]) {
+    const path = join(folder, `sluice-${randomBytes(8).toString('hex')}`);
+    try {
+      const file = openSync(path, 'wx', 0o600);
+      rmSync(path);
+      writeFileSync(file, text);
+      return file;
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw new SluiceError('SETUP', `no room for the rules in ${MEMORY.join(', ')}: ${errorText(last)}`, {
+    cause: last,
+    remedy: 'check the memory of this machine',
+  });
+}
+
+async function ending(child: ChildProcess, limit: Duration): Promise<Ended> {
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
     child.kill('SIGKILL');
   }, limit);
   try {
-    // Who died before it read everything says so by its status.
-    child.stdin?.on('error', () => {});
-    child.stdin?.end(input);
     const [out, err] = [taken(child.stdout), taken(child.stderr)];
     const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
       child.once('error', reject);
@@ -147,7 +175,7 @@ function taken(stream: NodeJS.ReadableStream | null): () => string {
   return () => Buffer.concat(chunks).toString();
 }
 
-function failure({ signal, timedOut, code, err }: Ended, what: string, limit: Duration): SluiceError {
+function failureOf({ signal, timedOut, code, err }: Ended, what: string, limit: Duration): SluiceError {
   const tried = `cannot ${what}: nft`;
   if (timedOut) {
     return new SluiceError('SETUP', `${tried} did not end within ${limit / 1_000} s`, {

@@ -1,0 +1,89 @@
+import { errorText, SluiceError } from '../core/errors.ts';
+import { canonical, fingerprint } from '../segmentation/canonical.ts';
+import { type Changes, type Delta, delta } from '../segmentation/delta.ts';
+import type { Nft } from './nft.ts';
+
+export interface Brought {
+  /** What the kernel listed in the end. */
+  readonly listing: string | undefined;
+  readonly changes: Changes;
+  /** Why the whole table was replaced; empty where only what differed was touched. */
+  readonly replaces: readonly string[];
+  /** What nft complained about although the kernel holds the rules now. */
+  readonly complaints: readonly string[];
+}
+
+/** Somebody else changed the table between listing and loading; more often than that it is no accident. */
+const ATTEMPTS = 3;
+
+/**
+ * The kernel holds these rules and no others when this returns: it was read back, whatever nft said. Throws where it
+ * does not hold them; then `held` tells what it was left with.
+ */
+export async function bring(nft: Nft, document: string): Promise<Brought> {
+  const complaints: string[] = [];
+  const first = await listedOr(nft, complaints);
+  const before = first.listing;
+  let planned = first.known ? delta(before, document) : delta('', document);
+  const { changes, replaces } = planned;
+  const reasons = [...replaces];
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    const now = await attemptOf(nft, planned, document, complaints);
+    if (now.holds) return { listing: now.listing, changes, replaces: reasons, complaints };
+    // The last attempt takes nothing for granted.
+    planned = attempt + 1 < ATTEMPTS && now.known ? delta(now.listing, document) : whole(document);
+    reasons.push(...planned.replaces);
+  }
+  throw new SluiceError(
+    'SETUP',
+    `the kernel does not hold the rules: ${complaints.at(-1) ?? 'nft said nothing'}`,
+    {
+      remedy: 'dmesg and nft list table inet sluice tell more',
+    },
+  );
+}
+
+function whole(document: string): Delta {
+  return delta('', document);
+}
+
+interface Now {
+  readonly holds: boolean;
+  readonly known: boolean;
+  readonly listing: string | undefined;
+}
+
+async function attemptOf(
+  nft: Nft,
+  { document: step }: Delta,
+  document: string,
+  complaints: string[],
+): Promise<Now> {
+  const failed = step === undefined ? undefined : await nft.load(step);
+  if (failed !== undefined) complaints.push(failed.message);
+  const { listing, known } = await listedOr(nft, complaints);
+  return { listing, known, holds: known && holds(listing, document) };
+}
+
+/** nft dies of what some newer one wrote: that is no reason to leave it there. */
+async function listedOr(
+  nft: Nft,
+  complaints: string[],
+): Promise<{ readonly listing: string | undefined; readonly known: boolean }> {
+  try {
+    return { listing: await nft.list(), known: true };
+  } catch (error) {
+    complaints.push(errorText(error));
+    return { listing: undefined, known: false };
+  }
+}
+
+/** Is what the kernel lists canonically what was generated? */
+export function holds(listing: string | undefined, document: string): boolean {
+  try {
+    const live = listing === undefined ? undefined : canonical(listing);
+    return fingerprint(live) === fingerprint(canonical(document));
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,279 @@
+import { randomBytes } from 'node:crypto';
+import { errorText, SluiceError } from '../core/errors.ts';
+import { type Duration, epochMs, milliseconds, seconds } from '../core/units.ts';
+import { visible } from '../core/visible.ts';
+import { compile } from '../segmentation/compile.ts';
+import type { Changes } from '../segmentation/delta.ts';
+import { packetText } from '../segmentation/packet.ts';
+import type { Policy } from '../segmentation/policy.ts';
+import { type Proof, prove } from '../segmentation/prove.ts';
+import { render } from '../segmentation/render.ts';
+import { arm, GUARDS, guardPid } from './arm.ts';
+import { bring, type Brought, holds } from './bring.ts';
+import { type Lock, lockOf } from './lock.ts';
+import { bootId, sinceBoot } from './monotonic.ts';
+import { Nft } from './nft.ts';
+import { type Lack, probe } from './probe.ts';
+import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
+
+/** Another change takes as long as nft does; then a person is told. */
+const PATIENCE: Duration = seconds(60);
+const EMPTY_LISTING = '{"nftables":[]}';
+
+export interface Applied {
+  /** Undefined where these rules were the confirmed ones: nothing waits. */
+  readonly id: string | undefined;
+  readonly within: Duration;
+  readonly changes: Changes;
+  readonly replaces: readonly string[];
+  readonly complaints: readonly string[];
+  /** Nothing was ever confirmed: without confirmation the table is taken away again. */
+  readonly first: boolean;
+}
+
+export interface Status {
+  readonly nft: string;
+  readonly lacks: readonly Lack[];
+  /** What the kernel holds, compared with what is known here. */
+  readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else';
+  readonly proof: Proof;
+  readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
+  readonly everConfirmed: boolean;
+}
+
+/** What may be done to the rules of this machine, below the data folder of one gateway. One change at a time. */
+export class Firewall {
+  readonly #data: string;
+  readonly #state: State;
+
+  constructor(data: string) {
+    this.#data = data;
+    this.#state = new State(data);
+  }
+
+  /**
+   * The kernel holds what the policy declares when this returns, proven; and holds it on only when `confirm` is called
+   * in time. Throws where it could not be done: then the kernel holds what was confirmed before.
+   */
+  async apply(policy: Policy, within: Duration): Promise<Applied> {
+    const document = render(compile(policy));
+    // Before anything is written: who may not change rules leaves no files behind.
+    await mayLoad(document);
+    this.#state.prepare();
+    using lock = await this.#locked();
+    const nft = new Nft({ lock: lock.descriptor });
+    await this.#refuseWhileWaiting(nft);
+    const confirmed = this.#state.confirmed();
+    if (confirmed !== undefined && digest(confirmed) === digest(document)) {
+      const brought = await bring(nft, document);
+      mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));
+      return { id: undefined, within, first: false, ...brought };
+    }
+    const id = randomBytes(4).toString('hex');
+    const until = milliseconds(sinceBoot() + within);
+    const pending = {
+      id,
+      until,
+      within,
+      boot: bootId(),
+      rules: digest(document),
+      since: epochMs(Date.now()),
+    };
+    const before = confirmed ?? NO_RULES;
+    try {
+      this.#state.begin(pending, document);
+      await arm(this.#data, this.#state.folder, id);
+      const brought = await bring(nft, document);
+      mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));
+      // Whoever has to look at the plant gets the whole time for it.
+      this.#state.prolong({ ...pending, until: milliseconds(sinceBoot() + within) });
+      return { id, within, first: confirmed === undefined, ...brought };
+    } catch (error) {
+      throw await this.#takenBack(nft, before, error);
+    }
+  }
+
+  /** From now on these are the rules to return to. Throws where that is too late, or the kernel holds something else. */
+  async confirm(id: string): Promise<void> {
+    this.#state.prepare();
+    using lock = await this.#locked();
+    const nft = new Nft({ lock: lock.descriptor });
+    const pending = this.#waiting();
+    if (pending === undefined) {
+      throw new SluiceError('SETUP', 'no change waits to be confirmed', {
+        remedy:
+          './sluice firewall status tells what the kernel holds; a change that nobody confirms is rolled back',
+      });
+    }
+    if (pending.id !== id) {
+      throw new SluiceError('SETUP', `it is not change ${id} that waits, but ${pending.id}`, {
+        remedy: `./sluice firewall confirm ${pending.id}`,
+      });
+    }
+    const document = this.#state.candidate();
+    const problem = await objection(nft, pending, document);
+    if (problem !== undefined || document === undefined) {
+      const error = new SluiceError('SETUP', `change ${id} cannot be confirmed: ${problem}`, {
+        remedy: './sluice firewall apply applies it again',
+      });
+      throw await this.#takenBack(nft, this.#state.confirmed() ?? NO_RULES, error);
+    }
+    this.#state.confirm(document);
+    this.#state.end();
+  }
+
+  /** Back to the rules that were confirmed last, whether a change waits or somebody else was at the table. */
+  async rollback(): Promise<Brought & { readonly id: string | undefined }> {
+    this.#state.prepare();
+    using lock = await this.#locked();
+    const nft = new Nft({ lock: lock.descriptor });
+    const id = this.#waitingOrDamaged();
+    const confirmed = this.#state.confirmed();
+    if (confirmed === undefined && id === undefined) {
+      throw new SluiceError(
+        'SETUP',
+        'no rules were ever confirmed, and no change waits: nothing to return to',
+        {
+          remedy: './sluice firewall apply, then confirm',
+        },
+      );
+    }
+    const brought = await bring(nft, confirmed ?? NO_RULES);
+    this.#state.end();
+    return { id, ...brought };
+  }
+
+  /** Changes nothing. */
+  async status(policy: Policy): Promise<Status> {
+    const nft = new Nft();
+    const version = await nft.version();
+    const listing = await nft.list();
+    const confirmed = this.#state.confirmed();
+    const pending = this.#state.pending();
+    const candidate = this.#state.candidate();
+    const kernel =
+      confirmed !== undefined && holds(listing, confirmed)
+        ? 'confirmed'
+        : pending !== undefined && candidate !== undefined && holds(listing, candidate)
+          ? 'waiting'
+          : listing === undefined
+            ? 'nothing'
+            : 'something else';
+    return {
+      nft: version,
+      lacks: await probe(nft),
+      kernel,
+      proof: prove(policy, listing ?? EMPTY_LISTING),
+      pending: pending && {
+        id: pending.id,
+        left: remaining(pending),
+        guards: GUARDS.filter((guard) => guardPid(this.#state.folder, guard, pending.id) !== undefined)
+          .length,
+      },
+      everConfirmed: confirmed !== undefined,
+    };
+  }
+
+  async #locked(): Promise<Lock> {
+    return lockOf(this.#state.folder, PATIENCE);
+  }
+
+  /** A change that was confirmed by someone who was killed at it is no longer waiting. */
+  #waiting(): Pending | undefined {
+    const pending = this.#state.pending();
+    const confirmed = pending && this.#state.confirmed();
+    if (pending === undefined || confirmed === undefined || digest(confirmed) !== pending.rules)
+      return pending;
+    this.#state.end();
+    return undefined;
+  }
+
+  #waitingOrDamaged(): string | undefined {
+    try {
+      return this.#waiting()?.id;
+    } catch {
+      return 'unknown';
+    }
+  }
+
+  /** One that is overdue, because its guards were killed or the machine was started since, is taken back here. */
+  async #refuseWhileWaiting(nft: Nft): Promise<void> {
+    const pending = this.#waiting();
+    if (pending === undefined) return;
+    if (remaining(pending) > 0) {
+      throw new SluiceError('SETUP', `change ${pending.id} waits to be confirmed`, {
+        remedy: `./sluice firewall confirm ${pending.id}, or ./sluice firewall rollback`,
+      });
+    }
+    await bring(nft, this.#state.confirmed() ?? NO_RULES);
+    this.#state.end();
+  }
+
+  /** The error that says what happened in the end. Where even this fails, the guards go on trying. */
+  async #takenBack(nft: Nft, before: string, error: unknown): Promise<SluiceError> {
+    const remedy = error instanceof SluiceError ? error.remedy : undefined;
+    const tell = (end: string, hint: string | undefined): SluiceError =>
+      new SluiceError('SETUP', `${errorText(error)}; ${end}`, {
+        cause: error,
+        ...(hint && { remedy: hint }),
+      });
+    try {
+      await bring(nft, before);
+      this.#state.end();
+      return tell(before === NO_RULES ? 'no rules are loaded' : 'the confirmed rules hold', remedy);
+    } catch (second) {
+      return tell(`and it could not be taken back yet: ${errorText(second)}`, './sluice firewall status');
+    }
+  }
+}
+
+/** Throws unless nft is there, new enough and allowed, and the kernel would take the rules; then says what it lacks. */
+async function mayLoad(document: string): Promise<void> {
+  const nft = new Nft();
+  await nft.version();
+  try {
+    await nft.check(document);
+  } catch (error) {
+    const lacks = (await probe(nft)).filter(({ needed }) => needed);
+    if (lacks.length === 0) throw error;
+    throw new SluiceError('SETUP', `this kernel lacks ${lacks.map(({ name }) => name).join(', ')}`, {
+      cause: error,
+      remedy: `${lacks[0]?.follows}; use the kernel of Debian 12 or newer`,
+    });
+  }
+}
+
+function mustBeProven(proof: Proof): void {
+  if (proof.proven) return;
+  throw new SluiceError(
+    'SETUP',
+    `what the kernel holds is not proven to be what is declared: ${visible(firstDoubt(proof))}`,
+    { remedy: 'this is a fault of Sluice: report it with the output of ./sluice firewall render' },
+  );
+}
+
+function firstDoubt(proof: Exclude<Proof, { readonly proven: true }>): string {
+  if ('notUnderstood' in proof) {
+    const [gap] = proof.notUnderstood;
+    return gap === undefined ? 'the listing is not understood' : `${gap.place} ${gap.what}`;
+  }
+  const [first] = proof.differences;
+  if (first === undefined) return 'no packet of a flow passes';
+  const { packet, declared, accepted, rule } = first;
+  const is = declared ? 'is declared' : 'is not declared';
+  return `${packetText(packet)} ${is} and ${accepted ? 'passes' : 'is dropped'}, by ${rule}`;
+}
+
+/** Why a change may not be confirmed. */
+async function objection(
+  nft: Nft,
+  pending: Pending,
+  document: string | undefined,
+): Promise<string | undefined> {
+  if (remaining(pending) <= 0) return 'it is too late';
+  if (document === undefined || digest(document) !== pending.rules)
+    return 'its rules on the disk are damaged';
+  const listing = await nft.list();
+  if (holds(listing, document)) return undefined;
+  return `somebody ${listing === undefined ? 'took the table away' : 'changed the table'} since it was applied`;
+}

@@ -1,0 +1,102 @@
+// A program of its own: node guard.ts DATA NUMBER ID. Takes the change ID back unless it is confirmed in time.
+import { appendFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { errorText } from '../core/errors.ts';
+import { type Log, streamLog } from '../core/log.ts';
+import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
+import { armedFile, GUARDS, guardPid, start } from './arm.ts';
+import { bring } from './bring.ts';
+import { lockOf } from './lock.ts';
+import { sinceBoot } from './monotonic.ts';
+import { Nft } from './nft.ts';
+import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
+
+const GLANCE: Duration = milliseconds(250);
+/** After a roll back that failed: nobody else will do it. */
+const AGAIN: Duration = seconds(2);
+const START_TIME: Duration = seconds(3);
+const LOCK_PATIENCE: Duration = minutes(5);
+
+const [data = '', number = '', id = ''] = process.argv.slice(2);
+const state = new State(data);
+const log: Log = streamLog({ write: append });
+// Its terminal and the connection it came by may go; only a confirmation ends it.
+process.on('SIGHUP', () => {});
+let startAgain = sinceBoot() + START_TIME;
+await guard();
+if (guardPid(state.folder, Number(number), id) === process.pid)
+  rmSync(armedFile(state.folder, Number(number)), { force: true });
+
+/** A full disk must not keep anything from being rolled back. */
+function append(text: string): void {
+  try {
+    appendFileSync(join(state.folder, 'rollback.log'), text, { mode: 0o600 });
+  } catch {
+    // Nobody can be told.
+  }
+}
+
+async function guard(): Promise<void> {
+  const first = state.pending();
+  if (first?.id !== id) return;
+  // Held from here on: whatever happens to the disk, this is what is returned to.
+  const before = state.confirmed() ?? NO_RULES;
+  const armed = armedFile(state.folder, Number(number));
+  writeFileSync(`${armed}.partial`, `${process.pid} ${id}`, { mode: 0o600 });
+  renameSync(`${armed}.partial`, armed);
+  for (let now = waiting(first); now !== undefined; now = waiting(now)) {
+    // Started twice, because the first took its time: one is enough.
+    if ((guardPid(state.folder, Number(number), id) ?? process.pid) !== process.pid) return;
+    const left = remaining(now);
+    if (left > GLANCE) for (const other of GUARDS) keep(other);
+    if (left === 0 && (await rolledBack(now, before))) return;
+    await pause(left === 0 ? AGAIN : Math.min(GLANCE, left));
+  }
+}
+
+/** On a small box one takes some time to begin; until then no second one is started. */
+function keep(other: number): void {
+  if (String(other) === number || guardPid(state.folder, other, id) !== undefined) return;
+  if (sinceBoot() < startAgain) return;
+  startAgain = sinceBoot() + START_TIME;
+  start(data, other, id);
+}
+
+/** Undefined where it waits no more. A disk that cannot be read is no confirmation. */
+function waiting(known: Pending): Pending | undefined {
+  try {
+    const now = state.pending();
+    return now?.id === id ? now : undefined;
+  } catch {
+    return known;
+  }
+}
+
+async function rolledBack(known: Pending, before: string): Promise<boolean> {
+  try {
+    using lock = await lockOf(state.folder, LOCK_PATIENCE);
+    const pending = waiting(known);
+    if (pending === undefined) return true;
+    if (remaining(pending) > 0) return false; // it was proven only now: its time begins with that
+    if (!isConfirmed(pending)) {
+      const { replaces } = await bring(new Nft({ lock: lock.descriptor }), before);
+      log.warn('rolled back: nobody confirmed', { change: id, how: replaces.join('; ') || 'in place' });
+    }
+    state.end();
+    return true;
+  } catch (error) {
+    log.error('cannot roll back', { change: id, error: errorText(error) });
+    return false;
+  }
+}
+
+/** Confirmed by someone who was killed before they could say that nothing waits any more. */
+function isConfirmed({ rules }: Pending): boolean {
+  try {
+    const now = state.confirmed();
+    return now !== undefined && digest(now) === rules;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { errorText, SluiceError } from '../core/errors.ts';
+import { type Duration, type EpochMs, epochMs, milliseconds } from '../core/units.ts';
+import { bootId, sinceBoot } from './monotonic.ts';
+
+/** A change that was, or is about to be, applied and is not confirmed. */
+export interface Pending {
+  readonly id: string;
+  /** By the clock that nobody can set, of this boot; see monotonic.ts. */
+  readonly until: Duration;
+  readonly boot: string;
+  readonly within: Duration;
+  /** Digest of the rules that wait: once the confirmed ones have it, the change is confirmed, whatever else is on disk. */
+  readonly rules: string;
+  /** For people. */
+  readonly since: EpochMs;
+}
+
+/** Nothing of ours: what is gone back to before anything was ever confirmed. */
+export const NO_RULES =
+  '{"nftables":[\n{"add":{"table":{"family":"inet","name":"sluice"}}},\n{"delete":{"table":{"family":"inet","name":"sluice"}}}\n]}\n';
+
+export const digest = (document: string): string => createHash('sha256').update(document).digest('hex');
+
+/**
+ * What of the firewall is on disk, in `segmentation/` below gateway.data:
+ * `confirmed.json` the rules that hold until others are confirmed, as nft takes them (`nft -j -f`);
+ * `candidate.json` the rules of a change that waits; `pending.json` the change; `rollback.log` what roll backs said.
+ * Each is replaced as a whole and on the disk before anything goes on.
+ */
+export class State {
+  readonly folder: string;
+
+  constructor(data: string) {
+    this.folder = join(data, 'segmentation');
+  }
+
+  /** Throws where it is not ours alone: whoever may write here decides what the network allows. */
+  prepare(): void {
+    this.#onDisk('make', this.folder, () => {
+      if (!existsSync(this.folder)) mkdirSync(this.folder, { mode: 0o700 });
+    });
+    const { uid, mode } = lstatSync(this.folder);
+    if (uid === process.getuid?.() && (mode & 0o022) === 0 && lstatSync(this.folder).isDirectory()) return;
+    throw new SluiceError('SETUP', `${this.folder} can be written by others, or is no folder of this user`, {
+      remedy: `what is in it decides what the network allows: chown root ${this.folder} && chmod 700 ${this.folder}`,
+    });
+  }
+
+  /** Undefined where nothing was ever confirmed. Throws where it is there and no rules: that is not the same. */
+  confirmed(): string | undefined {
+    return this.#rules('confirmed.json');
+  }
+
+  candidate(): string | undefined {
+    return this.#rules('candidate.json');
+  }
+
+  /** Undefined where nothing waits. Throws where that cannot be known. */
+  pending(): Pending | undefined {
+    const text = this.#read('pending.json');
+    if (text === undefined) return undefined;
+    const pending = pendingOf(text);
+    if (pending !== undefined) return pending;
+    throw new SluiceError('SETUP', `${join(this.folder, 'pending.json')} is damaged`, {
+      remedy: './sluice firewall rollback returns to the last confirmed rules',
+    });
+  }
+
+  begin(pending: Pending, document: string): void {
+    this.#write('candidate.json', document);
+    this.#write('pending.json', pendingText(pending));
+  }
+
+  /** Its time begins anew. */
+  prolong(pending: Pending): void {
+    this.#write('pending.json', pendingText(pending));
+  }
+
+  /** From here on these are the rules to return to. */
+  confirm(document: string): void {
+    this.#write('confirmed.json', document);
+  }
+
+  /** Nothing waits any more. */
+  end(): void {
+    this.#onDisk('remove', join(this.folder, 'pending.json'), () => {
+      rmSync(join(this.folder, 'pending.json'), { force: true });
+      rmSync(join(this.folder, 'candidate.json'), { force: true });
+      syncFolder(this.folder);
+    });
+  }
+
+  #rules(name: string): string | undefined {
+    const text = this.#read(name);
+    if (text === undefined || isRules(text)) return text;
+    throw new SluiceError('SETUP', `${join(this.folder, name)} is damaged: it holds no rules`, {
+      remedy: 'put it back from a backup, or remove it and apply again',
+    });
+  }
+
+  #read(name: string): string | undefined {
+    const path = join(this.folder, name);
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+      throw new SluiceError('SETUP', `cannot read ${path}: ${errorText(error)}`, {
+        cause: error,
+        remedy: 'run this as root; check the disk',
+      });
+    }
+  }
+
+  #write(name: string, text: string): void {
+    const path = join(this.folder, name);
+    this.#onDisk('write', path, () => {
+      const file = openSync(`${path}.partial`, 'w', 0o600);
+      try {
+        writeWhole(file, text);
+        fsyncSync(file);
+      } finally {
+        closeSync(file);
+      }
+      renameSync(`${path}.partial`, path);
+      syncFolder(dirname(path));
+    });
+  }
+
+  #onDisk(what: string, path: string, act: () => void): void {
+    try {
+      act();
+    } catch (cause) {
+      throw new SluiceError('SETUP', `cannot ${what} ${path}: ${errorText(cause)}`, {
+        cause,
+        remedy: 'gateway.data has to be there; check its room and its owner',
+      });
+    }
+  }
+}
+
+/** How long a change may still be confirmed; nothing where the machine was started since. */
+export function remaining({ until, boot }: Pending): Duration {
+  return milliseconds(boot === bootId() ? Math.max(0, until - sinceBoot()) : 0);
+}
+
+function writeWhole(file: number, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
+}
+
+function syncFolder(folder: string): void {
+  const handle = openSync(folder, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+const pendingText = (pending: Pending): string => `${JSON.stringify(pending, undefined, 2)}\n`;
+
+function isRules(text: string): boolean {
+  const document = parsed(text);
+  return isRecord(document) && Array.isArray(document['nftables']);
+}
+
+function pendingOf(text: string): Pending | undefined {
+  const json = parsed(text);
+  if (!isRecord(json)) return undefined;
+  const { id, until, boot, within, rules, since } = json;
+  if (typeof id !== 'string' || typeof boot !== 'string' || typeof rules !== 'string') return undefined;
+  if (typeof until !== 'number' || typeof within !== 'number' || typeof since !== 'number') return undefined;
+  return { id, boot, rules, until: milliseconds(until), within: milliseconds(within), since: epochMs(since) };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,185 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import {
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  mkdirSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { text } from 'node:stream/consumers';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { holds } from '../../src/netd/bring.ts';
+import { State } from '../../src/netd/state.ts';
+import { REPOSITORY } from '../support/process.ts';
+import { rulesOf } from '../segmentation/policies.ts';
+import { until } from '../support/wait.ts';
+
+const IS_ROOT = process.getuid?.() === 0;
+
+export interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A gateway of its own: a network namespace, a folder with gateway.yaml and data, and perhaps an nft that fails. */
+export class Bed {
+  readonly folder: string;
+  readonly #holder: ChildProcess;
+  readonly #env: Record<string, string> = {};
+
+  private constructor(folder: string, holder: ChildProcess) {
+    this.folder = folder;
+    this.#holder = holder;
+  }
+
+  static async make(t: Test): Promise<Bed> {
+    const folder = mkdtempSync(join(tmpdir(), 'sluice-netd-'));
+    mkdirSync(join(folder, 'data'));
+    const holder = spawn('unshare', [IS_ROOT ? '-n' : '-rn', 'sleep', '600'], { stdio: 'ignore' });
+    const bed = new Bed(folder, holder);
+    t.teardown(() => bed.#end());
+    const ours = readlinkSync('/proc/self/ns/net');
+    await until('a network namespace', () => readlinkSync(`/proc/${holder.pid}/ns/net`) !== ours);
+    // The link is there before the program: until then a signal could meet unshare.
+    await until('its sleeper', () => readFileSync(`/proc/${holder.pid}/comm`, 'utf8').trim() === 'sleep');
+    return bed;
+  }
+
+  #end(): void {
+    for (const guard of [1, 2]) {
+      const pid = this.guard(guard);
+      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    }
+    this.#holder.kill('SIGKILL');
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  get state(): string {
+    return join(this.folder, 'data', 'segmentation');
+  }
+
+  /** As if these rules had been applied and confirmed. */
+  async confirmed(yaml: string): Promise<void> {
+    const state = new State(join(this.folder, 'data'));
+    state.prepare();
+    state.confirm(rulesOf(yaml));
+    const { status, stderr } = await this.run(
+      '/usr/sbin/nft',
+      '-j',
+      '-f',
+      join(this.state, 'confirmed.json'),
+    );
+    if (status !== 0) throw new Error(stderr);
+  }
+
+  declare(yaml: string): void {
+    writeFileSync(join(this.folder, 'gateway.yaml'), yaml);
+  }
+
+  /** From now on calls go through this shell script, which finds the program itself at $NFT. */
+  nftIs(script: string): void {
+    const path = join(this.folder, 'bin');
+    mkdirSync(path, { recursive: true });
+    rmSync(join(this.folder, 'calls'), { force: true });
+    writeFileSync(join(path, 'nft'), `#!/bin/sh\nNFT=/usr/sbin/nft; HERE=${this.folder}\n${script}`, {
+      mode: 0o755,
+    });
+    this.#env['PATH'] = `${path}:${process.env['PATH'] ?? ''}`;
+  }
+
+  nftIsItself(): void {
+    delete this.#env['PATH'];
+  }
+
+  set(name: string, value: string): void {
+    this.#env[name] = value;
+  }
+
+  async run(program: string, ...args: readonly string[]): Promise<Ran> {
+    const enter = IS_ROOT ? ['-n'] : ['-U', '-n', '--preserve-credentials'];
+    const child = spawn('nsenter', ['-t', String(this.#holder.pid), ...enter, program, ...args], {
+      cwd: this.folder,
+      env: { ...plainEnvironment(), ...this.#env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [stdout, stderr, [status]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      new Promise<[number | null]>((resolve) => child.once('close', (code) => resolve([code]))),
+    ]);
+    return { status, stdout, stderr };
+  }
+
+  async firewall(...args: readonly string[]): Promise<Ran> {
+    return this.run(process.execPath, join(REPOSITORY, 'src/main.ts'), 'firewall', ...args);
+  }
+
+  /** The same as `firewall apply`, with a shorter time than gateway.yaml may give. */
+  async applyWithin(ms: number): Promise<Ran> {
+    return this.run(
+      process.execPath,
+      join(REPOSITORY, 'test/netd/apply-within.ts'),
+      'data',
+      'gateway.yaml',
+      String(ms),
+    );
+  }
+
+  /** The change that waits. */
+  get change(): string {
+    const [, id = ''] =
+      /"id": "([0-9a-f]+)"/.exec(readFileSync(join(this.state, 'pending.json'), 'utf8')) ?? [];
+    return id;
+  }
+
+  guard(number: number): number | undefined {
+    try {
+      const pid = readFileSync(join(this.state, `guard-${number}.pid`), 'utf8').split(' ')[0] ?? '';
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('guard.ts') ? Number(pid) : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Its time is over now. */
+  expire(): void {
+    const file = join(this.state, 'pending.json');
+    writeFileSync(`${file}.test`, readFileSync(file, 'utf8').replace(/"until": \d+/, '"until": 0'));
+    renameSync(`${file}.test`, file);
+  }
+
+  /** kill -9 for both; stopped first, so that neither starts the other. */
+  killGuards(): void {
+    const pids = [1, 2].flatMap((guard) => this.guard(guard) ?? []);
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+  }
+
+  /** kill -9 */
+  kill(number: number): void {
+    const pid = this.guard(number);
+    // A number that is not there must never become 0: that is our whole group.
+    if (pid === undefined) throw new Error(`there is no guard ${number}`);
+    process.kill(pid, 'SIGKILL');
+  }
+
+  /** Undefined where there is no table. */
+  async listing(): Promise<string | undefined> {
+    const { status, stdout } = await this.run('/usr/sbin/nft', '-j', 'list', 'table', 'inet', 'sluice');
+    return status === 0 ? stdout : undefined;
+  }
+
+  async holds(yaml: string): Promise<boolean> {
+    return holds(await this.listing(), rulesOf(yaml));
+  }
+}
+
+/** What tap adds for itself must not slow down the programs under test. */
+function plainEnvironment(): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'], HOME: process.env['HOME'] };
+}

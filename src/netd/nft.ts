@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
@@ -134,7 +134,10 @@ function inMemory(text: string): number {
     try {
       const file = openSync(path, 'wx', 0o600);
       rmSync(path);
-      writeFileSync(file, text);
+      // By position: who reads what is inherited, and not opens it anew, begins at the beginning too.
+      const bytes = Buffer.from(text);
+      for (let done = 0; done < bytes.length; )
+        done += writeSync(file, bytes, done, bytes.length - done, done);
       return file;
     } catch (error) {
       last = error;

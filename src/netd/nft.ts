@@ -132,7 +132,7 @@ function inMemory(text: string): number {
   for (const folder of [...MEMORY, tmpdir()]) {
     const path = join(folder, `sluice-${randomBytes(8).toString('hex')}`);
     try {
-      const file = openSync(path, 'wx', 0o600);
+      const file = openSync(path, 'wx+', 0o600);
       rmSync(path);
       // By position: who reads what is inherited, and not opens it anew, begins at the beginning too.
       const bytes = Buffer.from(text);

@@ -12,7 +12,7 @@ import type {
 import type { Facts, Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
 import type { SampleLog } from '../../core/sample-log.ts';
-import { type Bytes, bytes } from '../../core/units.ts';
+import { type Bytes, bytes, mebibytes, milliseconds } from '../../core/units.ts';
 import { Link } from '../link.ts';
 import type { Reply, Request, Retention, WorkerOptions } from './protocol.ts';
 import { THRESHOLDS, type Thresholds } from './thresholds.ts';
@@ -40,6 +40,9 @@ export interface GatewayHistory extends History {
 
 /** The sample log may take half of what the outbox may; it is filed when it has half of that. */
 const SHARE_OF_OUTBOX = 4;
+/** A sample log that is filed at this size fills up in less than a second where many samples come: it is looked at more often. */
+const SMALL_LOG = mebibytes(4);
+const SMALL_LOG_TICK = milliseconds(200);
 /** Where the disk is small, what goes at a time for want of room is a small part of it. */
 const PARTS_OF_DISK = 8;
 /** The spare room is a smaller one of it. */
@@ -53,6 +56,7 @@ const YOUNG_GENERATION_MB = 16;
  */
 export async function openHistory(options: HistoryOptions): Promise<GatewayHistory> {
   const { folder, retention, outbox, log, sampleLog, onEvent } = options;
+  const logBytes = bytes(Math.min(THRESHOLDS.logBytes, Math.floor(outbox / SHARE_OF_OUTBOX)));
   const workerData: WorkerOptions = {
     folder,
     retention: { ...retention },
@@ -61,7 +65,8 @@ export async function openHistory(options: HistoryOptions): Promise<GatewayHisto
       ...THRESHOLDS,
       partBytes: bytes(Math.min(THRESHOLDS.partBytes, Math.floor(retention.disk / PARTS_OF_DISK))),
       spareBytes: bytes(Math.min(THRESHOLDS.spareBytes, Math.floor(retention.disk / SPARES_OF_DISK))),
-      logBytes: bytes(Math.min(THRESHOLDS.logBytes, Math.floor(outbox / SHARE_OF_OUTBOX))),
+      logBytes,
+      tick: logBytes < SMALL_LOG ? SMALL_LOG_TICK : THRESHOLDS.tick,
       ...options.thresholds,
     },
   };

@@ -68,15 +68,38 @@ export function makeDatabase(file: string, pageBytes: number, make: (db: Databas
   }
 }
 
-/** Opens the file for reading, beside whoever writes it. Throws where there is none. */
+/**
+ * Opens the file for reading, beside whoever writes it. Throws where there is none. A transaction that a power cut left
+ * half done, as at the moment of sealing, has to be rolled back before anybody can read, and only who may write can.
+ */
 export function openForReading(file: string): Database {
+  try {
+    return openedForReading(file);
+  } catch (error) {
+    if (sqliteCode(error) !== 'SQLITE_READONLY_ROLLBACK') throw error;
+    rollBack(file);
+    return openedForReading(file);
+  }
+}
+
+function openedForReading(file: string): Database {
   const db = new Sqlite(file, { readonly: true, fileMustExist: true, timeout: BUSY_MILLISECONDS });
   try {
     db.pragma(`cache_size = -${READER_CACHE_KIB}`);
+    db.pragma('user_version'); // the first that reads the file
     return db;
   } catch (error) {
     db.close();
     throw error;
+  }
+}
+
+function rollBack(file: string): void {
+  const db = new Sqlite(file, { fileMustExist: true, timeout: BUSY_MILLISECONDS });
+  try {
+    db.pragma('user_version');
+  } finally {
+    db.close();
   }
 }
 

@@ -29,7 +29,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     run: async (args) => (await import('./cli/plan.ts')).run(args),
   },
   firewall: {
-    summary: 'print the network rules that follow from a configuration, or prove that the kernel holds them',
+    summary: 'print, apply, confirm and prove the network rules that follow from a configuration',
     run: async (args) => (await import('./cli/firewall.ts')).run(args),
   },
   simulate: {

@@ -18,7 +18,7 @@ const ATTEMPTS = 3;
 
 /**
  * The kernel holds these rules and no others when this returns: it was read back, whatever nft said. Throws where it
- * does not hold them; then `held` tells what it was left with.
+ * does not hold them; what it holds then is for the caller to make good.
  */
 export async function bring(nft: Nft, document: string): Promise<Brought> {
   const complaints: string[] = [];

@@ -23,6 +23,7 @@ const state = new State(data);
 const log: Log = streamLog({ write: append });
 // Its terminal and the connection it came by may go; only a confirmation ends it.
 process.on('SIGHUP', () => {});
+let toldLast = '';
 let startAgain = sinceBoot() + START_TIME;
 await guard();
 if (guardPid(state.folder, Number(number), id) === process.pid)
@@ -86,7 +87,10 @@ async function rolledBack(known: Pending, before: string): Promise<boolean> {
     state.end();
     return true;
   } catch (error) {
-    log.error('cannot roll back', { change: id, error: errorText(error) });
+    // Tried for ever, told once.
+    const text = errorText(error);
+    if (text !== toldLast) log.error('cannot roll back', { change: id, error: text });
+    toldLast = text;
     return false;
   }
 }

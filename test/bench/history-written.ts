@@ -60,7 +60,7 @@ export const written: Scenario = {
       rows: [],
       sheet: { head: ['', 'samples', 'written a sample', 'at rest', 'written a day'], lines },
       notes: [
-        'the rows are committed once a second',
+        'the rows are committed once a second; the room kept for a full disk is written once, and not counted',
         'the tables of rows are small yet: the longer they grow, the more they write',
       ],
       faults,

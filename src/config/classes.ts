@@ -36,7 +36,7 @@ function readClass(name: string, value: unknown, zones: Known<ZoneEntry>, report
     points: new Map<string, undefined>(),
   };
   if (!isMapping(value)) {
-    report(path, describe(value), 'write a mapping with zone, protocol, points');
+    report(path, describe(value), schema.CLASS);
     return { ...nothing, protocol: undefined };
   }
   const { protocol } = value;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { DEADBAND_EXAMPLES, PERCENT } from './deadband.ts';
+import { isMapping } from './checked.ts';
 import { DEFAULTS } from './defaults.ts';
 import { DURATION, DURATION_EXAMPLES } from './duration.ts';
 import { EVENT_PATTERN, TELEMETRY_PATTERN } from './pattern.ts';
@@ -209,6 +210,7 @@ const pointKeys = {
     .string({ error: 'write the unit as text' })
     .min(1, { error: 'write the unit, or leave it out' })
     .max(MAX_UNIT_LENGTH, { error: `use at most ${MAX_UNIT_LENGTH} characters` })
+    .refine((unit) => !/\p{C}/u.test(unit), { error: 'write the unit without control characters' })
     .optional()
     .describe('Unit of the value, for people and platforms.'),
   scale: number.optional().describe('value = raw * scale + offset. Default 1.'),
@@ -314,6 +316,8 @@ const coapKeys = {
 };
 
 const anyPoints = z.record(z.string(), z.unknown(), { error: 'write a mapping of points' });
+/** What to do where a class is no mapping. */
+export const CLASS = 'write a mapping with zone, protocol, points';
 export const modbusClass = keys({ ...modbusKeys, points: anyPoints }, 'A class of Modbus devices.');
 export const coapClass = keys({ ...coapKeys, points: anyPoints }, 'A class of CoAP devices.');
 
@@ -406,10 +410,14 @@ export const gatewayFile = keys(
       .optional()
       .describe('What may flow between zones. What no conduit allows is denied.'),
     classes: named(
-      z.discriminatedUnion('protocol', [
-        keys({ ...modbusKeys, points: named(modbusPoint, points) }, 'A class of Modbus devices.'),
-        keys({ ...coapKeys, points: named(coapPoint, points) }, 'A class of CoAP devices.'),
-      ]),
+      z.discriminatedUnion(
+        'protocol',
+        [
+          keys({ ...modbusKeys, points: named(modbusPoint, points) }, 'A class of Modbus devices.'),
+          keys({ ...coapKeys, points: named(coapPoint, points) }, 'A class of CoAP devices.'),
+        ],
+        { error: ({ input }) => (isMapping(input) ? undefined : CLASS) },
+      ),
       'Classes by name: what devices of a kind have in common.',
     ).optional(),
     devices: named(device, 'Devices by name.').optional(),

@@ -49,6 +49,9 @@ export class Ledger {
   #looked: Duration;
   readonly #lost = new Set<string>();
 
+  /** Where raw begins, as long as the book could not be told. */
+  #owedFloor: EpochMs | undefined;
+
   constructor(options: LedgerOptions, wall: EpochMs, elapsed: Duration) {
     this.#options = options;
     this.#book = to(options.file, options.open);
@@ -121,7 +124,10 @@ export class Ledger {
     const age = (kept: Duration): EpochMs => epochMs(Math.max(EARLIEST, this.believed - kept));
     return {
       raw: latest(
-        this.#read(({ floorOfDropped }) => floorOfDropped),
+        latest(
+          this.#read(({ floorOfDropped }) => floorOfDropped),
+          this.#owedFloor ?? EARLIEST,
+        ),
         dayOf(age(retention.raw)),
       ),
       minute: latest(this.#floor('minute'), dayOf(age(retention.minute))),
@@ -129,8 +135,20 @@ export class Ledger {
     };
   }
 
+  /**
+   * Holds from now on, also where the book cannot be written, and is written with what comes next: a raw file may be
+   * gone already, and an hour that is made of what is left of it would lack what the file had.
+   */
   raiseRawFloor(floor: EpochMs): void {
-    this.#write((book) => book.raiseFloor(floor));
+    this.#owedFloor = latest(this.#owedFloor, floor);
+    this.#payFloor();
+  }
+
+  #payFloor(): void {
+    const owed = this.#owedFloor;
+    if (owed === undefined) return;
+    this.#write((book) => book.raiseFloor(owed));
+    this.#owedFloor = undefined;
   }
 
   /** A file of the tier was dropped that ends then: nothing is to make it again, but what comes after this hour is kept. */
@@ -172,6 +190,7 @@ export class Ledger {
 
   /** Writes down what the log said. Throws FileTrouble, and keeps what was not written. */
   flush(): void {
+    this.#payFloor();
     for (let entry = this.#entries[0]; entry !== undefined; entry = this.#entries[0]) {
       const { at } = entry;
       this.#write((book) => {

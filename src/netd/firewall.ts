@@ -6,6 +6,7 @@ import { compile } from '../segmentation/compile.ts';
 import type { Changes } from '../segmentation/delta.ts';
 import { packetText } from '../segmentation/packet.ts';
 import type { Policy } from '../segmentation/policy.ts';
+import { policyText } from '../segmentation/policy-text.ts';
 import { type Proof, prove } from '../segmentation/prove.ts';
 import { render } from '../segmentation/render.ts';
 import { arm, GUARDS, guardPid } from './arm.ts';
@@ -81,7 +82,7 @@ export class Firewall {
     };
     const before = confirmed ?? NO_RULES;
     try {
-      this.#state.begin(pending, document);
+      this.#state.begin(pending, document, policyText(policy, pending.rules));
       await arm(this.#data, this.#state.folder, id);
       const brought = await bring(nft, document);
       mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));

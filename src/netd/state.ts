@@ -14,6 +14,7 @@ import {
 import { dirname, join } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, type EpochMs, epochMs, milliseconds } from '../core/units.ts';
+import { belongsTo } from '../segmentation/policy-text.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 
 /** A change that was, or is about to be, applied and is not confirmed. */
@@ -38,7 +39,8 @@ export const digest = (document: string): string => createHash('sha256').update(
 /**
  * What of the firewall is on disk, in `segmentation/` below gateway.data:
  * `confirmed.json` the rules that hold until others are confirmed, as nft takes them (`nft -j -f`);
- * `candidate.json` the rules of a change that waits; `pending.json` the change; `rollback.log` what roll backs said.
+ * `candidate.json` the rules of a change that waits; `pending.json` the change; `rollback.log` what roll backs said;
+ * `confirmed-policy.json` and `candidate-policy.json` what these rules were made of, for people.
  * Each is replaced as a whole and on the disk before anything goes on.
  */
 export class State {
@@ -80,7 +82,18 @@ export class State {
     });
   }
 
-  begin(pending: Pending, document: string): void {
+  /** What the confirmed rules were made of; undefined where that is not known. Only for people: no rule follows from it. */
+  confirmedPolicy(): string | undefined {
+    const confirmed = this.confirmed();
+    if (confirmed === undefined) return undefined;
+    const rules = digest(confirmed);
+    // Whoever was killed right after a confirmation left it as the candidate.
+    return this.#policy('confirmed-policy.json', rules) ?? this.#policy('candidate-policy.json', rules);
+  }
+
+  /** `policy` is what `policyText` made. */
+  begin(pending: Pending, document: string, policy: string): void {
+    this.#write('candidate-policy.json', policy);
     this.#write('candidate.json', document);
     this.#write('pending.json', pendingText(pending));
   }
@@ -97,11 +110,34 @@ export class State {
 
   /** Nothing waits any more. */
   end(): void {
+    this.#keepPolicy();
     this.#onDisk('remove', join(this.folder, 'pending.json'), () => {
       rmSync(join(this.folder, 'pending.json'), { force: true });
       rmSync(join(this.folder, 'candidate.json'), { force: true });
       syncFolder(this.folder);
     });
+  }
+
+  #policy(name: string, rules: string): string | undefined {
+    const text = this.#read(name);
+    return text !== undefined && belongsTo(text, rules) ? text : undefined;
+  }
+
+  /** The policy of a change that was confirmed stays with its rules; that of any other goes. Never in the way of a roll back. */
+  #keepPolicy(): void {
+    const [candidate, kept] = ['candidate-policy.json', 'confirmed-policy.json'].map((name) =>
+      join(this.folder, name),
+    );
+    if (candidate === undefined || kept === undefined) return;
+    try {
+      const confirmed = this.confirmed();
+      const isConfirmed =
+        confirmed !== undefined && this.#policy('candidate-policy.json', digest(confirmed)) !== undefined;
+      if (isConfirmed) renameSync(candidate, kept);
+      else rmSync(candidate, { force: true });
+    } catch {
+      // It is read by people alone, and one that belongs to other rules is not read at all.
+    }
   }
 
   #rules(name: string): string | undefined {

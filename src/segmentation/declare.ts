@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { polls, pushes, upstream } from './own-flows.ts';
-import { checkPlaces, type Contradiction, Plant } from './plant.ts';
-import type { Policy } from './policy.ts';
+import { addressesOf, checkPlaces, type Contradiction, isReachable, Plant } from './plant.ts';
+import type { Policy, PolicyDevice } from './policy.ts';
 import { conduits, management, within } from './written-flows.ts';
 
 export type Declared = { readonly policy: Policy } | { readonly problems: readonly Contradiction[] };
@@ -21,5 +21,15 @@ export function declare(config: Config): Declared {
     ...within(plant),
   ];
   const { problems, zones } = plant;
-  return problems.length > 0 ? { problems } : { policy: { mode, zones: [...zones.values()], flows } };
+  if (problems.length > 0) return { problems };
+  return { policy: { mode, zones: [...zones.values()], flows, devices: devicesOf(config) } };
+}
+
+function devicesOf({ devices }: Config): PolicyDevice[] {
+  return devices.filter(isReachable).map(({ name, class: kind, zone, endpoint }) => ({
+    name,
+    class: kind,
+    zone,
+    ...addressesOf([endpoint.host]),
+  }));
 }

@@ -44,9 +44,20 @@ export interface PolicyZone {
   readonly v6: readonly AddressRange[];
 }
 
+/** A device that has an address, for people: rules know only addresses. */
+export interface PolicyDevice {
+  readonly name: string;
+  readonly class: string;
+  readonly zone: string;
+  readonly v4: readonly AddressRange[];
+  readonly v6: readonly AddressRange[];
+}
+
 /** What gateway.yaml declares, as data: the one source of compiler, proof and plan. */
 export interface Policy {
   readonly mode: 'off' | 'observe' | 'enforce';
   readonly zones: readonly PolicyZone[];
   readonly flows: readonly Flow[];
+  /** Names for addresses; nothing else depends on them. */
+  readonly devices?: readonly PolicyDevice[];
 }

@@ -1,0 +1,47 @@
+import { z } from 'zod';
+import type { Flow, Policy } from './policy.ts';
+import { POLICY_VERSION } from './policy-text.ts';
+
+// What policy-text.ts writes, read again.
+
+const address = z.string().regex(/^\d+$/).transform(BigInt);
+const ranges = z.array(z.object({ low: address, high: address }).strict());
+const both = { v4: ranges, v6: ranges };
+const side = z.looseObject({ zone: z.string(), interface: z.string().optional(), ...both });
+const flow = z.looseObject({
+  name: z.string(),
+  kind: z.custom<Flow['kind']>((kind) => typeof kind === 'string'),
+  from: side.transform((one) => ({ ...one, interface: one.interface })),
+  to: side.transform((one) => ({ ...one, interface: one.interface })),
+  protocol: z.enum(['tcp', 'udp', 'icmp', 'icmpv6']),
+  ports: z.tuple([z.int(), z.int()]),
+  because: z.string(),
+  path: z.string(),
+  devices: z.array(z.string()),
+});
+const policyFile = z.object({
+  version: z.literal(POLICY_VERSION),
+  /** Digest of the rules that were made of it: another one belongs to other rules. */
+  rules: z.string(),
+  policy: z.looseObject({
+    mode: z.enum(['off', 'observe', 'enforce']),
+    zones: z.array(z.looseObject({ name: z.string(), interface: z.string(), ...both })),
+    flows: z.array(flow),
+    devices: z
+      .array(z.looseObject({ name: z.string(), class: z.string(), zone: z.string(), ...both }))
+      .optional()
+      .transform((devices) => devices ?? []),
+  }),
+});
+
+/** Undefined where the text is none, or belongs to other rules. */
+export function policyOfText(text: string, rules: string): Policy | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const read = policyFile.safeParse(json);
+  return read.success && read.data.rules === rules ? read.data.policy : undefined;
+}

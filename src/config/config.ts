@@ -13,6 +13,8 @@ export interface Config {
   /** Where pushing CoAP devices reach the gateway; undefined where nothing pushes. */
   readonly coap: { readonly listen: Listen } | undefined;
   readonly zones: readonly Zone[];
+  /** How the VLANs come into being; undefined where others see to that. */
+  readonly network: Network | undefined;
   readonly conduits: readonly Conduit[];
   readonly devices: readonly DeviceConfig[];
   /** Every point of every device; a point is its index in this table everywhere in the house. */
@@ -58,11 +60,22 @@ export interface Zone {
   /** Canonical and disjoint; empty where the zone has every address that no other one has. */
   readonly subnets: readonly string[];
   readonly interface: string | undefined;
+  /** Of the gateway in the zone, with the length of the subnet: `10.20.10.1/24`. */
+  readonly addresses: readonly string[];
+  /** Access ports on a bridge, untagged. */
+  readonly ports: readonly string[];
+  /** May hardware addresses of no device send into its ports? */
+  readonly unknownMacs: 'deny' | 'allow';
   readonly purdue: number | undefined;
   readonly securityLevel: number | undefined;
   /** May its devices reach one another through the gateway? */
   readonly within: 'allow' | 'deny';
 }
+
+/** VLANs as interfaces on a trunk, or on a bridge between the access ports of zones and trunks. */
+export type Network =
+  | { readonly kind: 'trunk'; readonly trunk: string }
+  | { readonly kind: 'bridge'; readonly name: string; readonly trunks: readonly string[] };
 
 export interface Conduit {
   readonly from: string;
@@ -91,6 +104,8 @@ export interface DeviceConfig {
   readonly class: string;
   readonly zone: string;
   readonly mac: string | undefined;
+  /** Access port that it is plugged in at; undefined: any of its zone. */
+  readonly port: string | undefined;
   readonly endpoint: Endpoint;
   /** Longest wait for one reply. */
   readonly timeout: Duration;

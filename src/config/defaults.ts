@@ -20,6 +20,8 @@ export const DEFAULTS = {
   commitEvery: '250ms',
   /** Devices of a zone share its need for security, not a need to talk. */
   within: 'deny',
+  /** A zone of which no hardware address is known: whoever wrote none wants its devices to go on. */
+  unknownMacs: 'allow',
   /** Nobody who wrote nothing about segmentation wants the kernel touched. */
   mode: 'off',
   confirmWithin: '120s',

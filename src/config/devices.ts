@@ -56,6 +56,7 @@ export function readDevices(
       class: shape.class,
       zone: known.zone.zone.name,
       mac,
+      port: shape.port,
       endpoint,
       timeout: known.timeout,
       points: Array.from({ length: points.length - first }, (_, i) => first + i),

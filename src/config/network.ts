@@ -25,8 +25,8 @@ export function parseSubnet(text: string): Subnet | undefined {
   const [, host = '', digits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
   const address = parseAddress(host);
   const prefix = Number(digits);
-  if (address === undefined || prefix > bits(address.family)) return undefined;
-  const size = 1n << BigInt(bits(address.family) - prefix);
+  if (address === undefined || prefix > bitsOf(address.family)) return undefined;
+  const size = 1n << BigInt(bitsOf(address.family) - prefix);
   const first = address.value - (address.value % size);
   const { family } = address;
   return {
@@ -41,7 +41,7 @@ export function parseSubnet(text: string): Subnet | undefined {
 /** `10.1.2.3` or `10.1.2.0/24`: an address alone is a subnet of its own. */
 export function parseAddressOrSubnet(text: string): Subnet | undefined {
   const address = text.includes('/') ? undefined : parseAddress(text);
-  return address === undefined ? parseSubnet(text) : parseSubnet(`${address.text}/${bits(address.family)}`);
+  return address === undefined ? parseSubnet(text) : parseSubnet(`${address.text}/${bitsOf(address.family)}`);
 }
 
 export function includes(outer: Subnet, inner: Subnet): boolean {
@@ -72,7 +72,7 @@ export function notADevice(address: Address): string | undefined {
   return undefined;
 }
 
-function bits(family: 4 | 6): number {
+export function bitsOf(family: 4 | 6): number {
   return family === 4 ? 32 : 128;
 }
 

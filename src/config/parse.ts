@@ -12,9 +12,11 @@ import { checkPatterns, readListen, readMqtt } from './mqtt.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Report } from './problem.ts';
 import * as schema from './schema.ts';
+import { checkPorts } from './ports.ts';
 import { readSegmentation } from './segmentation.ts';
 import { formatSize } from './size.ts';
 import { readDuration, readSize } from './units.ts';
+import { readLayout } from './layout.ts';
 import { readZones } from './zones.ts';
 
 export type Parsed = { readonly config: Config } | { readonly problems: readonly Problem[] };
@@ -80,6 +82,8 @@ function read(
   const whole = problems.length === before;
   if (whole) checkPatterns(mqtt.publish, sections.get('mqtt'), points, report);
   if (coap === undefined) checkNothingPushes(classes, report);
+  const network = readLayout(sections.get('network'), zones, report);
+  const guarded = checkPorts(zones, { devices, whole }, network, report);
   const conduits = readConduits(sections.get('conduits'), { zones, classes, devices, whole }, report);
 
   const telemetry = readTelemetry(sections.get('telemetry'), report);
@@ -93,7 +97,8 @@ function read(
     gateway: { id, data: resolve(folder, data) },
     mqtt,
     coap: coap?.listen && { listen: coap.listen },
-    zones: [...zones.values()].map(({ zone }) => zone),
+    zones: guarded,
+    network,
     conduits,
     devices,
     points,

@@ -137,6 +137,24 @@ const subnets = z
   })
   .min(1, { error: `name ${SUBNET}, or leave it out` });
 
+/** IFNAMSIZ of the kernel is 16 with its closing zero. */
+const INTERFACE = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/;
+const interfaceName = (example: string) =>
+  text(INTERFACE, `the name of a network interface, at most 15 characters, such as ${example}`);
+const portNames = (example: string) =>
+  z
+    .array(interfaceName(example), {
+      error: `write a list of network interfaces such as [${example}]`,
+    })
+    .min(1, { error: 'name at least one network interface, or leave it out' });
+
+const ADDRESS = 'an address with the length of its subnet, such as 10.20.10.1/24';
+const addresses = z
+  .array(z.string({ error: `write ${ADDRESS}` }).meta({ pattern: SUBNET_PATTERN.source }), {
+    error: 'write a list of addresses such as 10.20.10.1/24',
+  })
+  .min(1, { error: `name ${ADDRESS}, or leave it out` });
+
 export const zone = keys(
   {
     vlan: whole(1, 4094).optional().describe('VLAN of the zone, 1 to 4094 (IEEE 802.1Q).'),
@@ -146,9 +164,25 @@ export const zone = keys(
       })
       .optional()
       .describe('Addresses of the zone, IPv4 or IPv6, such as 10.20.20.0/24; a list where it has several.'),
-    interface: text(/^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/, 'the name of a network interface, such as eth0')
+    interface: interfaceName('eth0')
       .optional()
       .describe('Network interface of the zone, where it has one of its own.'),
+    address: z
+      .union([text(SUBNET_PATTERN, ADDRESS), addresses], { error: `write ${ADDRESS}` })
+      .optional()
+      .describe(
+        'Addresses of the gateway in the zone, each with the length of its subnet; a list where it has several.',
+      ),
+    ports: portNames('lan1')
+      .optional()
+      .describe(
+        'Access ports of the zone on a bridge: what is plugged in there belongs to the zone, untagged.',
+      ),
+    'unknown-macs': oneOf(['deny', 'allow'])
+      .optional()
+      .describe(
+        'May hardware addresses that no device of the file has send into its ports? Left out: deny where every device of the zone has a mac, allow where none has.',
+      ),
     purdue: z
       .literal([0, 1, 2, 3, 3.5, 4, 5], { error: 'use 0, 1, 2, 3, 3.5, 4 or 5' })
       .optional()
@@ -336,6 +370,9 @@ export const device = keys(
     )
       .optional()
       .describe('Hardware address, where traffic of the device is to be tied to it.'),
+    port: interfaceName('lan1')
+      .optional()
+      .describe('Access port that it is plugged in at. Left out, any of its zone.'),
   },
   'One piece of equipment with an address.',
 );
@@ -382,6 +419,25 @@ export const management = keys(
   'Who always reaches the gateway itself, whatever the conduits say. Needed where the mode is enforce.',
 );
 
+const bridge = keys(
+  {
+    name: interfaceName('br-plant').describe('Name of the bridge.'),
+    trunk: portNames('eth1')
+      .optional()
+      .describe('Ports that carry every VLAN with its tag, to switches and other bridges.'),
+  },
+  'A bridge that keeps VLANs apart, with the access ports of the zones.',
+);
+export const network = keys(
+  {
+    trunk: interfaceName('eth1')
+      .optional()
+      .describe('Network interface that carries the VLANs of the zones with their tags.'),
+    bridge: bridge.optional(),
+  },
+  'How the VLANs of the zones come into being: on a trunk or on a bridge.',
+);
+
 const segmentationKeys = {
   mode: oneOf(['off', 'observe', 'enforce'])
     .default(DEFAULTS.mode)
@@ -405,6 +461,7 @@ export const gatewayFile = keys(
     mqtt: mqtt.optional(),
     coap: listen.optional().describe('Where pushing CoAP devices reach the gateway.'),
     zones: named(zone, 'Zones by name; "gateway" is built in.').optional(),
+    network: network.optional(),
     conduits: z
       .array(conduit, { error: 'write a list of conduits' })
       .optional()

@@ -2,6 +2,7 @@ import type { Zone } from './config.ts';
 import { checked, entries } from './checked.ts';
 import { DEFAULTS } from './defaults.ts';
 import { nearest } from './nearest.ts';
+import { readAddresses } from './own-address.ts';
 import { type Address, contains, overlap, parseSubnet, type Subnet } from './network.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import * as schema from './schema.ts';
@@ -16,6 +17,8 @@ export interface ZoneEntry {
   readonly zone: Zone;
   /** Empty where the zone has every address that no other one has. */
   readonly subnets: readonly Subnet[];
+  /** What the file says about hardware addresses of no device; undefined where it says nothing. */
+  readonly unknownMacs: Zone['unknownMacs'] | undefined;
   /** False where a key of it was wrong: what is missing here may just have been misspelt. */
   readonly whole: boolean;
 }
@@ -30,17 +33,23 @@ export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
     if (whole && shape.subnet === undefined && shape.interface === undefined) {
       report(path, 'a zone without a place', 'give it a subnet or an interface', 'key');
     }
+    const addresses = readAddresses(shape.address, subnets, [...path, 'address'], report);
     const zone: Zone = {
       name,
       vlan: shape.vlan,
       subnets: subnets.map(({ text }) => text),
       interface: shape.interface,
+      addresses,
+      ports: shape.ports ?? [],
+      // Whether that is right, only the devices can tell: see `checkPorts`.
+      unknownMacs: shape['unknown-macs'] ?? DEFAULTS.unknownMacs,
       purdue: shape.purdue,
       securityLevel: shape['security-level'],
       within: shape.within ?? DEFAULTS.within,
     };
-    compareWithOthers({ zone, subnets, whole }, zones.values(), report);
-    zones.set(name, { zone, subnets, whole });
+    const known = { zone, subnets, unknownMacs: shape['unknown-macs'], whole };
+    compareWithOthers(known, zones.values(), report);
+    zones.set(name, known);
   }
   return zones;
 }
@@ -135,6 +144,14 @@ function compareWithOthers({ zone, subnets }: ZoneEntry, others: Iterable<ZoneEn
         ['zones', zone.name, 'vlan'],
         `VLAN ${zone.vlan} is also the one of zone ${other.zone.name}`,
         'give each zone its own VLAN',
+      );
+    }
+    for (const [i, port] of zone.ports.entries()) {
+      if (!other.zone.ports.includes(port)) continue;
+      report(
+        ['zones', zone.name, 'ports', i],
+        `${port} is also a port of zone ${other.zone.name}`,
+        'an access port belongs to one zone',
       );
     }
     for (const subnet of subnets) {

@@ -29,6 +29,7 @@ export function plant(
       class: 'any',
       zone: 'any',
       mac: undefined,
+      port: undefined,
       endpoint: { protocol: 'coap' as const, host, port },
       timeout: milliseconds(timeoutMs),
       points: wishes.map((_, i) => first + i),

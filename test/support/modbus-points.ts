@@ -73,6 +73,7 @@ export function modbusDevice(
     class: 'meter',
     zone: 'metering',
     mac: undefined,
+    port: undefined,
     endpoint: { protocol, host: '127.0.0.1', port, unit, inFlight },
     timeout: milliseconds(timeout),
     points,

@@ -8,8 +8,12 @@ const TABLES = ['series', 'chunk', 'filed', 'meta', 'unrolled', 'reason'];
 
 const quality = QUALITIES.map((name, code) => `WHEN ${code} THEN '${name}'`).join(' ');
 
+/** Of an element that is on its tick. */
+const TICK = 'c.t0 + j.key * c.step';
+
 // An element is `v`, or `[r, v]`, `[r, v, quality, reason]` or, where a tick has no sample, `[]`. Of the ways to say so
-// the view takes the fastest: the type is a constant of json_each, a value is made anew each time it is named.
+// the view takes the fastest: the type is a constant of json_each, a value is made anew each time it is named, and
+// `datetime` of an integer takes half the time of `strftime`.
 const SCHEMA = `
 CREATE TABLE series(
   id INTEGER PRIMARY KEY,
@@ -43,11 +47,12 @@ CREATE TABLE unrolled(         -- what was written since the rollups of an hour 
 CREATE TABLE reason(code INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE VIEW sample AS
 SELECT s.device, s.point,
-  strftime('%Y-%m-%d %H:%M:%f', (c.t0 + j.key * c.step
-    + iif(j.type = 'array', j.value ->> 0, 0)) / 1000.0, 'unixepoch') AS time,
+  iif(j.type = 'array',
+    strftime('%Y-%m-%d %H:%M:%f', (${TICK} + (j.value ->> 0)) / 1000.0, 'unixepoch'),
+    datetime((${TICK}) / 1000, 'unixepoch') || '.' || substr(1000 + (${TICK}) % 1000, 2)) AS time,
   coalesce(j.atom, j.value ->> 1) AS value,
   s.unit,
-  CASE iif(j.type = 'array', j.value ->> 2, 0) ${quality} ELSE 'good' END AS quality,
+  iif(j.type = 'array', CASE j.value ->> 2 ${quality} ELSE 'good' END, 'good') AS quality,
   iif(j.type = 'array', (SELECT text FROM reason WHERE code = j.value ->> 3), NULL) AS reason
 FROM series s JOIN chunk c ON c.series = s.id, json_each(sqlar_uncompress(c.body, c.len)) j
 WHERE j.type <> 'array' OR j.value <> '[]';

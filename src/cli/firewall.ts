@@ -4,11 +4,13 @@ import { compile } from '../segmentation/compile.ts';
 import { render } from '../segmentation/render.ts';
 import { declaredPolicy } from './declared-policy.ts';
 import { type Changing, runChange } from './firewall-change.ts';
+import { runPlan } from './firewall-plan.ts';
 import { runProve } from './firewall-prove.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
+       ./sluice firewall plan [--json] [gateway.yaml]
        ./sluice firewall apply|rollback|status [--json] [gateway.yaml]
        ./sluice firewall confirm CHANGE [--json] [gateway.yaml]
 
@@ -19,6 +21,8 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
           that the configuration declares; or a packet for each difference, with the rule that decided. What it does
           not understand is not proven. It looks at this table alone: what other tables, routing and connection
           tracking do is assumed (docs/configuration.md).
+  plan    tells who gains and who loses access compared with the rules that are confirmed, and, run as root, with what the
+          kernel holds where that is something else. Packets are compared, not lines. Changes nothing.
 
   apply     puts the rules into the kernel of this machine, only what differs and in one transaction, reads them back
             and proves them. Unless they are confirmed within segmentation.confirm-within, they are rolled back by
@@ -30,15 +34,15 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
 The last four need root, or CAP_NET_ADMIN, and nft 1.0.6 or newer. They act on the network namespace that they are called in,
 and keep what they know in segmentation/ below gateway.data. Connections that a change forbids are not cut: they end
 by themselves. In this version the commands touch the kernel themselves; a process of its own for that, with a socket,
-and loading the confirmed rules when the machine starts, come later, as do plan and probe.
+and loading the confirmed rules when the machine starts, come later, as does probe.
 
 Exit status: 0 done or proven, 1 not done or not proven (status: not the confirmed rules), 64 wrong usage,
 78 wrong configuration.
 `;
 
 const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'status'];
-const VERBS = ['render', 'prove', ...CHANGING];
-const LATER = ['plan', 'probe'];
+const VERBS = ['render', 'prove', 'plan', ...CHANGING];
+const LATER = ['probe'];
 const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' } } as const;
 
 export async function run(args: readonly string[]): Promise<number> {
@@ -57,6 +61,10 @@ export async function run(args: readonly string[]): Promise<number> {
   }
   const file = oneFile(`firewall ${verb}`, files);
   if (verb === 'prove') return runProve(await declaredPolicy(file), values.listing, values.json);
+  if (verb === 'plan') {
+    if (values.listing !== undefined) throw usage('firewall', 'firewall plan takes no listing: it asks nft');
+    return runPlan(file, values.json);
+  }
   if (values.listing !== undefined || values.json) {
     throw usage('firewall', 'firewall render takes no options: it prints JSON as it is');
   }

@@ -55,3 +55,11 @@ export function trafficOf(service: string): readonly Traffic[] {
   const [, protocol, low = '0', high = low] = /^(tcp|udp)\/(\d+)(?:-(\d+))?$/.exec(service) ?? [];
   return [{ protocol: protocol === 'udp' ? 'udp' : 'tcp', ports: [Number(low), Number(high)] }];
 }
+
+/** What people call these ports; undefined where they have no name. */
+export function serviceName({ protocol, ports: [low, high] }: Traffic): string | undefined {
+  if (protocol === 'icmp' || protocol === 'icmpv6') return 'icmp';
+  return SERVICES.find((name) =>
+    MEANING[name].some((one) => one.protocol === protocol && one.ports[0] === low && one.ports[1] === high),
+  );
+}

@@ -42,6 +42,19 @@ export interface Status {
   readonly everConfirmed: boolean;
 }
 
+/** What a plan is compared with. */
+export interface Known {
+  readonly confirmed:
+    | {
+        readonly rules: string;
+        readonly digest: string;
+        /** Text of the policy they were made of, where it is known. */
+        readonly policy: string | undefined;
+      }
+    | undefined;
+  readonly kernel: 'not permitted' | { readonly listing: string | undefined; readonly holds: boolean };
+}
+
 /** What may be done to the rules of this machine, below the data folder of one gateway. One change at a time. */
 export class Firewall {
   readonly #data: string;
@@ -142,6 +155,21 @@ export class Firewall {
     const brought = await bring(nft, confirmed ?? NO_RULES);
     this.#state.end();
     return { id, ...brought };
+  }
+
+  /** What is confirmed, and what the kernel holds where it may be asked. Changes nothing. */
+  async known(): Promise<Known> {
+    const rules = this.#state.confirmed();
+    const policy = this.#state.confirmedPolicy();
+    const confirmed = rules === undefined ? undefined : { rules, digest: digest(rules), policy };
+    if (process.getuid?.() !== 0) return { confirmed, kernel: 'not permitted' };
+    try {
+      const listing = await new Nft().list();
+      const same = rules === undefined ? listing === undefined : holds(listing, rules);
+      return { confirmed, kernel: { listing, holds: same } };
+    } catch {
+      return { confirmed, kernel: 'not permitted' };
+    }
   }
 
   /** Changes nothing. */

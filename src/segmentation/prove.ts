@@ -93,7 +93,8 @@ interface Tools {
   readonly follower: Follower;
 }
 
-function wouldDeny({ statements }: Rule): boolean {
+/** Is what this rule accepts let pass only because it observes? */
+export function wouldDeny({ statements }: Rule): boolean {
   return statements.some(
     (statement) => statement.kind === 'note' && statement.counter.startsWith(WOULD_DENY),
   );

@@ -1,0 +1,196 @@
+import { serviceName, type Traffic } from '../config/services.ts';
+import { SluiceError } from '../core/errors.ts';
+import { visible } from '../core/visible.ts';
+import { Firewall, type Known } from '../netd/firewall.ts';
+import { type Access, type AccessChanges, changesOfAccess } from '../segmentation/access.ts';
+import { kernelAccess } from '../segmentation/kernel-access.ts';
+import type { Policy } from '../segmentation/policy.ts';
+import { policyOfText } from '../segmentation/policy-file.ts';
+import { changesOfStructure, type StructureChange } from '../segmentation/structure.ts';
+import { declaredPolicy } from './declared-policy.ts';
+import { loadConfig } from './load.ts';
+
+// Who gains and who loses access, for people; changes nothing.
+
+const NO_RULES: Policy = { mode: 'off', zones: [], flows: [] };
+
+interface Plan {
+  /** What the file is compared with. */
+  readonly against: 'confirmed' | 'nothing';
+  readonly structure: readonly StructureChange[];
+  readonly access: AccessChanges;
+  /** What passed before without a line, and goes on because of one. */
+  readonly still: readonly Access[];
+  readonly turn: Turn;
+  /** What the file changes compared with the kernel, where that does not hold what was confirmed. */
+  readonly kernel: KernelPlan | undefined;
+}
+
+/** What becomes of everything that no line speaks of. */
+type Turn = 'closes' | 'opens' | 'stays open' | 'stays closed';
+
+type KernelPlan = { readonly access: AccessChanges } | { readonly unclear: string };
+
+export async function runPlan(file: string, json: boolean): Promise<number> {
+  const { gateway } = await loadConfig(file);
+  const policy = await declaredPolicy(file);
+  const known = await new Firewall(gateway.data).known();
+  const plan = planOf(known, policy);
+  process.stdout.write(json ? `${JSON.stringify(forMachine(plan, file))}\n` : forPerson(plan));
+  return 0;
+}
+
+export function planOf(known: Known, policy: Policy): Plan {
+  const { confirmed } = known;
+  const before = confirmed && policyOfText(confirmed.policy ?? '', confirmed.digest);
+  const kernel = kernelPlan(known, policy);
+  if (confirmed !== undefined && before === undefined) {
+    // Rules of an older version: what they accept is told by themselves.
+    const own = kernelAccess(confirmed.rules, policy);
+    if ('unclear' in own)
+      throw new SluiceError('SETUP', `the confirmed rules are not understood: ${own.unclear}`);
+    return {
+      against: 'confirmed',
+      structure: [],
+      access: own.access,
+      still: [],
+      turn: 'stays closed',
+      kernel,
+    };
+  }
+  const [from, turn] = [before ?? NO_RULES, turnOf(before ?? NO_RULES, policy)];
+  const { gained, lost } = changesOfAccess(from, policy);
+  const goesOn = turn === 'closes' || from.mode === 'off';
+  return {
+    against: confirmed === undefined ? 'nothing' : 'confirmed',
+    structure: changesOfStructure(before, policy),
+    access: { gained: goesOn ? [] : gained, lost: policy.mode === 'off' ? [] : lost },
+    still: goesOn ? gained : [],
+    turn,
+    kernel,
+  };
+}
+
+function turnOf(before: Policy, after: Policy): Turn {
+  const [was, is] = [before.mode === 'enforce', after.mode === 'enforce'];
+  if (was === is) return is ? 'stays closed' : 'stays open';
+  return is ? 'closes' : 'opens';
+}
+
+/** Undefined where nobody may ask the kernel, or it holds what was confirmed. */
+function kernelPlan({ kernel }: Known, policy: Policy): KernelPlan | undefined {
+  if (kernel === 'not permitted' || kernel.holds) return undefined;
+  if (kernel.listing === undefined) return { unclear: 'it has no table inet sluice' };
+  return kernelAccess(kernel.listing, policy);
+}
+
+export function forPerson(plan: Plan): string {
+  const lines = [...introOf(plan), ...linesOf(plan), ...kernelLines(plan)];
+  return lines.map((line) => `${visible(line)}\n`).join('');
+}
+
+const TURNS: Readonly<Record<Turn, readonly string[]>> = {
+  closes: ['  up to now everything passes; from then on what no line of the file allows is denied'],
+  opens: ['  what is denied up to now passes from then on'],
+  'stays open': ['  nothing is denied before or after: what no line allows is at most told of'],
+  'stays closed': [],
+};
+
+function introOf(plan: Plan): string[] {
+  const than =
+    plan.against === 'confirmed' ? 'the rules that are confirmed' : 'no rules, as none were ever confirmed';
+  if (!changes(plan)) return [`nothing changes, compared with ${than}`];
+  return [`compared with ${than}:`, ...TURNS[plan.turn]];
+}
+
+const changes = ({ structure, access, still }: Plan): boolean =>
+  structure.length + access.gained.length + access.lost.length + still.length > 0;
+
+function linesOf({ structure, access, still }: Pick<Plan, 'structure' | 'access' | 'still'>): string[] {
+  const { gained, lost } = access;
+  return [
+    ...structure.map((change) => `~ ${structureText(change)}`),
+    ...lost.map((one) => `- ${accessText(one, 'may no longer reach')}`),
+    ...still.map((one) => `= ${accessText(one, 'may still reach')}`),
+    ...gained.map((one) => `+ ${accessText(one, 'may reach')}`),
+  ];
+}
+
+function structureText({ what, zone, before, after }: StructureChange): string {
+  if (what === 'mode') return `mode ${before} becomes ${after}`;
+  if (what !== 'zone') return `zone ${zone}: ${what} ${before} becomes ${after}`;
+  return before === undefined ? `zone ${zone} is new: ${after}` : `zone ${zone} is gone: ${before}`;
+}
+
+function accessText({ from, to, traffic, path, because }: Access, verb: string): string {
+  const place = path === undefined ? '' : ` (${path}: ${because})`;
+  return `${from} ${verb} ${to} ${servicesText(traffic)}${place}`;
+}
+
+function servicesText(traffic: Access['traffic']): string {
+  return traffic === undefined ? 'by any protocol' : [...new Set(traffic.map(trafficText))].join(', ');
+}
+
+function trafficText(traffic: Traffic): string {
+  const { protocol, ports } = traffic;
+  const name = serviceName(traffic);
+  if (protocol === 'icmp' || protocol === 'icmpv6') return 'icmp';
+  return name === undefined ? `${protocol}/${portsText(ports)}` : `${protocol}/${portsText(ports)} ${name}`;
+}
+
+function portsText([low, high]: Traffic['ports']): string {
+  if (low === 0 && high === 65_535) return 'any';
+  return low === high ? String(low) : `${low}-${high}`;
+}
+
+function kernelLines({ kernel }: Plan): string[] {
+  if (kernel === undefined) return [];
+  const head = 'the kernel holds something else than the rules that are confirmed';
+  if ('unclear' in kernel) return [`${head}: ${kernel.unclear}`];
+  const lines = linesOf({ structure: [], access: kernel.access, still: [] });
+  return lines.length === 0
+    ? [`${head}; it accepts what the file declares`]
+    : [`${head}; compared with it:`, ...lines];
+}
+
+export function forMachine(plan: Plan, file: string): object {
+  const { against, structure, access, still, turn, kernel } = plan;
+  return {
+    file,
+    against,
+    changes: changes(plan),
+    turn,
+    structure: structure.map(({ zone, before, after, what }) => ({
+      what,
+      zone: zone ?? null,
+      before: before ?? null,
+      after: after ?? null,
+    })),
+    ...accessFor(access),
+    still: still.map(recordOf),
+    kernel:
+      kernel === undefined
+        ? null
+        : 'unclear' in kernel
+          ? { unclear: kernel.unclear }
+          : accessFor(kernel.access),
+  };
+}
+
+const accessFor = ({ gained, lost }: AccessChanges): object => ({
+  lost: lost.map(recordOf),
+  gained: gained.map(recordOf),
+});
+
+const recordOf = ({ from, to, traffic, path, because }: Access): object => ({
+  from,
+  to,
+  traffic:
+    traffic?.map((one) => ({
+      protocol: one.protocol,
+      ports: one.protocol.startsWith('icmp') ? null : one.ports,
+      service: serviceName(one) ?? null,
+    })) ?? null,
+  path: path ?? null,
+  because: because ?? null,
+});

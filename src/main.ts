@@ -32,6 +32,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'print, apply, confirm and prove the network rules that follow from a configuration',
     run: async (args) => (await import('./cli/firewall.ts')).run(args),
   },
+  netd: {
+    summary: 'the process that changes the network rules of this machine, behind a socket',
+    run: async (args) => (await import('./cli/netd.ts')).run(args),
+  },
   simulate: {
     summary: 'serve the devices of a configuration, with the real protocols on real sockets',
     run: async (args) => (await import('./cli/simulate.ts')).run(args),

@@ -1,17 +1,32 @@
+import { realpathSync } from 'node:fs';
+import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
-import { type Applied, Firewall, type Status } from '../netd/firewall.ts';
+import { Audit, type Who } from '../netd/audit.ts';
+import { type Connection, netdAt, socketOf } from '../netd/client.ts';
+import { Firewall } from '../netd/firewall.ts';
+import { perform } from '../netd/perform.ts';
+import type { Request } from '../netd/request.ts';
+import type { Told } from '../netd/tell.ts';
+import { userName } from '../netd/users.ts';
 import { declaredPolicy } from './declared-policy.ts';
 import { loadConfig } from './load.ts';
 import { oneFile, usage } from './options.ts';
 
-// What changes the rules of this machine, and how it stands.
+// What changes the rules of this machine, and how it stands: through netd where it answers, and directly otherwise.
 
 export type Changing = 'apply' | 'confirm' | 'rollback' | 'status';
 
-export async function runChange(verb: Changing, args: readonly string[], json: boolean): Promise<number> {
-  const print = (machine: object, person: string): void => {
-    process.stdout.write(json ? `${JSON.stringify(machine)}\n` : person);
-  };
+export interface ChangeOptions {
+  readonly json: boolean;
+  /** Where netd listens; the place of this gateway below /run/sluice where left out. */
+  readonly socket: string | undefined;
+}
+
+export async function runChange(
+  verb: Changing,
+  args: readonly string[],
+  options: ChangeOptions,
+): Promise<number> {
   const [first = '', ...others] = args;
   const file = oneFile(`firewall ${verb}`, verb === 'confirm' ? others : args);
   if (verb === 'confirm' && !/^[0-9a-f]{8}$/.test(first)) {
@@ -20,128 +35,56 @@ export async function runChange(verb: Changing, args: readonly string[], json: b
       'firewall confirm wants the change that apply named, as in: firewall confirm 5f3a90c2',
     );
   }
+  return runRequest({ verb, ...(verb === 'confirm' && { change: first }) }, file, options);
+}
+
+/** Asks, prints what came of it; exit status 0 where that is good. */
+export async function runRequest(
+  request: Request,
+  file: string,
+  { json, socket }: ChangeOptions,
+): Promise<number> {
   const { gateway, segmentation } = await loadConfig(file);
-  const firewall = new Firewall(gateway.data);
-  switch (verb) {
-    case 'apply': {
-      const applied = await firewall.apply(await declaredPolicy(file), segmentation.confirmWithin);
-      print(appliedFor(applied), appliedText(applied));
-      return 0;
-    }
-    case 'confirm':
-      await firewall.confirm(first);
-      print({ id: first, confirmed: true }, `confirmed: change ${first} holds from now on\n`);
-      return 0;
-    case 'rollback': {
-      const { id, ...brought } = await firewall.rollback();
-      const taken = id === undefined ? '' : `; change ${id} is taken back`;
-      print(
-        { id: id ?? null, ...howFor(brought) },
-        `the rules that were confirmed last hold${taken}\n${howText(brought)}`,
-      );
-      return 0;
-    }
-    case 'status': {
-      const status = await firewall.status(await declaredPolicy(file));
-      print(statusFor(status), statusText(status));
-      return status.kernel === 'confirmed' && status.proof.proven ? 0 : 1;
-    }
-    default:
-      return verb satisfies never;
+  const session = process.env['SSH_CONNECTION'];
+  const whole = { ...request, ...(session !== undefined && session !== '' && { session }) };
+  const path = socket ?? socketOf(gateway.id);
+  using connection = await netdAt(path);
+  let told: Told;
+  if (connection === undefined) {
+    process.stderr.write(`directly: no netd listens at ${visible(path)}\n`);
+    const firewall = new Firewall(gateway.data);
+    const declared = async () => ({
+      policy: await declaredPolicy(file),
+      confirmWithin: segmentation.confirmWithin,
+    });
+    told = await perform({ firewall, audit: new Audit(firewall.folder), declared }, whole, { who: me() });
+  } else {
+    mustBeFor(connection, file, path);
+    process.stderr.write(`through netd at ${visible(path)}\n`);
+    told = await connection.ask(whole);
   }
+  process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
+  return told.good ? 0 : 1;
 }
 
-type How = Pick<Applied, 'changes' | 'replaces' | 'complaints'>;
-
-function howFor({ changes, replaces, complaints }: How): object {
-  return {
-    chains: changes.chains,
-    'elements-added': changes.elementsAdded,
-    'elements-deleted': changes.elementsDeleted,
-    'objects-added': changes.objectsAdded,
-    'objects-deleted': changes.objectsDeleted,
-    replaced: replaces,
-    complaints,
-  };
-}
-
-function howText({ changes, replaces, complaints }: How): string {
-  const { chains, elementsAdded, elementsDeleted, objectsAdded, objectsDeleted } = changes;
-  const counts = [
-    [chains, 'chains written'],
-    [elementsAdded, 'elements added'],
-    [elementsDeleted, 'elements deleted'],
-    [objectsAdded, 'objects added'],
-    [objectsDeleted, 'objects deleted'],
-  ] as const;
-  const some = counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
-  const how =
-    replaces.length > 0
-      ? `the whole table is replaced: ${replaces.join('; ')}`
-      : some.join(', ') || 'nothing differed';
-  const said = complaints.map(
-    (complaint) => `  nft complained, and the kernel was read back: ${visible(complaint)}\n`,
+/** netd compiles what it was started with: asked about another file it would do something else than was meant. */
+function mustBeFor({ gateway, config }: Connection, file: string, path: string): void {
+  if (config === realpathSync(file)) return;
+  throw new SluiceError(
+    'SETUP',
+    `netd at ${path} runs ${gateway} by ${config}, not by ${realpathSync(file)}: nothing was asked for`,
+    { remedy: `name ${config}, or the socket of another netd with --socket` },
   );
-  return `  ${visible(how)}\n${said.join('')}`;
 }
 
-function appliedFor({ id, within, first, ...how }: Applied): object {
+/** Who became root by sudo is named; that is what they say, and what the kernel knows is the uid. */
+function me(): Who {
+  const uid = process.getuid?.() ?? 0;
+  const person = process.env['SUDO_USER'];
   return {
-    id: id ?? null,
-    'confirm-within-ms': id === undefined ? null : within,
-    first: first,
-    ...howFor(how),
+    uid,
+    user: userName(uid),
+    via: 'command line',
+    ...(person !== undefined && person !== '' && { person: person.slice(0, 64) }),
   };
-}
-
-function appliedText({ id, within, first, ...how }: Applied): string {
-  if (id === undefined) return `these rules are confirmed already, and hold, proven\n${howText(how)}`;
-  const back = first
-    ? 'taken away, as there were none confirmed before'
-    : 'taken back to the ones confirmed before';
-  return `applied and proven: change ${id}
-${howText(how)}
-  Unless it is confirmed within ${within / 1_000} s, the rules are ${back}. Open a new connection to this gateway, and say there:
-  ./sluice firewall confirm ${id}
-`;
-}
-
-const KERNEL: Readonly<Record<Status['kernel'], string>> = {
-  confirmed: 'the kernel holds the rules that were confirmed',
-  waiting: 'the kernel holds rules that wait to be confirmed',
-  nothing: 'the kernel holds no rules of Sluice',
-  'something else':
-    'the kernel holds something else than the rules that were confirmed: ./sluice firewall rollback restores them',
-};
-
-function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): object {
-  return {
-    nft,
-    kernel,
-    proven: proof.proven,
-    'ever-confirmed': everConfirmed,
-    pending:
-      pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
-    lacks,
-  };
-}
-
-function statusText({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): string {
-  const lines = [
-    KERNEL[kernel],
-    ...(everConfirmed ? [] : ['no rules were ever confirmed']),
-    proof.proven
-      ? 'proven: it accepts exactly what the configuration declares'
-      : 'it does not accept exactly what the configuration declares: ./sluice firewall prove tells the packets',
-    ...(pending === undefined ? [] : [pendingText(pending)]),
-    `nft ${nft}`,
-    ...lacks.map(({ name, follows, says }) => visible(`this kernel lacks ${name}: ${follows} (${says})`)),
-  ];
-  return `${lines.join('\n')}\n`;
-}
-
-function pendingText({ id, left, guards }: NonNullable<Status['pending']>): string {
-  const watched =
-    guards === 0 ? 'and nobody is left to do it: ./sluice firewall rollback' : `by ${guards} processes`;
-  return `change ${id} is rolled back in ${Math.ceil(left / 1_000)} s unless it is confirmed, ${watched}`;
 }

@@ -11,8 +11,8 @@ import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
        ./sluice firewall plan [--json] [gateway.yaml]
-       ./sluice firewall apply|rollback|status [--json] [gateway.yaml]
-       ./sluice firewall confirm CHANGE [--json] [gateway.yaml]
+       ./sluice firewall apply|rollback|status [--json] [--socket PATH] [gateway.yaml]
+       ./sluice firewall confirm CHANGE [--json] [--socket PATH] [gateway.yaml]
 
   render  prints the network rules that follow from the configuration, as JSON for nft -j -f -. They replace the table
           inet sluice in one transaction and touch nothing else; where segmentation is off, they only remove it.
@@ -28,13 +28,14 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
             and proves them. Unless they are confirmed within segmentation.confirm-within, they are rolled back by
             processes that were started before, whatever becomes of this command or the connection it came by.
   confirm   keeps a change that was applied; say it on a new connection, so that it shows that you still reach the gateway.
+            The connection that applied (to netd, or by ssh) is refused.
   rollback  returns to the rules that were confirmed last, at once; also where somebody else changed the table.
   status    tells what the kernel holds, what waits, and what of the kernel is lacking. Changes nothing.
 
-The last four need root, or CAP_NET_ADMIN, and nft 1.0.6 or newer. They act on the network namespace that they are called in,
-and keep what they know in segmentation/ below gateway.data. Connections that a change forbids are not cut: they end
-by themselves. In this version the commands touch the kernel themselves; a process of its own for that, with a socket,
-and loading the confirmed rules when the machine starts, come later, as does probe.
+The last four go through netd where it listens (./sluice netd, at /run/sluice/<gateway>.sock or --socket), and need no
+root then; otherwise they act themselves, as root or with CAP_NET_ADMIN, on the network namespace that they are called in.
+They say which on standard error. nft 1.0.6 or newer is needed. What is known is kept in segmentation/ below gateway.data,
+with an audit of who did what. Connections that a change forbids are not cut: they end by themselves.
 
 Exit status: 0 done or proven, 1 not done or not proven (status: not the confirmed rules), 64 wrong usage,
 78 wrong configuration.
@@ -43,7 +44,7 @@ Exit status: 0 done or proven, 1 not done or not proven (status: not the confirm
 const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'status'];
 const VERBS = ['render', 'prove', 'plan', ...CHANGING];
 const LATER = ['probe'];
-const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' } } as const;
+const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' }, socket: { type: 'string' } } as const;
 
 export async function run(args: readonly string[]): Promise<number> {
   const { values, positionals } = parsedOptions('firewall', args, OPTIONS);
@@ -57,8 +58,10 @@ export async function run(args: readonly string[]): Promise<number> {
   if (changing !== undefined) {
     if (values.listing !== undefined)
       throw usage('firewall', `firewall ${verb} takes no listing: it asks nft`);
-    return runChange(changing, files, values.json);
+    return runChange(changing, files, { json: values.json, socket: values.socket });
   }
+  if (values.socket !== undefined)
+    throw usage('firewall', `firewall ${verb} asks nobody: it takes no socket`);
   const file = oneFile(`firewall ${verb}`, files);
   if (verb === 'prove') return runProve(await declaredPolicy(file), values.listing, values.json);
   if (verb === 'plan') {

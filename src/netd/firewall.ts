@@ -3,7 +3,7 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs, milliseconds, seconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import { compile } from '../segmentation/compile.ts';
-import type { Changes } from '../segmentation/delta.ts';
+import { type Changes, delta } from '../segmentation/delta.ts';
 import { packetText } from '../segmentation/packet.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyText } from '../segmentation/policy-text.ts';
@@ -55,21 +55,53 @@ export interface Known {
   readonly kernel: 'not permitted' | { readonly listing: string | undefined; readonly holds: boolean };
 }
 
+/** What a configuration would change. */
+export interface Plan {
+  readonly rules: string;
+  readonly changes: Changes;
+  readonly replaces: readonly string[];
+  readonly kernel: Status['kernel'];
+}
+
+/** Who asks for a change, as far as it matters here. */
+export interface Actor {
+  /** When their connection to netd was opened, by the clock that nobody can set. */
+  readonly opened?: Duration;
+  /** The connection by which they came to this machine (SSH_CONNECTION), where known. */
+  readonly session?: string | undefined;
+  /** Told what is about to be done, under the lock; where it throws, nothing is done. */
+  readonly intend?: (what: Intended) => Promise<void>;
+}
+
+export interface Intended {
+  readonly change?: string;
+  /** Digest of the rules. */
+  readonly rules?: string;
+}
+
 /** What may be done to the rules of this machine, below the data folder of one gateway. One change at a time. */
 export class Firewall {
   readonly #data: string;
   readonly #state: State;
+  /** Where everything that is known about the rules lies. */
+  readonly folder: string;
 
   constructor(data: string) {
     this.#data = data;
     this.#state = new State(data);
+    this.folder = this.#state.folder;
+  }
+
+  /** Throws where the folder is not ours alone. */
+  prepare(): void {
+    this.#state.prepare();
   }
 
   /**
    * The kernel holds what the policy declares when this returns, proven; and holds it on only when `confirm` is called
    * in time. Throws where it could not be done: then the kernel holds what was confirmed before.
    */
-  async apply(policy: Policy, within: Duration): Promise<Applied> {
+  async apply(policy: Policy, within: Duration, by: Actor = {}): Promise<Applied> {
     const document = render(compile(policy));
     // Before anything is written: who may not change rules leaves no files behind.
     await mayLoad(document);
@@ -79,6 +111,7 @@ export class Firewall {
     await this.#refuseWhileWaiting(nft);
     const confirmed = this.#state.confirmed();
     if (confirmed !== undefined && digest(confirmed) === digest(document)) {
+      await by.intend?.({ rules: digest(document) });
       const brought = await bring(nft, document);
       mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));
       return { id: undefined, within, first: false, ...brought };
@@ -92,7 +125,9 @@ export class Firewall {
       boot: bootId(),
       rules: digest(document),
       since: epochMs(Date.now()),
+      ...(by.session !== undefined && { session: by.session }),
     };
+    await by.intend?.({ change: id, rules: pending.rules });
     const before = confirmed ?? NO_RULES;
     try {
       this.#state.begin(pending, document, policyText(policy, pending.rules));
@@ -108,7 +143,7 @@ export class Firewall {
   }
 
   /** From now on these are the rules to return to. Throws where that is too late, or the kernel holds something else. */
-  async confirm(id: string): Promise<void> {
+  async confirm(id: string, by: Actor = {}): Promise<void> {
     this.#state.prepare();
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
@@ -124,6 +159,8 @@ export class Firewall {
         remedy: `./sluice firewall confirm ${pending.id}`,
       });
     }
+    mustBeNew(pending, by);
+    await by.intend?.({ change: id, rules: pending.rules });
     const document = this.#state.candidate();
     const problem = await objection(nft, pending, document);
     if (problem !== undefined || document === undefined) {
@@ -137,7 +174,7 @@ export class Firewall {
   }
 
   /** Back to the rules that were confirmed last, whether a change waits or somebody else was at the table. */
-  async rollback(): Promise<Brought & { readonly id: string | undefined }> {
+  async rollback(by: Actor = {}): Promise<Brought & { readonly id: string | undefined }> {
     this.#state.prepare();
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
@@ -152,6 +189,7 @@ export class Firewall {
         },
       );
     }
+    await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(confirmed ?? NO_RULES) });
     const brought = await bring(nft, confirmed ?? NO_RULES);
     this.#state.end();
     return { id, ...brought };
@@ -172,6 +210,40 @@ export class Firewall {
     }
   }
 
+  /**
+   * Takes back a change whose time was over `grace` ago, or that another start of the machine left, where its guards did
+   * not do it. Its id; undefined where there was none.
+   */
+  async settle(grace: Duration, by: Actor = {}): Promise<string | undefined> {
+    if (!this.#isOverdue(grace)) return undefined;
+    using lock = await this.#locked();
+    if (!this.#isOverdue(grace)) return undefined;
+    const id = this.#waitingOrDamaged();
+    if (id === undefined) return undefined; // it was confirmed by someone who was killed at it
+    const confirmed = this.#state.confirmed();
+    await by.intend?.({ change: id, rules: digest(confirmed ?? NO_RULES) });
+    await bring(new Nft({ lock: lock.descriptor }), confirmed ?? NO_RULES);
+    this.#state.end();
+    return id;
+  }
+
+  #isOverdue(grace: Duration): boolean {
+    try {
+      const pending = this.#state.pending();
+      return pending !== undefined && (pending.boot !== bootId() || sinceBoot() > pending.until + grace);
+    } catch {
+      return true; // damaged: nobody can know until when it waits
+    }
+  }
+
+  /** Changes nothing. */
+  async plan(policy: Policy): Promise<Plan> {
+    const document = render(compile(policy));
+    const listing = await new Nft().list();
+    const { changes, replaces } = delta(listing, document);
+    return { rules: digest(document), changes, replaces, kernel: this.#kernel(listing) };
+  }
+
   /** Changes nothing. */
   async status(policy: Policy): Promise<Status> {
     const nft = new Nft();
@@ -179,19 +251,10 @@ export class Firewall {
     const listing = await nft.list();
     const confirmed = this.#state.confirmed();
     const pending = this.#state.pending();
-    const candidate = this.#state.candidate();
-    const kernel =
-      confirmed !== undefined && holds(listing, confirmed)
-        ? 'confirmed'
-        : pending !== undefined && candidate !== undefined && holds(listing, candidate)
-          ? 'waiting'
-          : listing === undefined
-            ? 'nothing'
-            : 'something else';
     return {
       nft: version,
       lacks: await probe(nft),
-      kernel,
+      kernel: this.#kernel(listing),
       proof: prove(policy, listing ?? EMPTY_LISTING),
       pending: pending && {
         id: pending.id,
@@ -201,6 +264,14 @@ export class Firewall {
       },
       everConfirmed: confirmed !== undefined,
     };
+  }
+
+  #kernel(listing: string | undefined): Status['kernel'] {
+    const confirmed = this.#state.confirmed();
+    if (confirmed !== undefined && holds(listing, confirmed)) return 'confirmed';
+    const candidate = this.#state.pending() && this.#state.candidate();
+    if (candidate !== undefined && holds(listing, candidate)) return 'waiting';
+    return listing === undefined ? 'nothing' : 'something else';
   }
 
   async #locked(): Promise<Lock> {
@@ -270,6 +341,18 @@ async function mayLoad(document: string): Promise<void> {
       remedy: `${lacks[0]?.follows}; use the kernel of Debian 12 or newer`,
     });
   }
+}
+
+/** That the connection which applied still lives says nothing about whether anybody can still come in. */
+function mustBeNew({ id, until, within, session }: Pending, by: Actor): void {
+  const isOld = by.opened !== undefined && by.opened <= until - within;
+  const isSame = session !== undefined && session === by.session;
+  if (!isOld && !isSame) return;
+  throw new SluiceError(
+    'SETUP',
+    `change ${id} is not confirmed by a connection that is older than it: that one would work in any case`,
+    { remedy: `open a new connection to this gateway, and say there: ./sluice firewall confirm ${id}` },
+  );
 }
 
 function mustBeProven(proof: Proof): void {

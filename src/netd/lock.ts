@@ -13,20 +13,22 @@ export interface Lock extends Disposable {
 /** Another one holds it: util-linux, flock(1), --conflict-exit-code. */
 const TAKEN = 75;
 
+const RULES = { name: 'lock', taken: 'another change of the rules is under way' };
+
 /** Waits at most `patience` for whoever has it. */
-export async function lockOf(folder: string, patience: Duration): Promise<Lock> {
-  const descriptor = opened(join(folder, 'lock'));
+export async function lockOf(
+  folder: string,
+  patience: Duration,
+  { name, taken }: { readonly name: string; readonly taken: string } = RULES,
+): Promise<Lock> {
+  const descriptor = opened(join(folder, name));
   try {
     // Node cannot lock. flock(1) locks the open file that it inherits, and the lock stays with our descriptor.
     const code = await flock(descriptor, patience);
     if (code === 0) return { descriptor, [Symbol.dispose]: () => closeSync(descriptor) };
-    throw new SluiceError(
-      'SETUP',
-      code === TAKEN ? 'another change of the rules is under way' : `flock failed: ${code}`,
-      {
-        remedy: code === TAKEN ? 'wait for it to end, then try again' : 'check the disk below gateway.data',
-      },
-    );
+    throw new SluiceError('SETUP', code === TAKEN ? taken : `flock failed: ${code}`, {
+      remedy: code === TAKEN ? 'wait for it to end, then try again' : 'check the disk below gateway.data',
+    });
   } catch (error) {
     closeSync(descriptor);
     throw error;

@@ -28,6 +28,8 @@ export interface Pending {
   readonly rules: string;
   /** For people. */
   readonly since: EpochMs;
+  /** The connection by which whoever applied came to this machine, where known; it may not confirm. */
+  readonly session?: string;
 }
 
 /** Nothing of ours: what is gone back to before anything was ever confirmed. */
@@ -217,10 +219,18 @@ function isRules(text: string): boolean {
 function pendingOf(text: string): Pending | undefined {
   const json = parsed(text);
   if (!isRecord(json)) return undefined;
-  const { id, until, boot, within, rules, since } = json;
+  const { id, until, boot, within, rules, since, session } = json;
   if (typeof id !== 'string' || typeof boot !== 'string' || typeof rules !== 'string') return undefined;
   if (typeof until !== 'number' || typeof within !== 'number' || typeof since !== 'number') return undefined;
-  return { id, boot, rules, until: milliseconds(until), within: milliseconds(within), since: epochMs(since) };
+  return {
+    id,
+    boot,
+    rules,
+    until: milliseconds(until),
+    within: milliseconds(within),
+    since: epochMs(since),
+    ...(typeof session === 'string' && { session }),
+  };
 }
 
 function parsed(text: string): unknown {

@@ -14,11 +14,13 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { holds } from '../../src/netd/bring.ts';
 import { State } from '../../src/netd/state.ts';
-import { REPOSITORY } from '../support/process.ts';
+import { REPOSITORY, Running } from '../support/process.ts';
 import { rulesOf } from '../segmentation/policies.ts';
 import { until } from '../support/wait.ts';
 
 const IS_ROOT = process.getuid?.() === 0;
+
+const ENTER = IS_ROOT ? ['-n'] : ['-U', '-n', '--preserve-credentials'];
 
 export interface Ran {
   readonly status: number | null;
@@ -31,6 +33,7 @@ export class Bed {
   readonly folder: string;
   readonly #holder: ChildProcess;
   readonly #env: Record<string, string> = {};
+  readonly #started: Running[] = [];
 
   private constructor(folder: string, holder: ChildProcess) {
     this.folder = folder;
@@ -51,6 +54,7 @@ export class Bed {
   }
 
   #end(): void {
+    for (const { child, over } of this.#started) if (over === undefined) child.kill('SIGKILL');
     for (const guard of [1, 2]) {
       const pid = this.guard(guard);
       if (pid !== undefined) process.kill(pid, 'SIGKILL');
@@ -101,8 +105,7 @@ export class Bed {
   }
 
   async run(program: string, ...args: readonly string[]): Promise<Ran> {
-    const enter = IS_ROOT ? ['-n'] : ['-U', '-n', '--preserve-credentials'];
-    const child = spawn('nsenter', ['-t', String(this.#holder.pid), ...enter, program, ...args], {
+    const child = spawn('nsenter', ['-t', String(this.#holder.pid), ...ENTER, program, ...args], {
       cwd: this.folder,
       env: { ...plainEnvironment(), ...this.#env },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -113,6 +116,33 @@ export class Bed {
       new Promise<[number | null]>((resolve) => child.once('close', (code) => resolve([code]))),
     ]);
     return { status, stdout, stderr };
+  }
+
+  get socket(): string {
+    return join(this.folder, 's', 'netd.sock');
+  }
+
+  /** netd of this gateway, when it listens. */
+  async netd(...args: readonly string[]): Promise<Running> {
+    const main = join(REPOSITORY, 'src/main.ts');
+    const whole = [process.execPath, main, 'netd', '--socket', this.socket, ...args, 'gateway.yaml'];
+    const running = this.#start(whole);
+    await running.says(/netd listens/);
+    return running;
+  }
+
+  #start(command: readonly string[]): Running {
+    const running = new Running('nsenter', ['-t', String(this.#holder.pid), ...ENTER, ...command], {
+      cwd: this.folder,
+      env: { ...plainEnvironment(), ...this.#env },
+    });
+    this.#started.push(running);
+    return running;
+  }
+
+  /** A firewall command by way of netd. */
+  async asked(verb: string, ...args: readonly string[]): Promise<Ran> {
+    return this.firewall(verb, ...args, '--socket', this.socket);
   }
 
   async firewall(...args: readonly string[]): Promise<Ran> {

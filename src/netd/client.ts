@@ -1,0 +1,141 @@
+import { connect, type Socket } from 'node:net';
+import { errorText, type ErrorCode, SluiceError } from '../core/errors.ts';
+import { type Duration, minutes, seconds } from '../core/units.ts';
+import { visible } from '../core/visible.ts';
+import { answer } from './peer.ts';
+import { isObject, lineOf, type Request } from './request.ts';
+import type { Told } from './tell.ts';
+
+/** Where netd of a gateway listens unless told otherwise. */
+export const socketOf = (gateway: string): string => `/run/sluice/${gateway}.sock`;
+
+const GREETING_TIME: Duration = seconds(5);
+/** An apply waits for another one, and for nft; then somebody has to look. */
+const ANSWER_TIME: Duration = minutes(5);
+const LONGEST_ANSWER = 1_048_576;
+
+/** A netd that answers. */
+export interface Connection extends Disposable {
+  readonly gateway: string;
+  /** The configuration it was started with. */
+  readonly config: string;
+  ask(request: Request): Promise<Told>;
+}
+
+/** Undefined where nobody listens there. Throws where somebody does who may not be asked, or is not to be trusted. */
+export async function netdAt(path: string): Promise<Connection | undefined> {
+  const socket = await connected(path);
+  if (socket === undefined) return undefined;
+  const lines = new Lines(socket, path);
+  try {
+    const greeting = parsed(await lines.next(GREETING_TIME), path);
+    const { gateway, config, challenge } = greeting;
+    if (typeof gateway !== 'string' || typeof config !== 'string' || typeof challenge !== 'string')
+      throw stranger(path);
+    answer(path, challenge);
+    return {
+      gateway,
+      config,
+      ask: async (request) => {
+        socket.write(lineOf(request));
+        return toldBy(parsed(await lines.next(ANSWER_TIME), path));
+      },
+      [Symbol.dispose]: () => socket.destroy(),
+    };
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+async function connected(path: string): Promise<Socket | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('connect', () => resolve(socket));
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTDIR')
+        return resolve(undefined);
+      reject(
+        new SluiceError('SETUP', `cannot ask netd at ${path}: ${errorText(error)}`, {
+          cause: error,
+          remedy: 'ask as root, or let root name your user: ./sluice netd --allow-uid, --allow-group',
+        }),
+      );
+    });
+  });
+}
+
+class Lines {
+  readonly #socket: Socket;
+  readonly #path: string;
+  readonly #chunks: AsyncIterator<unknown>;
+  #rest = '';
+
+  constructor(socket: Socket, path: string) {
+    this.#socket = socket;
+    this.#path = path;
+    socket.setEncoding('utf8');
+    this.#chunks = socket[Symbol.asyncIterator]();
+  }
+
+  async next(limit: Duration): Promise<string> {
+    const late = setTimeout(
+      () => this.#socket.destroy(new Error(`no answer within ${limit / 1_000} s`)),
+      limit,
+    );
+    try {
+      for (;;) {
+        const end = this.#rest.indexOf('\n');
+        if (end >= 0) {
+          const line = this.#rest.slice(0, end);
+          this.#rest = this.#rest.slice(end + 1);
+          return line;
+        }
+        const next: IteratorResult<unknown, unknown> = await this.#chunks.next();
+        if (next.done === true || this.#rest.length > LONGEST_ANSWER)
+          throw new Error('the connection was closed');
+        this.#rest += String(next.value);
+      }
+    } catch (cause) {
+      throw new SluiceError('SETUP', `netd at ${this.#path} did not answer: ${errorText(cause)}`, {
+        cause,
+        remedy: './sluice firewall status tells whether something was changed; the log of netd tells more',
+      });
+    } finally {
+      clearTimeout(late);
+    }
+  }
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+function parsed(line: string, path: string): Json {
+  try {
+    const json: unknown = JSON.parse(line);
+    if (isObject(json)) return json;
+  } catch {
+    // Said below.
+  }
+  throw stranger(path);
+}
+
+function stranger(path: string): SluiceError {
+  return new SluiceError('SETUP', `what listens at ${path} does not speak like netd of this version`, {
+    remedy: 'restart netd after an update: systemctl restart sluice-netd',
+  });
+}
+
+const KNOWN: readonly ErrorCode[] = ['CONFIG_INVALID', 'USAGE', 'SETUP'];
+
+const lines = (text: string): string => text.split('\n').map(visible).join('\n');
+
+function toldBy(json: Json): Told {
+  if (json['ok'] === true && isObject(json['result']) && typeof json['text'] === 'string')
+    return { result: json['result'], text: lines(json['text']), good: json['good'] === true };
+  const { error, remedy, code } = json;
+  throw new SluiceError(
+    KNOWN.find((one) => one === code) ?? 'SETUP',
+    typeof error === 'string' ? lines(error) : 'netd refused, and did not say why',
+    typeof remedy === 'string' ? { remedy: lines(remedy) } : {},
+  );
+}

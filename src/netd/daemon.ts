@@ -1,0 +1,158 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { errorText, SluiceError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Task } from '../core/task.ts';
+import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
+import type { Who } from './audit.ts';
+import { Bucket } from './bucket.ts';
+import { lockOf } from './lock.ts';
+import { sinceBoot } from './monotonic.ts';
+import { isRead, type Machine, perform } from './perform.ts';
+import type { Request } from './request.ts';
+import { type Caller, type Permitted, server } from './server.ts';
+import type { Told } from './tell.ts';
+import { userName } from './users.ts';
+
+/** How often it is looked whether a change is overdue. */
+const GLANCE: Duration = seconds(1);
+/** The guards go first; who has not taken a change back by then is dead. */
+const GRACE: Duration = seconds(5);
+/** Each is proven and read back, which takes a small box a second. */
+const CHANGES_AT_ONCE = 5;
+const CHANGES_EACH: Duration = seconds(2);
+/** Of one user and verb: reading is not written down more often. */
+const READ_NOTED: Duration = minutes(1);
+/** Somebody who is refused may try for ever; the audit is not theirs to fill. */
+const REFUSALS_AT_ONCE = 20;
+const REFUSALS_EACH: Duration = seconds(10);
+const NONE_ELSE: Duration = milliseconds(0);
+
+export interface NetdParts extends Machine {
+  readonly gateway: string;
+  readonly config: string;
+  readonly socket: string;
+  readonly permitted: Permitted;
+  readonly log: Log;
+}
+
+/** The tasks of netd. Throws where another one has these rules. */
+export async function netd(parts: NetdParts): Promise<readonly Task[]> {
+  const { firewall, gateway, config, socket, permitted, log } = parts;
+  firewall.prepare();
+  // For as long as this process lives.
+  await lockOf(firewall.folder, NONE_ELSE, { name: 'netd.lock', taken: 'another netd has these rules' });
+  const desk = new Desk(parts);
+  return [
+    server({
+      socket,
+      greeting: { gateway, config },
+      permitted,
+      handle: async (request, caller) => desk.handle(request, caller),
+      refuse: (uid, why) => desk.refuse(uid, why),
+      log,
+    }),
+    { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
+  ];
+}
+
+/** Takes requests one after the other: changes among themselves, reads among themselves. */
+class Desk {
+  readonly #parts: NetdParts;
+  readonly #changes = new Bucket(CHANGES_AT_ONCE, CHANGES_EACH);
+  readonly #refusals = new Bucket(REFUSALS_AT_ONCE, REFUSALS_EACH);
+  readonly #noted = new Map<string, Duration>();
+  readonly #changing = new Turns();
+  readonly #reading = new Turns();
+  #untold = 0;
+
+  constructor(parts: NetdParts) {
+    this.#parts = parts;
+  }
+
+  async handle(request: Request, { uid, opened }: Caller): Promise<Told> {
+    const who = whoIs(uid);
+    const asker = { who, opened, quiet: this.#isQuiet(request, uid) };
+    const act = async (): Promise<Told> => perform(this.#parts, request, asker);
+    if (isRead(request.verb)) return this.#reading.next(act);
+    if (giving(request) && !this.#changes.take()) {
+      this.refuse(uid, `too many changes: ${request.verb}`);
+      throw new SluiceError('SETUP', 'too many changes one after the other', {
+        remedy: `wait ${CHANGES_EACH / 1_000} s; rollback and quarantine are not held up`,
+      });
+    }
+    this.#parts.log.info('asked for a change', { verb: request.verb, user: who.user });
+    return this.#changing.next(act);
+  }
+
+  refuse(uid: number | undefined, why: string): void {
+    const { audit, log } = this.#parts;
+    if (!this.#refusals.take()) {
+      this.#untold += 1;
+      return;
+    }
+    const more = this.#untold > 0 ? ` (and ${this.#untold} more that were refused before)` : '';
+    this.#untold = 0;
+    const who = uid === undefined ? { uid: -1, user: 'unknown', via: 'socket' as const } : whoIs(uid);
+    log.warn('refused', { user: who.user, why });
+    void audit.record(who, { verb: 'connect', outcome: 'refused', detail: `${why}${more}` });
+  }
+
+  #isQuiet({ verb }: Request, uid: number): boolean {
+    if (!isRead(verb)) return false;
+    const key = `${uid} ${verb}`;
+    const now = sinceBoot();
+    const last = this.#noted.get(key);
+    if (last !== undefined && now - last < READ_NOTED) return true;
+    this.#noted.set(key, now);
+    return false;
+  }
+}
+
+const whoIs = (uid: number): Who => ({ uid, user: userName(uid), via: 'socket' });
+
+/** What only takes away, or returns, is never held up. */
+const giving = ({ verb }: Request): boolean => !['rollback', 'quarantine', 'island'].includes(verb);
+
+/** One after the other, in their order. */
+class Turns {
+  #last: Promise<void> = Promise.resolve();
+
+  async next<T>(act: () => Promise<T>): Promise<T> {
+    const before = this.#last;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#last = promise;
+    await before;
+    try {
+      return await act();
+    } finally {
+      resolve();
+    }
+  }
+}
+
+/** The third who takes a change back, for when somebody killed both of its guards; and what a power cut left waiting. */
+async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): Promise<void> {
+  const who: Who = { uid: process.getuid?.() ?? 0, user: 'netd', via: 'netd' };
+  let toldLast = '';
+  while (!signal.aborted) {
+    try {
+      const id = await firewall.settle(GRACE);
+      toldLast = '';
+      if (id !== undefined) {
+        log.warn('rolled back: nobody confirmed', { change: id });
+        await audit.record(who, {
+          verb: 'rollback',
+          outcome: 'done',
+          change: id,
+          detail: 'nobody confirmed',
+        });
+      }
+    } catch (error) {
+      // Tried for ever, told once.
+      const text = errorText(error);
+      if (text !== toldLast) log.error('cannot roll back', { error: text });
+      toldLast = text;
+    }
+    await pause(GLANCE, undefined, { signal }).catch(() => {});
+  }
+}

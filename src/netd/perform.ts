@@ -1,0 +1,103 @@
+import { errorText } from '../core/errors.ts';
+import type { Duration } from '../core/units.ts';
+import { visible } from '../core/visible.ts';
+import type { Policy } from '../segmentation/policy.ts';
+import type { Audit, Deed, Who } from './audit.ts';
+import { SluiceError } from '../core/errors.ts';
+import type { Actor, Firewall, Intended } from './firewall.ts';
+import type { Request, Verb } from './request.ts';
+import { appliedTold, confirmedTold, planTold, rolledBackTold, statusTold, type Told } from './tell.ts';
+
+// One request, whichever way it came: from the socket or from the command line.
+
+export interface Declared {
+  readonly policy: Policy;
+  readonly confirmWithin: Duration;
+}
+
+export interface Machine {
+  readonly firewall: Firewall;
+  readonly audit: Audit;
+  /** Reads and compiles the configuration anew. */
+  readonly declared: () => Promise<Declared>;
+}
+
+export interface Asker {
+  readonly who: Who;
+  readonly opened?: Duration;
+  /** Reads change nothing: whoever asks every second is not written down every second. */
+  readonly quiet?: boolean;
+}
+
+/** What gives more than there was may not happen unseen. What takes away does not wait for a disk. */
+const UNSEEN_NEVER: readonly Verb[] = ['apply', 'confirm', 'release', 'rejoin'];
+const READS: readonly Verb[] = ['plan', 'status'];
+export const isRead = (verb: Verb): boolean => READS.includes(verb);
+
+/** Throws what kept it from being done; the audit says so too. */
+export async function perform(machine: Machine, request: Request, asker: Asker): Promise<Told> {
+  const { verb, device, session, person } = request;
+  const who = { ...asker.who, ...(person !== undefined && { person }) };
+  let known: Omit<Deed, 'verb' | 'outcome'> = {
+    ...(device !== undefined && { device }),
+    ...(request.change !== undefined && { change: request.change }),
+  };
+  let unseen: string | undefined;
+  const note = async (outcome: Deed['outcome'], detail?: string): Promise<void> => {
+    const deed = { verb, outcome, ...known, ...(detail !== undefined && { detail }) };
+    if (asker.quiet !== true) unseen = (await machine.audit.record(who, deed)) ?? unseen;
+  };
+  const intend = async (what: Intended): Promise<void> => {
+    known = { ...known, ...what };
+    await note('intended');
+    if (unseen === undefined || !UNSEEN_NEVER.includes(verb)) return;
+    throw new SluiceError('SETUP', `the audit cannot be written, so nothing was changed: ${unseen}`, {
+      remedy: `make room for ${machine.firewall.folder}; rollback, quarantine and island work without it`,
+    });
+  };
+  const by = { intend, session, ...(asker.opened !== undefined && { opened: asker.opened }) };
+  let told: Told;
+  try {
+    told = await done(machine, request, by);
+  } catch (error) {
+    await note('failed', errorText(error));
+    throw error;
+  }
+  await note('done');
+  return unseen === undefined ? told : withWarning(told, unseen);
+}
+
+async function done({ firewall, declared }: Machine, request: Request, by: Actor): Promise<Told> {
+  switch (request.verb) {
+    case 'plan':
+      return planTold(await firewall.plan((await declared()).policy));
+    case 'apply': {
+      const { policy, confirmWithin } = await declared();
+      return appliedTold(await firewall.apply(policy, confirmWithin, by));
+    }
+    case 'confirm': {
+      const { change = '' } = request;
+      await firewall.confirm(change, by);
+      return confirmedTold(change);
+    }
+    case 'rollback':
+      return rolledBackTold(await firewall.rollback(by));
+    case 'status':
+      return statusTold(await firewall.status((await declared()).policy));
+    case 'quarantine':
+    case 'release':
+    case 'island':
+    case 'rejoin':
+      throw new SluiceError('USAGE', `${request.verb} comes in a later version`);
+    default:
+      return request.verb satisfies never;
+  }
+}
+
+function withWarning(told: Told, unseen: string): Told {
+  return {
+    ...told,
+    result: { ...told.result, unaudited: unseen },
+    text: `${told.text}  this is not in the audit, which cannot be written: ${visible(unseen)}\n`,
+  };
+}

@@ -1,0 +1,143 @@
+import type { Applied, Plan, Status } from './firewall.ts';
+import { visible } from '../core/visible.ts';
+
+// What came of a request, for programs and for people: the same over the socket as without it.
+
+export interface Told {
+  /** What --json prints. */
+  readonly result: object;
+  readonly text: string;
+  /** Done, or as it should be. */
+  readonly good: boolean;
+}
+
+export const appliedTold = (applied: Applied): Told => ({
+  result: appliedFor(applied),
+  text: appliedText(applied),
+  good: true,
+});
+
+export const confirmedTold = (id: string): Told => ({
+  result: { id, confirmed: true },
+  text: `confirmed: change ${id} holds from now on\n`,
+  good: true,
+});
+
+export function rolledBackTold({ id, ...how }: How & { readonly id: string | undefined }): Told {
+  const taken = id === undefined ? '' : `; change ${id} is taken back`;
+  return {
+    result: { id: id ?? null, ...howFor(how) },
+    text: `the rules that were confirmed last hold${taken}\n${howText(how)}`,
+    good: true,
+  };
+}
+
+export const statusTold = (status: Status): Told => ({
+  result: statusFor(status),
+  text: statusText(status),
+  good: status.kernel === 'confirmed' && status.proof.proven,
+});
+
+export function planTold({ rules, kernel, changes, replaces }: Plan): Told {
+  const how = { changes, replaces, complaints: [] };
+  return {
+    result: { rules, kernel, ...howFor(how) },
+    text: `to hold what the configuration declares:\n${howText(how)}${KERNEL[kernel]}\n`,
+    good: true,
+  };
+}
+
+type How = Pick<Applied, 'changes' | 'replaces' | 'complaints'>;
+
+function howFor({ changes, replaces, complaints }: How): object {
+  return {
+    chains: changes.chains,
+    'elements-added': changes.elementsAdded,
+    'elements-deleted': changes.elementsDeleted,
+    'objects-added': changes.objectsAdded,
+    'objects-deleted': changes.objectsDeleted,
+    replaced: replaces,
+    complaints,
+  };
+}
+
+function howText({ changes, replaces, complaints }: How): string {
+  const { chains, elementsAdded, elementsDeleted, objectsAdded, objectsDeleted } = changes;
+  const counts = [
+    [chains, 'chains written'],
+    [elementsAdded, 'elements added'],
+    [elementsDeleted, 'elements deleted'],
+    [objectsAdded, 'objects added'],
+    [objectsDeleted, 'objects deleted'],
+  ] as const;
+  const some = counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
+  const how =
+    replaces.length > 0
+      ? `the whole table is replaced: ${replaces.join('; ')}`
+      : some.join(', ') || 'nothing differed';
+  const said = complaints.map(
+    (complaint) => `  nft complained, and the kernel was read back: ${visible(complaint)}\n`,
+  );
+  return `  ${visible(how)}\n${said.join('')}`;
+}
+
+function appliedFor({ id, within, first, ...how }: Applied): object {
+  return {
+    id: id ?? null,
+    'confirm-within-ms': id === undefined ? null : within,
+    first: first,
+    ...howFor(how),
+  };
+}
+
+function appliedText({ id, within, first, ...how }: Applied): string {
+  if (id === undefined) return `these rules are confirmed already, and hold, proven\n${howText(how)}`;
+  const back = first
+    ? 'taken away, as there were none confirmed before'
+    : 'taken back to the ones confirmed before';
+  return `applied and proven: change ${id}
+${howText(how)}
+  Unless it is confirmed within ${within / 1_000} s, the rules are ${back}. Open a new connection to this gateway, and say there:
+  ./sluice firewall confirm ${id}
+`;
+}
+
+const KERNEL: Readonly<Record<Status['kernel'], string>> = {
+  confirmed: 'the kernel holds the rules that were confirmed',
+  waiting: 'the kernel holds rules that wait to be confirmed',
+  nothing: 'the kernel holds no rules of Sluice',
+  'something else':
+    'the kernel holds something else than the rules that were confirmed: ./sluice firewall rollback restores them',
+};
+
+function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): object {
+  return {
+    nft,
+    kernel,
+    proven: proof.proven,
+    'ever-confirmed': everConfirmed,
+    pending:
+      pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
+    lacks,
+  };
+}
+
+function statusText({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): string {
+  const lines = [
+    KERNEL[kernel],
+    ...(everConfirmed ? [] : ['no rules were ever confirmed']),
+    proof.proven
+      ? 'proven: it accepts exactly what the configuration declares'
+      : 'it does not accept exactly what the configuration declares: ./sluice firewall prove tells the packets',
+    ...(pending === undefined ? [] : [pendingText(pending)]),
+    `nft ${nft}`,
+    ...lacks.map(({ name, follows, says }) => visible(`this kernel lacks ${name}: ${follows} (${says})`)),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function pendingText({ id, left, guards }: NonNullable<Status['pending']>): string {
+  const watched =
+    guards === 0 ? 'and nobody is left to do it: ./sluice firewall rollback' : `by ${guards} processes`;
+  return `change ${id} is rolled back in ${Math.ceil(left / 1_000)} s unless it is confirmed, ${watched}`;
+}

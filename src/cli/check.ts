@@ -1,16 +1,19 @@
 import type { Config, Problem } from '../config/config.ts';
 import { formatProblem } from '../config/problem.ts';
 import { SluiceError } from '../core/errors.ts';
-import type { Parsed } from '../config/parse.ts';
+import type { Finding, Parsed } from '../config/parse.ts';
+import { declare } from '../segmentation/declare.ts';
+import { lint } from '../segmentation/lint.ts';
 import { readConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions } from './options.ts';
 
 const TEXT = `Usage: ./sluice check [--json] [gateway.yaml]
 
 Checks a configuration and prints every problem as file:line:column: path: what was found; how to fix.
-Needs no device, no root and no network.
+Needs no device, no root and no network. Warnings are what is right and hardly meant; they change no exit status.
 
-  --json  one object on standard output: {"file", "ok", "problems": [{"file", "line", "column", "path", "found", "fix"}]}
+  --json  one object on standard output: {"file", "ok", "problems": [{"file", "line", "column", "path", "found", "fix"}],
+          "warnings": [the same]}
 
 Exit status: 0 the file is right, 78 it is wrong or cannot be read, 64 wrong usage.
 `;
@@ -28,8 +31,11 @@ export async function run(args: readonly string[]): Promise<number> {
   const file = oneFile('check', positionals);
   const parsed = json ? await readOrProblem(file) : await readConfig(file);
   const problems = 'problems' in parsed ? parsed.problems : [];
-  if (json) process.stdout.write(`${JSON.stringify({ file, ok: problems.length === 0, problems })}\n`);
+  const warnings = 'config' in parsed ? warningsOf(parsed.config).map(parsed.place) : [];
+  if (json)
+    process.stdout.write(`${JSON.stringify({ file, ok: problems.length === 0, problems, warnings })}\n`);
   if ('config' in parsed) {
+    if (!json) process.stderr.write(warnings.map((one) => `warning: ${formatProblem(one)}\n`).join(''));
     if (!json) process.stdout.write(`${file} is right: ${summary(parsed.config)}\n`);
     return 0;
   }
@@ -38,6 +44,11 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stderr.write(`${problems.map(formatProblem).join('\n')}\n${count}\n`);
   }
   return WRONG_CONFIGURATION;
+}
+
+function warningsOf(config: Config): readonly Finding[] {
+  const declared = declare(config);
+  return 'policy' in declared ? lint(config, declared.policy) : [];
 }
 
 /** A file that cannot be read is a problem too: a program that asked for JSON gets an answer. */

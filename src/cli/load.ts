@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts';
 import { type Parsed, parseConfig } from '../config/parse.ts';
 import { formatProblem } from '../config/problem.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
+import { contradictionsOf } from '../segmentation/declare.ts';
 
 /** The configuration that a command takes where none is named. */
 export const DEFAULT_FILE = 'gateway.yaml';
@@ -41,7 +42,7 @@ export async function readConfig(path: string): Promise<Parsed> {
       remedy: 'save it as UTF-8',
     });
   }
-  return parseConfig(text, resolve(path), path);
+  return parseConfig(text, resolve(path), path, contradictionsOf);
 }
 
 function unreadable(path: string, error: unknown): SluiceError {

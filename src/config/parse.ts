@@ -10,7 +10,7 @@ import { LONGEST } from './duration.ts';
 import { frozen } from './frozen.ts';
 import { checkPatterns, readListen, readMqtt } from './mqtt.ts';
 import { nearest } from './nearest.ts';
-import { describe, type Report } from './problem.ts';
+import { describe, parsePath, type Report } from './problem.ts';
 import * as schema from './schema.ts';
 import { checkPorts } from './ports.ts';
 import { readSegmentation } from './segmentation.ts';
@@ -19,14 +19,30 @@ import { readDuration, readSize } from './units.ts';
 import { readLayout } from './layout.ts';
 import { readZones } from './zones.ts';
 
-export type Parsed = { readonly config: Config } | { readonly problems: readonly Problem[] };
+export type Parsed =
+  | { readonly config: Config; readonly place: Place }
+  | { readonly problems: readonly Problem[] };
+
+/** Something to be said about a file by whoever knows what it means; `path` as in `conduits[0]`. */
+export interface Finding {
+  readonly path: string;
+  readonly found: string;
+  readonly fix: string;
+}
+
+/** A finding with its line and column. */
+export type Place = (finding: Finding) => Problem;
+
+/** Judges what a file means as a whole; each finding is a problem of the file. */
+export type Judge = (config: Config) => readonly Finding[];
 
 /**
  * gateway.yaml as a checked, frozen `Config` with every default filled in, or everything that is wrong with it, in the
  * order of the file. `file` is an absolute path: relative ones in the text begin at its folder. Problems name the file
- * as `shownAs`. Touches no file and never throws.
+ * as `shownAs`. Touches no file and never throws. `judge` is asked where zones and devices are right, also where
+ * something else is not: so its findings come with the rest.
  */
-export function parseConfig(text: string, file: string, shownAs = file): Parsed {
+export function parseConfig(text: string, file: string, shownAs = file, judge: Judge = () => []): Parsed {
   const source = readDocument(text, shownAs);
   const problems = [...source.problems];
   const report: Report = (path, found, fix, at) => {
@@ -35,9 +51,24 @@ export function parseConfig(text: string, file: string, shownAs = file): Parsed 
   };
   const config = source.intact ? read(source.value, file, report, problems) : undefined;
   if (!source.intact) checkShapeBefore(source, problems);
-  if (config !== undefined && problems.length === 0) return { config: frozen(config) };
+  const place: Place = ({ path, found, fix }) => {
+    const at = source.problem(parsePath(path), found, fix);
+    return at === undefined ? { file: shownAs, line: 1, column: 1, path, found, fix } : { ...at, path };
+  };
+  if (config !== undefined && !problems.some(isOfThePlant)) {
+    const told = problems.map(({ path }) => path);
+    // What is wrong with a place, or with a part of it, may be why something is missing there.
+    const fresh = judge(config).filter(({ path }) => !told.some((one) => isSamePlace(one, path)));
+    problems.push(...fresh.map(place));
+  }
+  if (config !== undefined && problems.length === 0) return { config: frozen(config), place };
   return { problems: problems.sort((a, b) => a.line - b.line || a.column - b.column) };
 }
+
+/** Whoever judges what a file means has to know where everything is. */
+const isOfThePlant = ({ path }: Problem): boolean => /^(?:$|zones|classes|devices|points)/.test(path);
+
+const isSamePlace = (a: string, b: string): boolean => a.startsWith(b) || b.startsWith(a);
 
 /**
  * Where the syntax is broken, whatever follows, whatever seems to be missing and whatever is unknown may just not
@@ -54,6 +85,13 @@ function checkShapeBefore(source: Source, problems: Problem[]): void {
 
 /** What a value looks like that the broken syntax kept away. */
 const NOT_READ: ReadonlySet<string> = new Set([describe(undefined), describe(null)]);
+
+/** Stands in where something is wrong with it. */
+const NOTHING_KEPT: Config['telemetry'] = {
+  retention: { raw: milliseconds(0), minute: milliseconds(0), hour: milliseconds(0), disk: bytes(0) },
+  outbox: bytes(0),
+  commitEvery: milliseconds(0),
+};
 
 /** Undefined only where something was reported; where anything was reported, the result is full of stand-ins. */
 function read(
@@ -89,12 +127,10 @@ function read(
   const telemetry = readTelemetry(sections.get('telemetry'), report);
   const segmentation = readSegmentation(sections.get('segmentation'), zones, conduits, report);
   const { id, data } = gateway;
-  if (id === undefined || data === undefined || telemetry === undefined || segmentation === undefined) {
-    return undefined;
-  }
+  if (segmentation === undefined) return undefined;
   return {
     file,
-    gateway: { id, data: resolve(folder, data) },
+    gateway: { id: id ?? '', data: resolve(folder, data ?? '') },
     mqtt,
     coap: coap?.listen && { listen: coap.listen },
     zones: guarded,
@@ -102,7 +138,7 @@ function read(
     conduits,
     devices,
     points,
-    telemetry,
+    telemetry: telemetry ?? NOTHING_KEPT,
     segmentation,
   };
 }

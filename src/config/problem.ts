@@ -20,6 +20,13 @@ export function formatPath(path: Path): string {
     .join('');
 }
 
+/** The way back from a text that `formatPath` made of names and indices. */
+export function parsePath(text: string): Path {
+  return [...text.matchAll(/\[(\d+)\]|([^.[\]]+)/g)].map(([, index, key = '']) =>
+    index === undefined ? key : Number(index),
+  );
+}
+
 /** A value of the file inside a sentence. */
 export function describe(value: unknown): string {
   if (value === undefined) return 'missing';

@@ -25,6 +25,12 @@ export function declare(config: Config): Declared {
   return { policy: { mode, zones: [...zones.values()], flows, devices: devicesOf(config) } };
 }
 
+/** What no rule can express is wrong with a file, like a key that is misspelt. */
+export function contradictionsOf(config: Config): readonly Contradiction[] {
+  const declared = declare(config);
+  return 'problems' in declared ? declared.problems : [];
+}
+
 function devicesOf({ devices }: Config): PolicyDevice[] {
   return devices.filter(isReachable).map(({ name, class: kind, zone, endpoint }) => ({
     name,

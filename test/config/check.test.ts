@@ -56,7 +56,7 @@ t.test('a program may read the problems', async (t) => {
     ],
   });
   t.equal(right.status, 0);
-  t.same(JSON.parse(right.stdout), { file: 'right', ok: true, problems: [] });
+  t.same(JSON.parse(right.stdout), { file: 'right', ok: true, problems: [], warnings: [] });
 });
 
 t.test('a file that cannot be read is one clear sentence with the remedy', async (t) => {

@@ -51,6 +51,21 @@ export class BatchBuilder {
     this.#row(point, time, value, NUMBER, quality, reason);
   }
 
+  /** The first `count` of these, the first at `time` and each of the others `step` after the one before. */
+  addNumbers(point: number, time: number, step: number, values: Float64Array, count: number): void {
+    const from = this.#count;
+    const to = from + count;
+    while (to > this.#points.length) this.#grow();
+    const times = this.#times;
+    for (let i = 0; i < count; i++) times[from + i] = time + i * step;
+    this.#points.fill(point, from, to);
+    this.#values.set(values.subarray(0, count), from);
+    this.#forms.fill(NUMBER, from, to);
+    this.#qualities.fill(GOOD, from, to);
+    this.#reasons.fill(0, from, to);
+    this.#count = to;
+  }
+
   addBoolean(point: number, time: number, value: boolean, quality = GOOD, reason = 0): void {
     this.#row(point, time, value ? 1 : 0, BOOLEAN, quality, reason);
   }

@@ -1,11 +1,27 @@
 import type { Batch, PointValue } from '../core/batch.ts';
 import type { Trace } from '../core/history.ts';
 import type { PointName } from '../core/point.ts';
+import {
+  type Columns,
+  bucketAt,
+  columnsOf,
+  copyInto,
+  copyOf,
+  deviationsOf,
+  meansOf,
+  mergeCounts,
+  mergeNumbers,
+  startBucket,
+} from './chart-columns.ts';
 import type { ChartPlan } from './chart-plan.ts';
 import { type Part, emptyPart, reduceRun } from './reduce.ts';
 import type { Rollup } from './rollup.ts';
 
-type Column = Float64Array<ArrayBuffer>;
+/** Buckets of a series that are complete: no sample of theirs is to come. They are kept and used again. */
+export interface Buckets {
+  readonly columns: Columns;
+  readonly texts: ReadonlyMap<number, readonly [first: string, last: string]>;
+}
 
 /**
  * Reduces one series after the other to charts of the same plan. Samples and rollups come in the order of time; what
@@ -49,34 +65,48 @@ export class ChartBuilder {
     if (this.#holds(start)) this.#merge(start, rollup);
   }
 
+  /** Those that begin in [from, to), which are whole buckets of the same step; nothing else was or will be added to them. */
+  addBuckets({ columns, texts }: Buckets, from: number, to: number): void {
+    const { plan, used } = { plan: this.#plan, used: this.#used };
+    const first = bucketAt(columns, Math.max(from, plan.from));
+    const end = bucketAt(columns, Math.min(to, plan.to));
+    if (first >= end) return;
+    copyInto(this.#columns, used, columns, first, end);
+    for (const [at, text] of texts) if (at >= first && at < end) this.#texts.set(used + at - first, text);
+    this.#used = used + end - first;
+  }
+
+  /** What was added since the last call, to be added to other charts of this step. */
+  takeBuckets(): Buckets {
+    const buckets = { columns: copyOf(this.#columns, this.#used), texts: this.#texts };
+    this.#used = 0;
+    this.#texts = new Map();
+    return buckets;
+  }
+
   /** The chart of what was added since the last call. */
   take(name: PointName): Trace {
     const { tier, step } = this.#plan;
-    const used = this.#used;
-    const columns = this.#columns;
-    const whole = (column: Column): Column => column.slice(0, used);
-    const trace: Trace = {
+    const { columns, texts } = this.takeBuckets();
+    return {
       name,
       tier,
       step,
-      starts: whole(columns.starts),
-      counts: whole(columns.counts),
-      goods: whole(columns.goods),
-      bads: whole(columns.bads),
-      mins: whole(columns.mins),
-      maxes: whole(columns.maxes),
-      means: meansOf(columns, used),
-      deviations: deviationsOf(columns, used),
-      firsts: whole(columns.firsts),
-      firstTimes: whole(columns.firstTimes),
-      lasts: whole(columns.lasts),
-      lastTimes: whole(columns.lastTimes),
-      changes: whole(columns.changes),
-      texts: this.#texts,
+      starts: columns.starts,
+      counts: columns.counts,
+      goods: columns.goods,
+      bads: columns.bads,
+      mins: columns.mins,
+      maxes: columns.maxes,
+      means: meansOf(columns),
+      deviations: deviationsOf(columns),
+      firsts: columns.firsts,
+      firstTimes: columns.firstTimes,
+      lasts: columns.lasts,
+      lastTimes: columns.lastTimes,
+      changes: columns.changes,
+      texts,
     };
-    this.#used = 0;
-    this.#texts = new Map();
-    return trace;
   }
 
   #holds(start: number): boolean {
@@ -116,92 +146,6 @@ export class ChartBuilder {
   }
 }
 
-interface Columns {
-  readonly starts: Column;
-  readonly counts: Column;
-  readonly goods: Column;
-  readonly bads: Column;
-  readonly numbers: Column;
-  readonly mins: Column;
-  readonly maxes: Column;
-  readonly sums: Column;
-  readonly m2s: Column;
-  readonly firsts: Column;
-  readonly firstTimes: Column;
-  readonly lasts: Column;
-  readonly lastTimes: Column;
-  readonly changes: Column;
-}
-
-function columnsOf(buckets: number): Columns {
-  const column = (): Column => new Float64Array(buckets);
-  return {
-    starts: column(),
-    counts: column(),
-    goods: column(),
-    bads: column(),
-    numbers: column(),
-    mins: column(),
-    maxes: column(),
-    sums: column(),
-    m2s: column(),
-    firsts: column(),
-    firstTimes: column(),
-    lasts: column(),
-    lastTimes: column(),
-    changes: column(),
-  };
-}
-
-function startBucket(columns: Columns, at: number, start: number): void {
-  const { counts, goods, bads, numbers, sums, m2s, changes } = columns;
-  columns.starts[at] = start;
-  for (const column of [counts, goods, bads, numbers, sums, m2s, changes]) column[at] = 0;
-  const { mins, maxes, firsts, firstTimes, lasts, lastTimes } = columns;
-  for (const column of [mins, maxes, firsts, firstTimes, lasts, lastTimes]) column[at] = Number.NaN;
-}
-
-function mergeCounts(columns: Columns, at: number, part: Readonly<Part>): void {
-  columns.counts[at] = (columns.counts[at] ?? 0) + part.count;
-  columns.goods[at] = (columns.goods[at] ?? 0) + part.good;
-  columns.bads[at] = (columns.bads[at] ?? 0) + part.bad;
-}
-
-function mergeNumbers(columns: Columns, at: number, part: Readonly<Part>): void {
-  const { mins, maxes, sums, m2s, numbers } = columns;
-  const before = numbers[at] ?? 0;
-  const sum = sums[at] ?? 0;
-  if (before === 0) {
-    mins[at] = part.min;
-    maxes[at] = part.max;
-    m2s[at] = part.m2;
-  } else {
-    mins[at] = Math.min(mins[at] ?? 0, part.min);
-    maxes[at] = Math.max(maxes[at] ?? 0, part.max);
-    // Chan, Golub and LeVeque: the squares of two groups, and of the way between their means.
-    const apart = part.sum / part.numbers - sum / before;
-    m2s[at] = (m2s[at] ?? 0) + part.m2 + (apart * apart * before * part.numbers) / (before + part.numbers);
-  }
-  numbers[at] = before + part.numbers;
-  sums[at] = sum + part.sum;
-}
-
 function asNumber(value: PointValue): number {
   return typeof value === 'string' ? Number.NaN : Number(value);
-}
-
-/** NaN where there is no number; else between min and max, whatever rounding did. */
-function meansOf({ sums, numbers, mins, maxes }: Columns, used: number): Column {
-  const means = new Float64Array(used);
-  for (let i = 0; i < used; i++) {
-    const mean = (sums[i] ?? 0) / (numbers[i] ?? 0);
-    means[i] = Math.min(maxes[i] ?? 0, Math.max(mins[i] ?? 0, mean));
-  }
-  return means;
-}
-
-function deviationsOf({ m2s, numbers }: Columns, used: number): Column {
-  const deviations = new Float64Array(used);
-  for (let i = 0; i < used; i++) deviations[i] = Math.sqrt((m2s[i] ?? 0) / (numbers[i] ?? 0));
-  return deviations;
 }

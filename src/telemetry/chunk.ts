@@ -25,9 +25,10 @@ const MAX_TEXT = 1_048_576;
 
 const NOT_A_NUMBER = reasonCode('not a number');
 
-// One thread encodes, one chunk after the other, and what it needs for that is made once.
+// A thread codes one chunk after the other, and what it needs for that is made once.
 const writer = new JsonWriter();
 const times = new Float64Array(MAX_SAMPLES);
+const numbers = new Float64Array(MAX_SAMPLES);
 
 /** Rows order[from..to) of one series, sorted by time and of one UTC day, as chunks. Times are whole milliseconds. */
 export function encodeChunks(batch: Batch, order: Uint32Array, from: number, to: number): Chunk[] {
@@ -142,8 +143,13 @@ export function decodeChunk(
   if (!reader.open()) reader.fail();
   let time = chunk.t0;
   do {
-    if (reader.isNumber) into.addNumber(point, time, reader.number());
-    else if (reader.open()) readPair(reader, time, point, into);
+    if (reader.isNumber) {
+      const count = reader.numbers(numbers);
+      into.addNumbers(point, time, chunk.step, numbers, count);
+      time += count * chunk.step;
+      continue;
+    }
+    if (reader.open()) readPair(reader, time, point, into);
     else addValue(into, point, time, reader.value(), GOOD, 0);
     time += chunk.step;
   } while (reader.comma());

@@ -19,6 +19,8 @@ const MOST_DIGITS = 15;
 const POWERS = Float64Array.from({ length: MOST_DIGITS + 1 }, (_, k) => Number(`1e${k}`));
 const NUMBER_TEXT = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
+const ONE = new Float64Array(1);
+
 /** Reads the JSON that `JsonWriter` writes, without white space, straight from its bytes. Throws where it is something else. */
 export class JsonReader {
   readonly #bytes: Buffer;
@@ -34,8 +36,7 @@ export class JsonReader {
 
   /** Is the next value a number? */
   get isNumber(): boolean {
-    const byte = this.#bytes[this.#at] ?? 0;
-    return (byte >= ZERO && byte <= NINE) || byte === MINUS;
+    return isNumberAt(this.#bytes, this.#at);
   }
 
   open(): boolean {
@@ -51,35 +52,56 @@ export class JsonReader {
   }
 
   number(): number {
+    this.numbers(ONE);
+    return ONE[0] ?? 0;
+  }
+
+  /**
+   * At least one number and those that follow it, each behind a comma, as many as there is room for. Returns how many;
+   * what comes next is a comma or a bracket.
+   */
+  numbers(into: Float64Array): number {
     const bytes = this.#bytes;
-    const from = this.#at;
-    let at = from;
-    const negative = bytes[at] === MINUS;
-    if (negative) at++;
-    const first = at;
-    let digits = 0;
-    let byte = bytes[at] ?? 0;
-    while (byte >= ZERO && byte <= NINE) {
-      digits = digits * 10 + (byte - ZERO);
-      byte = bytes[++at] ?? 0;
-    }
-    const whole = at - first;
-    let places = 0;
-    if (byte === POINT) {
-      byte = bytes[++at] ?? 0;
-      const behind = at;
+    const room = into.length;
+    let at = this.#at;
+    for (let count = 0; ; at++) {
+      const from = at;
+      let byte = bytes[at] ?? 0;
+      const negative = byte === MINUS;
+      if (negative) byte = bytes[++at] ?? 0;
+      const first = at;
+      const leading = byte;
+      let digits = 0;
       while (byte >= ZERO && byte <= NINE) {
         digits = digits * 10 + (byte - ZERO);
         byte = bytes[++at] ?? 0;
       }
-      places = at - behind;
-      if (places === 0) this.fail();
+      const whole = at - first;
+      let places = 0;
+      if (byte === POINT) {
+        byte = bytes[++at] ?? 0;
+        const behind = at;
+        while (byte >= ZERO && byte <= NINE) {
+          digits = digits * 10 + (byte - ZERO);
+          byte = bytes[++at] ?? 0;
+        }
+        places = at - behind;
+        if (places === 0) this.fail(at);
+      }
+      const isPlain = whole === 1 || (whole > 1 && leading !== ZERO);
+      if (isPlain && whole + places <= MOST_DIGITS && (byte === COMMA || byte === CLOSE)) {
+        const value = places === 0 ? digits : digits / (POWERS[places] ?? 1);
+        into[count++] = negative ? -value : value;
+      } else {
+        this.#at = from;
+        into[count++] = this.#byText();
+        at = this.#at;
+        byte = bytes[at] ?? 0;
+      }
+      if (count < room && byte === COMMA && isNumberAt(bytes, at + 1)) continue;
+      this.#at = at;
+      return count;
     }
-    const isPlain = whole === 1 || (whole > 1 && bytes[first] !== ZERO);
-    if (!isPlain || whole + places > MOST_DIGITS || (byte !== COMMA && byte !== CLOSE)) return this.#byText();
-    this.#at = at;
-    const value = places === 0 ? digits : digits / (POWERS[places] ?? 1);
-    return negative ? -value : value;
   }
 
   /** Any value but an array or an object. */
@@ -98,8 +120,8 @@ export class JsonReader {
     }
   }
 
-  fail(): never {
-    throw new Error(`byte ${this.#at} of ${this.#bytes.length} is not what belongs there`);
+  fail(at = this.#at): never {
+    throw new Error(`byte ${at} of ${this.#bytes.length} is not what belongs there`);
   }
 
   #took(byte: number): boolean {
@@ -144,4 +166,9 @@ export class JsonReader {
   #text(from: number, to: number): string {
     return this.#bytes.toString('utf8', from, to);
   }
+}
+
+function isNumberAt(bytes: Uint8Array, at: number): boolean {
+  const byte = bytes[at] ?? 0;
+  return (byte >= ZERO && byte <= NINE) || byte === MINUS;
 }

@@ -1,6 +1,7 @@
 import type { PointValue } from '../core/batch.ts';
 import { type Duration, type EpochMs, epochMs } from '../core/units.ts';
 import { JsonReader } from './json-reader.ts';
+import { emptyPart } from './reduce.ts';
 import type { Rollup } from './rollup.ts';
 
 /**
@@ -57,55 +58,80 @@ function rounded(value: number, digits: number): number {
 
 /** Throws where the bytes are not what `encodeRollups` makes. */
 export function decodeRollups(start: EpochMs, width: Duration, text: Uint8Array): Rollup[] {
-  const rollups: Rollup[] = [];
+  const rollups: FilledRollup[] = [];
+  rollups.length = fillRollups(start, width, text, rollups);
+  return rollups;
+}
+
+/** A rollup that is used again. */
+export type FilledRollup = { -readonly [Key in keyof Rollup]: Rollup[Key] };
+
+/** The same into rollups that are there already; adds some where they are too few. Returns how many were filled. */
+export function fillRollups(start: EpochMs, width: Duration, text: Uint8Array, into: FilledRollup[]): number {
   const reader = new JsonReader(text);
   if (!reader.open()) reader.fail();
-  if (reader.close()) return rollups;
-  let begin: number = start;
+  if (reader.close()) return 0;
+  let [begin, filled]: [number, number] = [start, 0];
   do {
-    if (reader.open()) rollups.push(readRollup(reader, begin, width));
+    if (reader.open()) readRollup(reader, begin, width, (into[filled++] ??= emptyRollup()));
     else reader.number();
     begin += width;
   } while (reader.comma());
   if (!reader.close() || !reader.atEnd) reader.fail();
-  return rollups;
+  return filled;
+}
+
+function emptyRollup(): FilledRollup {
+  return { start: epochMs(0), ...emptyPart() };
 }
 
 const COLUMNS = 13;
+const FIRST = 1;
+const LAST = 2;
 /** One bucket is read after the other, and what it needs for that is made once. */
 const column = new Float64Array(COLUMNS);
+/** Nearly everywhere all columns are numbers: these are views of what is left to read from each place on. */
+const rest = Array.from({ length: COLUMNS }, (_, place) => column.subarray(place));
 
 /** Behind the bracket of a bucket. What was left out at its end is 0. */
-function readRollup(reader: JsonReader, start: number, width: number): Rollup {
-  column.fill(0);
+function readRollup(reader: JsonReader, start: number, width: number, into: FilledRollup): void {
   let first: PointValue | null = null;
   let last: PointValue | null = null;
-  for (let place = 0; place < COLUMNS; place++) {
-    const value = reader.isNumber ? reader.number() : reader.value();
-    if (place === 1) first = value;
-    else if (place === 2) last = value;
-    else column[place] = typeof value === 'number' ? value : Number.NaN;
-    if (!reader.comma()) break;
-  }
+  let place = 0;
+  do {
+    const free = rest[place];
+    if (free === undefined) break;
+    if (reader.isNumber) {
+      const count = reader.numbers(free);
+      if (place <= FIRST && place + count > FIRST) first = at(FIRST);
+      if (place <= LAST && place + count > LAST) last = at(LAST);
+      place += count;
+    } else {
+      const value = reader.value();
+      if (place === FIRST) first = value;
+      else if (place === LAST) last = value;
+      column[place] = Number.NaN;
+      place++;
+    }
+  } while (reader.comma());
   if (!reader.close()) reader.fail();
+  if (place < COLUMNS) column.fill(0, place);
   const count = at(7);
   const bad = at(10);
-  return {
-    start: epochMs(start),
-    count,
-    good: count - bad - at(11),
-    bad,
-    numbers: count - bad - at(12),
-    min: at(3),
-    max: at(4),
-    sum: at(5),
-    m2: at(6),
-    firstTime: first === null ? Number.NaN : start + at(8),
-    first,
-    lastTime: first === null ? Number.NaN : start + width - at(9),
-    last,
-    changes: at(0),
-  };
+  into.start = epochMs(start);
+  into.count = count;
+  into.good = count - bad - at(11);
+  into.bad = bad;
+  into.numbers = count - bad - at(12);
+  into.min = at(3);
+  into.max = at(4);
+  into.sum = at(5);
+  into.m2 = at(6);
+  into.firstTime = first === null ? Number.NaN : start + at(8);
+  into.first = first;
+  into.lastTime = first === null ? Number.NaN : start + width - at(9);
+  into.last = last;
+  into.changes = at(0);
 }
 
 function at(place: number): number {

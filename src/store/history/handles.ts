@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import type { Span } from '../../telemetry/spans.ts';
+import { ChartCache } from './chart-cache.ts';
 import type { HistoryFile } from './files.ts';
 import { RawFile } from './raw-file.ts';
 import { RollupFile } from './rollup-file.ts';
@@ -31,6 +32,8 @@ export class Handles {
   readonly #log: Log;
   readonly #raw = new Map<string, Handle<RawFile>>();
   readonly #rollups = new Map<string, Handle<RollupFile>>();
+  /** What was made of files of rollups. */
+  readonly charts = new ChartCache();
   readonly #unreadable = new Map<string, { readonly inode: number; readonly pieces: Unreadable[] }>();
 
   readonly #onUnreadable: (path: string, error: unknown) => void;
@@ -96,6 +99,7 @@ export class Handles {
 
   close(): void {
     for (const path of [...this.#raw.keys(), ...this.#rollups.keys()]) this.#letGo(path);
+    this.charts.clear();
   }
 
   #read<File extends { close(): void }, T>(

@@ -74,7 +74,7 @@ export class Reader {
     const segments = this.#coverage(plan).segments(plan, plan.tier === 'raw' ? [] : query.dirty(plan));
     const chart = new ChartBuilder(plan);
     for (const [i, name] of names.entries()) {
-      for (const segment of segments) addSegment(chart, query, i, segment);
+      for (const segment of segments) addSegment(chart, query, i, segment, plan.step);
       const trace = chart.take(name);
       if (trace.starts.length > 0) yield trace;
     }
@@ -155,10 +155,11 @@ function addSegment(
   { raw, rollups }: Query,
   name: number,
   { source, from, to }: Segment,
+  step: number,
 ): void {
   if (source === 'raw')
     for (const slice of raw.read(name, from, to)) chart.addSamples(slice.batch, slice.from, slice.to);
-  else for (const rollup of rollups.read(source, name, from, to)) chart.addRollup(rollup);
+  else rollups.chart(source, name, { from, to }, step, chart);
 }
 
 function* batchesOf({ raw, names }: Query, { from, to }: Span): Generator<Batch, void, void> {

@@ -1,6 +1,6 @@
 import type { PointName } from '../../core/point.ts';
 import { type Duration, type EpochMs, days, epochMs, hours, mebibytes, minutes } from '../../core/units.ts';
-import { decodeRollups, encodeRollups } from '../../telemetry/rollup-text.ts';
+import { type FilledRollup, encodeRollups, fillRollups } from '../../telemetry/rollup-text.ts';
 import { type Rollup, merge } from '../../telemetry/rollup.ts';
 import { unpacked } from '../body.ts';
 import { type Database, assertDurable, openForReading, openForWriting, sealed } from '../open.ts';
@@ -42,6 +42,8 @@ export class RollupFile {
   readonly #db: Database;
   readonly #ids = new Map<string, number>();
   readonly #sql: Statements;
+  /** The row that was read last; it is used again for the next one. */
+  readonly #filled: FilledRollup[] = [];
 
   private constructor(db: Database, tier: RollupTier) {
     this.#db = db;
@@ -158,14 +160,30 @@ export class RollupFile {
       .all(log, day ?? null);
   }
 
+  /** Another number after each commit of anybody else, whatever is asked for in between. */
+  get version(): number {
+    return this.#sql.version.get() ?? 0;
+  }
+
   /** Buckets that begin in [from, to), in time order. */
   read(name: PointName, from: EpochMs, to: EpochMs): Rollup[] {
+    const found: Rollup[] = [];
+    this.each(name, from, to, (rollup) => found.push({ ...rollup }));
+    return found;
+  }
+
+  /** The same one after the other; what is handed over is valid until the next one. */
+  each(name: PointName, from: EpochMs, to: EpochMs, visit: (rollup: Rollup) => void): void {
     const { row } = SHAPES[this.tier];
     const series = this.#idOf(name);
-    if (series === undefined) return [];
-    const rows = this.#sql.rows.all(series, floor(from, row), to);
-    const found = rows.flatMap((stored) => this.#decode(stored));
-    return found.filter(({ start }) => start >= from && start < to);
+    if (series === undefined) return;
+    for (const { start, len, body } of this.#sql.rows.all(series, floor(from, row), to)) {
+      const count = this.#fill(epochMs(start), len, body);
+      for (let i = 0; i < count; i++) {
+        const rollup = this.#filled[i];
+        if (rollup !== undefined && rollup.start >= from && rollup.start < to) visit(rollup);
+      }
+    }
   }
 
   /** Every series that the file has. */
@@ -208,15 +226,18 @@ export class RollupFile {
 
   #row(series: number, start: EpochMs): Rollup[] {
     const stored = this.#sql.row.get(series, start);
-    return stored === undefined ? [] : this.#decode(stored);
+    if (stored === undefined) return [];
+    const count = this.#fill(start, stored.len, stored.body);
+    return this.#filled.slice(0, count).map((rollup) => ({ ...rollup }));
   }
 
-  #decode({ start, len, body }: StoredRow): Rollup[] {
+  /** Nothing of a row that is damaged. */
+  #fill(start: EpochMs, len: number, body: Buffer): number {
     try {
-      return decodeRollups(epochMs(start), SHAPES[this.tier].bucket, unpacked(body, len));
+      return fillRollups(start, SHAPES[this.tier].bucket, unpacked(body, len), this.#filled);
     } catch {
       this.damagedRows += 1;
-      return [];
+      return 0;
     }
   }
 
@@ -251,6 +272,7 @@ function statementsOf(db: Database) {
       )
       .pluck(),
     add: db.prepare<[string, string, string]>('INSERT INTO series(device, point, unit) VALUES (?, ?, ?)'),
+    version: db.prepare<[], number>('PRAGMA data_version').pluck(),
     names: db.prepare<[], PointName>('SELECT device, point, unit FROM series'),
     row: db.prepare<[number, number], StoredRow>(
       'SELECT start, len, body FROM rollup WHERE series = ? AND start = ?',

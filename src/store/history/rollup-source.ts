@@ -1,11 +1,14 @@
 import type { PointName } from '../../core/point.ts';
-import { type EpochMs, epochMs, hours } from '../../core/units.ts';
+import { type EpochMs, epochMs, hours, milliseconds } from '../../core/units.ts';
+import { type Buckets, ChartBuilder } from '../../telemetry/chart.ts';
 import { TIER_WIDTH } from '../../telemetry/chart-plan.ts';
 import { type Rollup, merge, rollUp } from '../../telemetry/rollup.ts';
+import type { Span } from '../../telemetry/spans.ts';
 import { type HistoryFile, fileAt, filesIn } from './files.ts';
 import type { Handles } from './handles.ts';
 import type { RollupTier } from './rollup-file.ts';
 import type { TailSamples } from './tail-samples.ts';
+import { nameKey } from './tail.ts';
 
 const HOUR = hours(1);
 
@@ -40,6 +43,59 @@ export class RollupSource {
   /** Buckets of a name that begin in [from, to), in the order of time. */
   *read(tier: RollupTier, name: number, from: EpochMs, to: EpochMs): Generator<Rollup, void, void> {
     for (const at of this.#periods(tier, name, from, to)) yield* this.#readFile(tier, at, name, from, to);
+  }
+
+  /** The same into a chart. What is whole buckets of a file comes from the cache. */
+  chart(tier: RollupTier, name: number, { from, to }: Span, step: number, chart: ChartBuilder): void {
+    for (const at of this.#periods(tier, name, from, to)) {
+      const begin = epochMs(Math.max(from, at.from));
+      const end = epochMs(Math.min(to, at.to));
+      const whole = {
+        from: epochMs(Math.ceil(begin / step) * step),
+        to: epochMs(Math.floor(end / step) * step),
+      };
+      const buckets = whole.from < whole.to ? this.#reduced(tier, at, name, step) : undefined;
+      if (buckets === undefined) {
+        this.#addTo(chart, tier, at, name, { from: begin, to: end });
+        continue;
+      }
+      this.#addTo(chart, tier, at, name, { from: begin, to: whole.from });
+      chart.addBuckets(buckets, whole.from, whole.to);
+      this.#addTo(chart, tier, at, name, { from: whole.to, to: end });
+    }
+  }
+
+  #addTo(chart: ChartBuilder, tier: RollupTier, at: HistoryFile, name: number, { from, to }: Span): void {
+    if (from >= to) return;
+    const wanted = this.#options.names[name];
+    if (wanted === undefined) return;
+    if (this.#late(name, { from, to }, 0).length > 0) {
+      for (const rollup of this.#readFile(tier, at, name, from, to)) chart.addRollup(rollup);
+      return;
+    }
+    this.#options.handles.rollup(at, (file) =>
+      file.each(wanted, from, to, (rollup) => chart.addRollup(rollup)),
+    );
+  }
+
+  /** All of a file as a chart of this step; undefined where it is not made of whole buckets, or not complete. */
+  #reduced(tier: RollupTier, at: HistoryFile, name: number, step: number): Buckets | undefined {
+    const { handles, names } = this.#options;
+    const wanted = names[name];
+    if (wanted === undefined || at.from % step !== 0 || at.to % step !== 0) return undefined;
+    if (this.#late(name, at, 0).length > 0) return undefined;
+    const key = `${at.path} ${step} ${nameKey(wanted)}`;
+    return handles.rollup(at, (file) => {
+      const origin = { file, version: file.version };
+      const known = handles.charts.get(key, origin);
+      if (known !== undefined) return known;
+      const damaged = file.damagedRows;
+      const reduced = new ChartBuilder({ tier, step: milliseconds(step), from: at.from, to: at.to });
+      file.each(wanted, at.from, at.to, (rollup) => reduced.addRollup(rollup));
+      const buckets = reduced.takeBuckets();
+      if (file.damagedRows === damaged) handles.charts.set(key, origin, buckets);
+      return buckets;
+    });
   }
 
   #readFile(tier: RollupTier, at: HistoryFile, name: number, from: EpochMs, to: EpochMs): readonly Rollup[] {

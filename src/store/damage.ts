@@ -19,3 +19,13 @@ export function setAside(file: string, now: Date): string {
   rmSync(`${file}-shm`, { force: true });
   return aside;
 }
+
+const ASIDE = /^(.+)\.damaged-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z$/;
+
+/** Which file was set aside under this name, and when; undefined for any other one, and for a log. */
+export function asideOf(path: string): { readonly file: string; readonly time: number } | undefined {
+  const [, file, year, month, day, hour, minute, second, millisecond] = ASIDE.exec(path) ?? [];
+  if (file === undefined) return undefined;
+  const time = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}.${millisecond}Z`);
+  return Number.isNaN(time) ? undefined : { file, time };
+}

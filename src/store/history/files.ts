@@ -67,7 +67,8 @@ function spanOf(period: string): { readonly from: EpochMs; readonly to: EpochMs 
   return { from: epochMs(Date.UTC(year, month - 1, day ?? 1)), to: epochMs(to) };
 }
 
-function namesIn(folder: string): string[] {
+/** Everything in a folder; nothing where there is none. */
+export function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch (error) {

@@ -29,7 +29,9 @@ export type Stage =
   | 'all filed' // everything is in files, nobody knows yet
   | 'mark kept' // the book knows
   | 'minutes written' // of an hour, or a part of its series
-  | 'hours written'; // the same, and the raw file does not know yet
+  | 'hours written' // the same, and the raw file does not know yet
+  | 'marks kept' // of a raw file that is given up, with where raw begins without it
+  | 'file removed'; // the file is gone, and the book may not know
 
 export interface FilingOptions {
   readonly folder: string;

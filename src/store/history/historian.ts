@@ -10,6 +10,7 @@ import { SpareRoom } from '../spare.ts';
 import { type Book, openBook } from './book.ts';
 import { filesIn } from './files.ts';
 import type { Stage } from './filing.ts';
+import { rawFloorInFiles } from './given-up.ts';
 import { Intake } from './intake.ts';
 import { Keeper } from './keeper.ts';
 import { Ledger } from './ledger.ts';
@@ -92,7 +93,7 @@ export class Historian {
       ...{ folder, log },
       now: () => clock.now(),
       tail: this.#intake.tail,
-      book: () => this.#ledger.book,
+      book: () => this.#ledger.chronicle,
       onUnreadable: (path) => this.#suspects.add(path),
     });
     try {
@@ -176,11 +177,12 @@ export class Historian {
       this.#suspects.delete(path);
       this.#keeper.check(path);
     }
-    const more = this.#intake.follow();
+    // First of all: where the disk is full, even what the log says may find no room in the book.
     if (this.#shed) {
       await this.#look();
       return true;
     }
+    const more = this.#intake.follow();
     if (this.#intake.due) {
       if (this.#fullAttempts > ATTEMPTS_ON_FULL_DISK) await this.#giveUpRaw();
       await this.#intake.file();
@@ -203,6 +205,7 @@ export class Historian {
   #load(): void {
     if (this.#loaded) return;
     this.#shelf.load();
+    this.#ledger.raiseRawFloor(rawFloorInFiles(this.#options.folder, this.#ledger.horizon));
     this.#roller.recall();
     this.#loaded = true;
   }
@@ -272,6 +275,7 @@ export class Historian {
     const end = Math.min(this.#intake.latest ?? 0, this.#ledger.horizon);
     const floor = epochMs((Math.floor(end / HOUR) + 1) * HOUR);
     await this.#roller.rollNow(({ hour }) => hour < floor);
+    this.#shelf.keepRawFloor(floor);
     this.#ledger.raiseRawFloor(floor);
     const facts = { until: new Date(floor).toISOString(), remedy: 'free space on the disk of gateway.data' };
     log.error('the disk is full: raw samples are given up, rollups go on', facts);

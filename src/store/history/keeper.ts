@@ -3,11 +3,13 @@ import { dirname } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { errorText } from '../../core/errors.ts';
 import type { Facts, Log } from '../../core/log.ts';
-import { type Bytes, type EpochMs, bytes, epochMs, hours } from '../../core/units.ts';
+import { type Bytes, type EpochMs, bytes } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
 import { damaged, isFull, openForReading } from '../open.ts';
 import type { SpareRoom } from '../spare.ts';
-import { type HistoryFile, fileOf, pathsOf } from './files.ts';
+import { EARLIEST, type HistoryFile, fileOf, pathsOf } from './files.ts';
+import type { Stage } from './filing.ts';
+import { endOfDamaged } from './given-up.ts';
 import type { Ledger } from './ledger.ts';
 import { syncFolder } from './make-file.ts';
 import type { Retention } from './protocol.ts';
@@ -15,8 +17,6 @@ import { type Drop, diskOf, planRetention, reserveOf, usageOf } from './retentio
 import { type Shelf, type TouchedHour, dayOf } from './shelf.ts';
 import type { Thresholds } from './thresholds.ts';
 import { FileTrouble, causeOf, to } from './trouble.ts';
-
-const HOUR = hours(1);
 
 export interface KeeperOptions {
   /** `gateway.data`. */
@@ -32,6 +32,7 @@ export interface KeeperOptions {
   readonly log: Log;
   readonly allow: (outbox: Bytes) => void;
   readonly onEvent: (kind: string, subject: string, facts: Facts) => void;
+  readonly reached: (stage: Stage) => void;
   /** Puts into the rollups what of these hours is not yet. */
   readonly rollUp: (wanted: (hour: TouchedHour) => boolean) => Promise<void>;
 }
@@ -87,16 +88,16 @@ export class Keeper {
   setAside(path: string, error: unknown): void {
     const { shelf, ledger, clock, log, onEvent } = this.#options;
     const at = fileOf(path);
-    const end = at === undefined ? undefined : this.#endOfDamaged(at);
+    const file = shelf.nameOf(path);
+    // Before it is gone; where the book has no room for it, the name of a raw file that was set aside says the same.
+    if (at?.tier === 'raw' && at.from <= ledger.horizon) ledger.raiseRawFloor(endOfDamaged(at, clock.now()));
+    else if (at !== undefined && at.tier !== 'raw') ledger.setLost(file, true);
     shelf.takeOut(path);
     const aside = shelf.nameOf(setAside(path, new Date(clock.now())));
-    const file = shelf.nameOf(path);
     const facts = { file, aside, found: errorText(causeOf(error)) };
     log.error('a file of the history is damaged; set aside, recording goes on in a new one', facts);
     onEvent('history-file-damaged', file, facts);
     if (at === undefined) return;
-    if (at.tier !== 'raw') ledger.setLost(file, true);
-    else if (end !== undefined && at.from <= ledger.horizon) ledger.raiseRawFloor(end);
     const { tier, from, to: until } = at;
     const what = {
       tier,
@@ -108,12 +109,6 @@ export class Keeper {
       bytes: bytes(0),
     } as const;
     ledger.addDropped(what);
-  }
-
-  /** What was in it nobody can ask any more: at most everything up to now. */
-  #endOfDamaged(at: HistoryFile): EpochMs {
-    const now = (Math.floor(this.#options.clock.now() / HOUR) + 1) * HOUR;
-    return epochMs(Math.max(at.from, Math.min(at.to, now)));
   }
 
   #allow(outbox: Bytes): void {
@@ -156,23 +151,21 @@ export class Keeper {
   }
 
   async #drop(drop: Drop): Promise<void> {
-    const { shelf, ledger, rollUp } = this.#options;
+    const { shelf, ledger, rollUp, reached } = this.#options;
     const path = shelf.pathOf(drop.file);
     const at = fileOf(path);
     const end = at?.tier === 'raw' ? this.#floorWithout(at) : undefined;
     if (at !== undefined && end !== undefined) {
       const day = dayOf(at.from);
       await rollUp((touched) => touched.day === day || (!drop.future && touched.hour < end));
-      if (day >= ledger.floors().hour) shelf.keepMarks(at);
+      // The floor is on the disk with the marks, before the file goes: the book may have no room for it until then.
+      if (day >= ledger.floors().hour) shelf.keepMarks(at, drop.future ? EARLIEST : end);
+      reached('marks kept');
     }
-    try {
-      this.#writeDown(drop, at, end);
-    } catch (error) {
-      if (!isFull(causeOf(error))) throw error;
-      this.#remove(path); // makes the room that the book needs
-      this.#writeDown(drop, at, end);
-    }
+    this.#writeDown(drop, at, end);
     this.#remove(path);
+    reached('file removed');
+    ledger.pay(); // in the room that this made
   }
 
   #writeDown(

@@ -1,3 +1,4 @@
+import type { Tier } from '../../core/history.ts';
 import type { Duration, EpochMs } from '../../core/units.ts';
 import { epochMs, hours, milliseconds, minutes } from '../../core/units.ts';
 import { isFull } from '../open.ts';
@@ -7,6 +8,7 @@ import { EARLIEST, fileAt } from './files.ts';
 import type { Floors } from './filing.ts';
 import type { Entry } from './head.ts';
 import type { Retention } from './protocol.ts';
+import type { Chronicle } from './query.ts';
 import type { RollupTier } from './rollup-file.ts';
 import { dayOf } from './shelf.ts';
 import type { Outage } from './tail.ts';
@@ -20,6 +22,8 @@ const UNTIL = 'log:until';
 /** Rows of a log count from 1. */
 const NO_ROW = 0;
 const HOUR = hours(1);
+/** Of files that are given up while the book takes nothing; floors only rise, so the newest say where tiers begin. */
+const MOST_OWED = 1_000;
 
 export interface LedgerOptions {
   /** `history.db`. */
@@ -49,8 +53,10 @@ export class Ledger {
   #looked: Duration;
   readonly #lost = new Set<string>();
 
-  /** Where raw begins, as long as the book could not be told. */
-  #owedFloor: EpochMs | undefined;
+  /** Where tiers begin for what was given up: it holds also while the book cannot be told. */
+  readonly #given: Record<Tier, EpochMs> = { raw: EARLIEST, minute: EARLIEST, hour: EARLIEST };
+  /** What the book could not take for want of room, the oldest first; it is written with what comes next. */
+  readonly #owed: ((book: Book) => void)[] = [];
 
   constructor(options: LedgerOptions, wall: EpochMs, elapsed: Duration) {
     this.#options = options;
@@ -66,6 +72,18 @@ export class Ledger {
 
   get book(): Book {
     return this.#book;
+  }
+
+  /** The book as a question sees it: with a floor that it could not be told yet. */
+  get chronicle(): Chronicle {
+    const [book, given] = [this.#book, this.#given.raw];
+    return {
+      floor: given === EARLIEST ? book.floor : latest(book.floor, given),
+      runs: (...span) => book.runs(...span),
+      outages: (...span) => book.outages(...span),
+      drops: (...span) => book.drops(...span),
+      period: (...of) => book.period(...of),
+    };
   }
 
   /** Entries that are not in the book yet. */
@@ -87,6 +105,8 @@ export class Ledger {
     this.#book.close();
     this.#book = to(file, open);
     this.#keepClock(this.#looked);
+    const { raw } = this.#given;
+    if (raw > EARLIEST) this.#owe((book) => book.raiseFloor(raw));
     this.keepFloor();
   }
 
@@ -124,11 +144,8 @@ export class Ledger {
     const age = (kept: Duration): EpochMs => epochMs(Math.max(EARLIEST, this.believed - kept));
     return {
       raw: latest(
-        latest(
-          this.#read(({ floorOfDropped }) => floorOfDropped),
-          this.#owedFloor ?? EARLIEST,
-        ),
-        dayOf(age(retention.raw)),
+        this.#read(({ floorOfDropped }) => floorOfDropped),
+        latest(this.#given.raw, dayOf(age(retention.raw))),
       ),
       minute: latest(this.#floor('minute'), dayOf(age(retention.minute))),
       hour: latest(this.#floor('hour'), fileAt(folder, 'hour', age(retention.hour)).from),
@@ -136,30 +153,26 @@ export class Ledger {
   }
 
   /**
-   * Holds from now on, also where the book cannot be written, and is written with what comes next: a raw file may be
-   * gone already, and an hour that is made of what is left of it would lack what the file had.
+   * Holds from now on, also where the book cannot be written: a raw file may be gone already, and an hour that is made of
+   * what is left of it would lack what the file had. Whoever raises it has it on the disk in another place.
    */
   raiseRawFloor(floor: EpochMs): void {
-    this.#owedFloor = latest(this.#owedFloor, floor);
-    this.#payFloor();
-  }
-
-  #payFloor(): void {
-    const owed = this.#owedFloor;
-    if (owed === undefined) return;
-    this.#write((book) => book.raiseFloor(owed));
-    this.#owedFloor = undefined;
+    if (floor <= this.#given.raw) return;
+    this.#given.raw = floor;
+    this.#owe((book) => book.raiseFloor(floor));
   }
 
   /** A file of the tier was dropped that ends then: nothing is to make it again, but what comes after this hour is kept. */
   raiseFloor(tier: RollupTier, end: EpochMs): void {
     const floor = epochMs(Math.min(end, Math.ceil(this.horizon / HOUR) * HOUR));
     const before = this.#floor(tier);
-    if (before === undefined || before < floor) this.#write((book) => book.setValue(`floor:${tier}`, floor));
+    if (before !== undefined && before >= floor) return;
+    this.#given[tier] = floor;
+    this.#owe((book) => book.setValue(`floor:${tier}`, floor));
   }
 
   addDropped(dropped: DroppedFile): void {
-    this.#write((book) => book.addDropped(dropped));
+    this.#owe((book) => book.addDropped(dropped));
   }
 
   /** Files that are to be made again from what finer tiers have; it is known of these only after `recall`. */
@@ -168,9 +181,9 @@ export class Ledger {
   }
 
   setLost(file: string, lost: boolean): void {
-    this.#write((book) => book.setValue(`lost:${file}`, lost ? 1 : 0));
     if (lost) this.#lost.add(file);
     else this.#lost.delete(file);
+    this.#owe((book) => book.setValue(`lost:${file}`, lost ? 1 : 0));
   }
 
   /** Which of these files were lost before the start? */
@@ -190,7 +203,7 @@ export class Ledger {
 
   /** Writes down what the log said. Throws FileTrouble, and keeps what was not written. */
   flush(): void {
-    this.#payFloor();
+    this.pay();
     for (let entry = this.#entries[0]; entry !== undefined; entry = this.#entries[0]) {
       const { at } = entry;
       this.#write((book) => {
@@ -251,6 +264,23 @@ export class Ledger {
     }
   }
 
+  /** Written now, or where there is no room for it with what comes next. */
+  #owe(write: (book: Book) => void): void {
+    this.#owed.push(write);
+    if (this.#owed.length > MOST_OWED) this.#owed.shift();
+    this.pay();
+  }
+
+  /** Writes what is owed, as far as there is room for it. */
+  pay(): void {
+    this.#writeIfRoom((book) => {
+      for (let write = this.#owed[0]; write !== undefined; write = this.#owed[0]) {
+        write(book);
+        this.#owed.shift();
+      }
+    });
+  }
+
   #storedClock(): ClockState | undefined {
     const [line, wall, run] = ['line', 'wall', 'run'].map((key) =>
       this.#read((book) => book.value(`clock:${key}`)),
@@ -261,7 +291,10 @@ export class Ledger {
 
   #floor(tier: RollupTier): EpochMs | undefined {
     const value = this.#read((book) => book.value(`floor:${tier}`));
-    return value === undefined ? undefined : epochMs(value);
+    const given = this.#given[tier];
+    return value === undefined && given === EARLIEST
+      ? undefined
+      : epochMs(Math.max(value ?? EARLIEST, given));
   }
 
   #read<T>(read: (book: Book) => T): T {

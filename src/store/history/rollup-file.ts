@@ -22,6 +22,7 @@ const SHAPES = {
 const HOUR = hours(1);
 const LOG_LIMIT = mebibytes(64); // a file of 10,000 points takes about as much for a few hours of minutes
 const COLUMNS = 13; // numbers of a bucket, in the text
+const NO_LOG = 0; // the identity of none
 
 interface StoredRow {
   readonly start: number;
@@ -148,6 +149,20 @@ export class RollupFile {
        DO UPDATE SET row = max(row, excluded.row), floor = max(floor, excluded.floor)`,
     );
     for (const { log, row, floor: from } of marks) keep.run(day, log, row, from);
+  }
+
+  /** Raw of this day begins then: what came before was given up, or went into the rollups only. In the same files. */
+  keepRawFloor(day: EpochMs, begin: EpochMs): void {
+    this.keepRawMarks(day, [{ log: NO_LOG, row: 0, floor: begin }]);
+  }
+
+  /** Where raw begins, of all days up to this one; undefined where nothing says so. */
+  rawFloor(until: EpochMs): EpochMs | undefined {
+    const begin = this.#db
+      .prepare<[number, number], number | null>('SELECT max(floor) FROM raw_filed WHERE log = ? AND day <= ?')
+      .pluck()
+      .get(NO_LOG, until);
+    return begin === undefined || begin === null ? undefined : epochMs(begin);
   }
 
   /** Marks of raw files that were given up, of one day or all. */

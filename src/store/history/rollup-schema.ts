@@ -9,7 +9,7 @@ CREATE TABLE raw_filed(    -- marks of raw files that were given up when everyth
   day INTEGER NOT NULL,    -- milliseconds since 1970
   log INTEGER NOT NULL,    -- identity of the sample log
   row INTEGER NOT NULL,    -- rows up to this one were in,
-  floor INTEGER NOT NULL,  -- of those their samples from here on
+  floor INTEGER NOT NULL,  -- of those their samples from here on; of log 0: raw of the day begins here
   PRIMARY KEY(day, log)
 ) STRICT, WITHOUT ROWID;
 `;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { Tier } from '../../core/history.ts';
 import { type Bytes, type EpochMs, days, epochMs, hours } from '../../core/units.ts';
-import { type HistoryFile, fileAt, filesIn, nextPart } from './files.ts';
+import { EARLIEST, type HistoryFile, fileAt, filesIn, nextPart } from './files.ts';
 import { isSealed } from './make-file.ts';
 import { RawFile, type UnrolledHour } from './raw-file.ts';
 import { RollupFile, type RollupTier } from './rollup-file.ts';
@@ -192,24 +192,23 @@ export class Shelf {
   /**
    * A raw file, of which everything is in the rollups, is about to be removed. What was filed in it is kept beside the
    * rollups, in the tier that is kept longest: a log that is read again, after a crash or from a backup, must not count
-   * it once more.
+   * it once more. And where raw begins without it: the book may be told only when the file is gone.
    */
-  keepMarks(at: HistoryFile): void {
+  keepMarks(at: HistoryFile, floor: EpochMs): void {
     const day = dayOf(at.from);
     const part = this.#raw.get(day)?.find((it) => it.at.path === at.path);
     if (part === undefined) return;
     const marks = this.#look(part, (file) => file.marks());
-    const target = this.rollup('hour', day);
-    to(target.path, () => {
-      target.begin();
-      try {
-        target.keepRawMarks(day, marks);
-        target.commit();
-      } catch (error) {
-        target.rollback();
-        throw error;
-      }
+    this.#keepInHours(day, (target) => {
+      target.keepRawMarks(day, marks);
+      if (floor > EARLIEST) target.keepRawFloor(day, floor);
     });
+  }
+
+  /** Raw begins at `floor`: late samples that go into the rollups only are about to come. */
+  keepRawFloor(floor: EpochMs): void {
+    const day = dayOf(floor - 1);
+    this.#keepInHours(day, (target) => target.keepRawFloor(day, floor));
   }
 
   /** Closes the handle of a file that is to be removed or set aside, and forgets it. */
@@ -242,6 +241,20 @@ export class Shelf {
     for (const { file } of this.#rollups.values()) file.close();
     this.#raw.clear();
     this.#rollups.clear();
+  }
+
+  #keepInHours(day: EpochMs, keep: (target: RollupFile) => void): void {
+    const target = this.rollup('hour', day);
+    to(target.path, () => {
+      target.begin();
+      try {
+        keep(target);
+        target.commit();
+      } catch (error) {
+        target.rollback();
+        throw error;
+      }
+    });
   }
 
   #loadPart(at: HistoryFile): void {

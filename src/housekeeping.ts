@@ -10,6 +10,10 @@ import { type Duration, hours, minutes } from './core/units.ts';
 
 /** Certificates live for months and are renewed weeks ahead; a look now and then is enough. */
 const LOOK_AT_CERTIFICATE_EVERY = hours(6);
+/** But one that was made under a wrong clock may be over, or not valid yet, in the moment when the clock is set. */
+const LOOK_AT_CLOCK_EVERY = minutes(1);
+/** A clock that others keep right is moved by less. */
+const STEP = minutes(1);
 
 /** One line of figures, so that the log of a year can be read. */
 const FIGURES_EVERY = minutes(10);
@@ -33,16 +37,24 @@ function repeat(
   };
 }
 
-/** Renews the gateway's certificate in time and hands it to whoever shows it. */
+/** Renews the gateway's certificate in time, at once where the clock was set, and hands it to whoever shows it. */
 export function certificateWatch(
   identity: { renewIfDue(): Promise<boolean> },
   renewed: () => void,
   deps: { readonly clock: Clock; readonly log: Log },
 ): Task {
-  return repeat('certificate renewal', LOOK_AT_CERTIFICATE_EVERY, deps, async () => {
-    if (!(await identity.renewIfDue())) return;
+  const { clock, log } = deps;
+  const ahead = (): number => clock.now() - clock.elapsed();
+  let [looked, known] = [clock.elapsed(), ahead()];
+  return repeat('certificate renewal', LOOK_AT_CLOCK_EVERY, deps, async () => {
+    const stepped = Math.abs(ahead() - known) > STEP;
+    if (!stepped && clock.elapsed() - looked < LOOK_AT_CERTIFICATE_EVERY) return;
+    looked = clock.elapsed();
+    const isNew = await identity.renewIfDue();
+    known = ahead(); // where it could not be renewed the next look sees the step again
+    if (!isNew) return;
     renewed();
-    deps.log.info('certificate renewed');
+    log.info('certificate renewed');
   });
 }
 

@@ -9,13 +9,15 @@ interface Sleeper {
 /** A clock that a test winds by hand; sleepers wake in the order of their time. */
 export class HandClock implements Clock {
   #now: number;
+  /** The wall clock was set by so much. */
+  #ahead = 0;
   #sleepers: Sleeper[] = [];
 
   constructor(start = 1_795_516_800_000) {
     this.#now = start;
   }
 
-  now = () => epochMs(this.#now);
+  now = () => epochMs(this.#now + this.#ahead);
   elapsed = () => milliseconds(this.#now);
   get sleeping(): number {
     return this.#sleepers.length;
@@ -37,6 +39,11 @@ export class HandClock implements Clock {
       // A signal outlives many sleeps.
       signal?.removeEventListener('abort', abort);
     }
+  }
+
+  /** Somebody sets the wall clock; no time passes, and no sleeper wakes. */
+  set(time: number): void {
+    this.#ahead = time - this.#now;
   }
 
   /** Winds forward, waking one sleeper after the other and letting each run before the next. */

@@ -1,7 +1,7 @@
-import { statSync } from 'node:fs';
 import type { PointName } from '../../core/point.ts';
 import { type Database, openForReading } from '../open.ts';
 import { Catalog } from './catalog.ts';
+import { inodeOf } from './files.ts';
 
 /** A row of the sample log as it is on disk. */
 export interface LogRow {
@@ -130,8 +130,4 @@ class Open {
 
 function nameOf(device: string, point: string, unit: string): PointName {
   return unit === '' ? { device, point } : { device, point, unit };
-}
-
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
 }

@@ -1,9 +1,8 @@
-import { statSync } from 'node:fs';
 import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import type { Span } from '../../telemetry/spans.ts';
 import { ChartCache } from './chart-cache.ts';
-import type { HistoryFile } from './files.ts';
+import { type HistoryFile, inodeOf } from './files.ts';
 import { RawFile } from './raw-file.ts';
 import { RollupFile } from './rollup-file.ts';
 
@@ -29,6 +28,8 @@ const MAX_PIECES = 64;
  * when it is asked for; one that cannot be read is told once and left out.
  */
 export class Handles {
+  /** Files that are gone, or replaced, and were read, or were to be: what is left may not have what was in them. */
+  gone = 0;
   readonly #log: Log;
   readonly #raw = new Map<string, Handle<RawFile>>();
   readonly #rollups = new Map<string, Handle<RollupFile>>();
@@ -91,8 +92,9 @@ export class Handles {
     );
   }
 
-  /** The file is about to be sealed, removed or set aside. */
-  forget(path: string): void {
+  /** The file is about to be sealed, or to be removed or set aside. */
+  forget(path: string, isGone: boolean): void {
+    if (isGone) this.gone++;
     this.#letGo(path);
     this.#unreadable.delete(path);
   }
@@ -112,8 +114,9 @@ export class Handles {
     let handle = open.get(at.path);
     if (handle !== undefined && handle.inode !== inode) {
       this.#letGo(at.path);
+      this.gone++;
       handle = undefined;
-    }
+    } else if (inode === undefined && at.tier === 'raw') this.gone++;
     if (inode === undefined) return undefined;
     try {
       handle ??= { file: opened(), inode };
@@ -143,8 +146,4 @@ export class Handles {
       this.#letGo(path);
     }
   }
-}
-
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
 }

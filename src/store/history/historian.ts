@@ -70,7 +70,7 @@ export class Historian {
     const newest = (): EpochMs | undefined => newestRolledUp(folder);
     const book = { file: this.#bookFile, folder, retention, newest, open: () => this.#openBook() };
     this.#ledger = new Ledger(book, clock.now(), clock.elapsed());
-    const onChange = (path: string): void => this.reader.forget(path);
+    const onChange = (path: string, isGone: boolean): void => this.reader.forget(path, isGone);
     this.#shelf = new Shelf({ folder, partBytes: thresholds.partBytes, onChange });
     const shared = {
       folder,
@@ -218,7 +218,7 @@ export class Historian {
     const { clock, thresholds } = this.#options;
     this.#lookAt = clock.elapsed() + thresholds.look;
     const dropped = await this.#keeper.drop(this.#keeper.look(this.#shed));
-    if (dropped > 0) this.#fullAttempts = 0;
+    if (dropped > 0) this.#hasRoom();
     this.#shed = false;
     this.#intake.tell();
     // Not more often: where another process reads one it cannot be sealed, and is tried again.
@@ -239,6 +239,11 @@ export class Historian {
   #recovered(): void {
     if (this.#failing !== null) this.#options.log.info('the history goes on');
     this.#failing = null;
+    this.#hasRoom();
+  }
+
+  /** What failed for want of room need not wait longer and longer. */
+  #hasRoom(): void {
     this.#retry = FIRST_RETRY;
     this.#fullAttempts = 0;
   }

@@ -177,7 +177,9 @@ export class Keeper {
     if (!future && end !== undefined) ledger.raiseRawFloor(end);
     if (!future && at !== undefined && at.tier !== 'raw') ledger.raiseFloor(at.tier, at.to);
     if (stored === undefined) return;
-    const { tier, from, to: until } = stored;
+    const { tier, from } = stored;
+    // Of a day that goes on, raw samples that are filed from then on are in another file.
+    const until = (future ? undefined : end) ?? stored.to;
     ledger.addDropped({ tier, file, from, to: until, time: clock.now(), reason, bytes: size });
   }
 

@@ -26,10 +26,12 @@ export class Query {
   readonly raw: RawSource;
   readonly rollups: RollupSource;
   readonly #options: QueryOptions;
+  readonly #gone: number;
 
   constructor(options: QueryOptions) {
     const { folder, handles, tail, floor, names, from, to } = options;
     this.#options = options;
+    this.#gone = handles.gone;
     this.names = names;
     tail.refresh();
     this.tail = new TailSamples(tail, { names, from, to });
@@ -40,6 +42,11 @@ export class Query {
       isLate: (time) => !this.raw.takes(time),
       isTaken: (time) => this.raw.appeared(time),
     });
+  }
+
+  /** A file was given up since the question was asked, and what is said from now on may lack what was in it: ask again. */
+  get isOver(): boolean {
+    return this.#options.handles.gone !== this.#gone;
   }
 
   /** Hours of a span that are not rolled up as raw samples are now. */

@@ -6,6 +6,7 @@ import { copyRow } from './copy-row.ts';
 import { type HistoryFile, fileAt, filesIn } from './files.ts';
 import type { Handles } from './handles.ts';
 import { type StoredChunk, readChunk } from './raw-file.ts';
+import { dayOf } from './shelf.ts';
 import type { TailSamples } from './tail-samples.ts';
 
 const DAY = days(1);
@@ -171,10 +172,6 @@ interface Span {
   readonly name: number;
   readonly from: number;
   readonly to: number;
-}
-
-function dayOf(time: EpochMs): EpochMs {
-  return epochMs(Math.floor(time / DAY) * DAY);
 }
 
 /** The first row that is not before `time`. */

@@ -20,6 +20,8 @@ import type { Tail } from './tail.ts';
 const DAY = days(1);
 /** Rows of a batch of a stream: some hundred kilobytes. */
 const BATCH_ROWS = 16_384;
+/** At the files for one series, where some are given up meanwhile: each look takes what is left as it is then. */
+const MOST_LOOKS = 5;
 
 export interface ReaderOptions {
   /** `gateway.data`. */
@@ -70,14 +72,19 @@ export class Reader {
       tier === undefined
         ? planChart({ from, to }, width, this.#coverage({ from, to }).floors)
         : planTier({ from, to }, width, tier);
-    const query = this.#query(names, plan);
-    const segments = this.#coverage(plan).segments(plan, plan.tier === 'raw' ? [] : query.dirty(plan));
+    const look = (): { readonly query: Query; readonly segments: readonly Segment[] } => {
+      const query = this.#query(names, plan);
+      return {
+        query,
+        segments: this.#coverage(plan).segments(plan, plan.tier === 'raw' ? [] : query.dirty(plan)),
+      };
+    };
     const chart = new ChartBuilder(plan);
-    for (const [i, name] of names.entries()) {
+    const traces = answers(names, look, ({ query, segments }, i, name) => {
       for (const segment of segments) addSegment(chart, query, i, segment, plan.step);
-      const trace = chart.take(name);
-      if (trace.starts.length > 0) yield trace;
-    }
+      return chart.take(name);
+    });
+    for (const trace of traces) if (trace.starts.length > 0) yield trace;
   }
 
   last(points: readonly string[]): readonly LastSample[] {
@@ -104,25 +111,26 @@ export class Reader {
     const names = this.names(points);
     const span = { from, to: to < now ? to : now };
     if (!(span.from < span.to) || names.length === 0) return;
-    const query = this.#query(names, { from: epochMs(from - DAY), to: now });
-    const finder = new GapFinder({
-      span,
-      query,
-      coverage: this.#coverage(span),
-      book: this.#options.book(),
-      tail: this.#options.tail,
-      unreadable: this.#handles.unreadable(),
-      now,
-    });
-    for (const name of names.keys()) {
-      const found = finder.completeness(name);
+    const look = (): { readonly query: Query; readonly finder: GapFinder } => {
+      const query = this.#query(names, { from: epochMs(from - DAY), to: now });
+      const finder = new GapFinder({
+        span,
+        query,
+        coverage: this.#coverage(span),
+        book: this.#options.book(),
+        tail: this.#options.tail,
+        unreadable: this.#handles.unreadable(),
+        now,
+      });
+      return { query, finder };
+    };
+    for (const found of answers(names, look, ({ finder }, name) => finder.completeness(name)))
       if (found !== undefined) yield found;
-    }
   }
 
   /** Closes the handle of a file that is about to be sealed, removed or set aside. */
-  forget(file: string): void {
-    this.#handles.forget(file);
+  forget(file: string, isGone: boolean): void {
+    this.#handles.forget(file, isGone);
   }
 
   close(): void {
@@ -147,6 +155,23 @@ export class Reader {
   #query(names: readonly PointName[], { from, to }: Span): Query {
     const { folder, tail, book } = this.#options;
     return new Query({ folder, tail, floor: book().floor, handles: this.#handles, names, from, to });
+  }
+}
+
+/** One answer for each name. Where a file is given up meanwhile, `look` takes in what is left of it now. */
+function* answers<Seen extends { readonly query: Query }, T>(
+  names: readonly PointName[],
+  look: () => Seen,
+  answer: (seen: Seen, name: number, series: PointName) => T,
+): Generator<T, void, void> {
+  let seen = look();
+  for (const [name, series] of names.entries()) {
+    let found = answer(seen, name, series);
+    for (let looks = 1; seen.query.isOver && looks < MOST_LOOKS; looks++) {
+      seen = look();
+      found = answer(seen, name, series);
+    }
+    yield found;
   }
 }
 

@@ -23,7 +23,7 @@ export interface ShelfOptions {
   /** A part of a day is closed at this size. */
   readonly partBytes: Bytes;
   /** A file is about to be sealed, removed or set aside: whoever reads it lets go. */
-  readonly onChange: (path: string) => void;
+  readonly onChange: (path: string, isGone: boolean) => void;
 }
 
 /** A part of a day of raw samples. */
@@ -169,7 +169,7 @@ export class Shelf {
     const at = fileAt(this.#options.folder, tier, time);
     const known = this.#rollups.get(at.path);
     if (known !== undefined) return known.file;
-    this.#options.onChange(at.path);
+    this.#options.onChange(at.path, false);
     const file = to(at.path, () => RollupFile.openForWriting(at.path, tier));
     this.#rollups.set(at.path, { at, file });
     this.#loose.set(at.path, at);
@@ -213,7 +213,7 @@ export class Shelf {
 
   /** Closes the handle of a file that is to be removed or set aside, and forgets it. */
   takeOut(path: string): void {
-    this.#options.onChange(path);
+    this.#options.onChange(path, true);
     for (const [day, parts] of this.#raw) {
       const part = parts.find(({ at }) => at.path === path);
       if (part === undefined) continue;
@@ -273,7 +273,7 @@ export class Shelf {
 
   #write(part: Part): RawFile {
     if (part.file !== undefined) return part.file;
-    if (part.sealed) this.#options.onChange(part.at.path);
+    if (part.sealed) this.#options.onChange(part.at.path, false);
     part.file = to(part.at.path, () => RawFile.forWriting(part.at, this.#options.partBytes));
     part.sealed = false;
     return part.file;
@@ -312,7 +312,7 @@ export class Shelf {
   }
 
   #sealPart(part: Part): void {
-    this.#options.onChange(part.at.path);
+    this.#options.onChange(part.at.path, false);
     const file = this.#write(part);
     part.file = undefined;
     part.sealed = to(part.at.path, () => file.seal());
@@ -320,7 +320,7 @@ export class Shelf {
 
   #sealRollup(at: HistoryFile): void {
     const file = this.rollup(at.tier === 'minute' ? 'minute' : 'hour', at.from);
-    this.#options.onChange(at.path);
+    this.#options.onChange(at.path, false);
     this.#rollups.delete(at.path);
     to(at.path, () => file.seal());
     if (isSealed(at.path)) this.#loose.delete(at.path); // or somebody reads it at the moment

@@ -6,6 +6,7 @@ import { type Database, openForReading, openForWriting, sqliteCode } from '../op
 import { Reservation } from '../reservation.ts';
 import { SCHEMA_VERSION } from '../schema.ts';
 import { BOOK_VERSION } from './book-schema.ts';
+import { inodeOf } from './files.ts';
 import { RAW_VERSION } from './raw-schema.ts';
 import { ROLLUP_VERSION } from './rollup-schema.ts';
 
@@ -134,10 +135,6 @@ export function reserveNumbers({ telemetry, before, sinceThen, into }: RestoredN
   const stored = next ?? 1;
   const used = new Reservation(before).load()?.upto ?? 0;
   new Reservation(into).cover(Math.max(used, stored + sinceThen), { from: stored + 1, kept: stored });
-}
-
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
 }
 
 function reading<T>(file: string, read: (db: Database) => T, name = file): T {

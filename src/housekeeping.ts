@@ -88,6 +88,8 @@ export function historyFigures(state: HistoryState): Facts {
     diskBytes: state.bytes,
     diskQuota: state.quota,
     filesDropped: state.filesDropped,
+    questionsRefused: state.questionsRefused,
+    namesLeftOut: state.namesLeftOut,
     oldestRaw: state.oldestRaw === undefined ? 'none' : new Date(state.oldestRaw).toISOString(),
   };
 }

@@ -129,6 +129,10 @@ export interface HistoryState {
   readonly bytes: Bytes;
   readonly quota: Bytes;
   readonly filesDropped: number;
+  /** Questions that were turned away because too many waited for an answer. */
+  readonly questionsRefused: number;
+  /** Series that are in files and that nobody can ask for: there are too many names. */
+  readonly namesLeftOut: number;
   /** How far behind the sample log the files are. */
   readonly behind: Duration;
   readonly failing: string | null;

@@ -9,6 +9,9 @@ const LONGEST_RESTART_MILLISECONDS = 30_000;
 /** A thread that ran for so long did not fail for the reason of the one before. */
 const STABLE_MILLISECONDS = 60_000;
 
+/** Questions that wait for an answer: more than people and pages ask at a time, and few enough for the memory. */
+const MOST_QUESTIONS = 100;
+
 /** What a thread sends: the answer to one request or to several, or news where it names none. */
 export interface Addressed {
   readonly type: string;
@@ -37,6 +40,8 @@ export class ThreadGone extends SluiceError {
 
 /** The gateway's end of the channel to a thread of the store. A thread that fails is started again. */
 export class Link<Request, Reply extends Addressed> {
+  /** Questions that were refused because too many waited. */
+  refused = 0;
   readonly #options: LinkOptions;
   readonly #pending = new Map<number, Pending<Reply>>();
   readonly #ended = Promise.withResolvers<void>();
@@ -46,6 +51,7 @@ export class Link<Request, Reply extends Addressed> {
   #news: (reply: Reply) => void = () => {};
   #again: () => void = () => {};
   #lastId = 0;
+  #questions = 0;
   #closing = false;
   #restart: NodeJS.Timeout | undefined;
   #restarting: Promise<void> | undefined;
@@ -118,6 +124,27 @@ export class Link<Request, Reply extends Addressed> {
       throw error;
     }
     return promise;
+  }
+
+  /** The same for whoever may ask as much as it likes. Rejects with BUSY where too many wait already. */
+  async question(request: (id: number) => Request): Promise<Reply> {
+    if (this.#questions >= MOST_QUESTIONS) {
+      this.refused++;
+      const { name } = this.#options;
+      throw new SluiceError(
+        'BUSY',
+        `the ${name} has ${MOST_QUESTIONS} questions to answer and takes no more`,
+        {
+          remedy: 'ask again in a while, and for less at a time',
+        },
+      );
+    }
+    this.#questions++;
+    try {
+      return await this.ask(request);
+    } finally {
+      this.#questions--;
+    }
   }
 
   async close(): Promise<void> {

@@ -43,6 +43,7 @@ export async function openHistoryAgain(
     thresholds: {
       headSamples,
       logBytes: kibibytes(256),
+      spareBytes: kibibytes(128), // as of a quota that fits such a small disk
       partBytes: kibibytes(64),
       tick: soon,
       grace: soon,

@@ -21,7 +21,6 @@ const DAY_MS = 24 * HOUR_MS;
 /** Some weeks ago: every hour has ended, and there is room for many days. */
 const START = Math.floor((Date.now() - 40 * DAY_MS) / PERIOD_MS) * PERIOD_MS;
 const BATCH = 200;
-const SETTLE_MS = 10_000;
 /** More than the disk of the second test holds, in any form. */
 const MOST_SAMPLES = 1_500_000;
 
@@ -127,14 +126,6 @@ interface Wrongs {
   readonly raw: readonly string[];
 }
 
-/** A chart of many points may meet a file that is being given up; what stays wrong is wrong. */
-async function settledWrongs(site: Site): Promise<Wrongs> {
-  let found = await wrongs(site);
-  const end = Date.now() + SETTLE_MS;
-  while (found.hours.length + found.raw.length > 0 && Date.now() < end) found = await wrongs(site);
-  return found;
-}
-
 /** How many samples of each point and hour there are in hours, against what was kept; and what raw says wrongly. */
 async function wrongs(site: Site): Promise<Wrongs> {
   const { history } = site;
@@ -206,7 +197,7 @@ t.test(
       async () => ((await site.history?.state())?.samplesWaiting ?? 0) < 2_000,
     );
 
-    const { hours, raw } = await settledWrongs(site);
+    const { hours, raw } = await wrongs(site);
     t.same(hours.slice(0, 5), [], `${hours.length} hours are not what was kept`);
     t.same(raw.slice(0, 5), [], `${raw.length} raw samples are not what was sent`);
     t.ok(site.kept.size > 10_000, `${site.kept.size} samples were kept, ${site.refused.size} refused`);
@@ -246,7 +237,7 @@ t.test(
     t.equal(dropped[0], 'raw', `raw goes first: ${dropped.join()}`);
     t.notOk(dropped.includes('hour'));
     t.equal(site.refused.size, 0, 'and nothing was refused');
-    const { hours, raw } = await settledWrongs(site);
+    const { hours, raw } = await wrongs(site);
     t.same(hours.slice(0, 5), [], `${hours.length} hours are not what was kept`);
     t.same(raw.slice(0, 5), [], `${raw.length} raw samples are not what was sent`);
   },

@@ -181,7 +181,10 @@ t.test('what is asked on demand to be given up is, and is told', async (t) => {
   history.shed();
 
   await until('the oldest file is gone', async () => (await history.state()).filesDropped === 1);
-  t.same(told, [['history-shed', 'raw']]);
+  t.same(told, [
+    ['disk-full', 'disk'],
+    ['history-shed', 'raw'],
+  ]);
   const [trace] = await history.history({
     ...{ points: ['meter-0/voltage-0'], from: epochMs(start), to: epochMs(start + HOUR), width: 60 },
     tier: 'minute',

@@ -1,6 +1,7 @@
 import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import type { Span } from '../../telemetry/spans.ts';
+import { isDamage, isTrouble } from '../open.ts';
 import { ChartCache } from './chart-cache.ts';
 import { type HistoryFile, inodeOf } from './files.ts';
 import { RawFile } from './raw-file.ts';
@@ -20,6 +21,14 @@ export interface Unreadable extends Span {
   readonly because: string;
 }
 
+interface Piece extends Unreadable {
+  /** When it counts as readable again, by a clock that never steps. */
+  readonly until: number;
+}
+
+/** A full disk, or one that fails, may read the file the next time. */
+const TRY_AGAIN_MILLISECONDS = 5_000;
+
 /** Of one file; with more of them it counts as unreadable altogether. */
 const MAX_PIECES = 64;
 
@@ -35,7 +44,7 @@ export class Handles {
   readonly #rollups = new Map<string, Handle<RollupFile>>();
   /** What was made of files of rollups. */
   readonly charts = new ChartCache();
-  readonly #unreadable = new Map<string, { readonly inode: number; readonly pieces: Unreadable[] }>();
+  readonly #unreadable = new Map<string, { readonly inode: number; pieces: Piece[] }>();
 
   readonly #onUnreadable: (path: string, error: unknown) => void;
 
@@ -69,15 +78,17 @@ export class Handles {
     const inode = inodeOf(at.path) ?? 0;
     const because = errorText(error);
     const known = this.#unreadable.get(at.path);
+    const until = untilOf(error);
     if (known?.inode === inode) {
+      known.pieces = known.pieces.filter(isStill);
       const [first] = known.pieces;
       if (first !== undefined && known.pieces.length >= MAX_PIECES)
         known.pieces.splice(0, MAX_PIECES, { ...first, from: at.from, to: at.to });
       if (!known.pieces.some((piece) => piece.from <= from && piece.to >= to))
-        known.pieces.push({ at, because, from, to });
+        known.pieces.push({ at, because, from, to, until });
       return;
     }
-    this.#unreadable.set(at.path, { inode, pieces: [{ at, because, from, to }] });
+    this.#unreadable.set(at.path, { inode, pieces: [{ at, because, from, to, until }] });
     this.#onUnreadable(at.path, error);
     this.#log.error('a file of the history, or a part of it, cannot be read and is left out', {
       file: at.path,
@@ -88,7 +99,7 @@ export class Handles {
   /** What could not be read; of a file that was replaced since then nothing is among it. */
   unreadable(): Unreadable[] {
     return [...this.#unreadable].flatMap(([path, { inode, pieces }]) =>
-      inodeOf(path) === inode ? pieces : [],
+      inodeOf(path) === inode ? pieces.filter(isStill) : [],
     );
   }
 
@@ -146,4 +157,14 @@ export class Handles {
       this.#letGo(path);
     }
   }
+}
+
+function untilOf(error: unknown): number {
+  return isTrouble(error) && !isDamage(error)
+    ? performance.now() + TRY_AGAIN_MILLISECONDS
+    : Number.POSITIVE_INFINITY;
+}
+
+function isStill({ until }: Piece): boolean {
+  return until > performance.now();
 }

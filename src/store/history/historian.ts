@@ -10,6 +10,7 @@ import { SpareRoom } from '../spare.ts';
 import { type Book, openBook } from './book.ts';
 import { filesIn } from './files.ts';
 import type { Stage } from './filing.ts';
+import { FullWatch } from './full-watch.ts';
 import { rawFloorInFiles } from './given-up.ts';
 import { Intake } from './intake.ts';
 import { Keeper } from './keeper.ts';
@@ -49,6 +50,7 @@ export class Historian {
   readonly #intake: Intake;
   readonly #roller: Roller;
   readonly #keeper: Keeper;
+  readonly #full: FullWatch;
   /** Files that somebody could not read. */
   readonly #suspects = new Set<string>();
   readonly #withDamagedRows = new Set<string>();
@@ -88,6 +90,7 @@ export class Historian {
     const rollUp: Roller['rollNow'] = async (wanted) => this.#roller.rollNow(wanted);
     const spare = new SpareRoom(join(folder, 'history.spare'), thresholds.spareBytes);
     this.#keeper = new Keeper({ ...shared, spare, retention, outbox, allow, onEvent, rollUp });
+    this.#full = new FullWatch({ clock, log, onEvent });
     if (this.#ledger.book.aside !== undefined) this.#tellBook(this.#ledger.book.aside);
     this.reader = new Reader({
       ...{ folder, log },
@@ -130,6 +133,7 @@ export class Historian {
   /** The disk is full: something is given up with the next step. */
   shed(): void {
     this.#shed = true;
+    this.#full.met();
   }
 
   state(): HistoryState {
@@ -147,6 +151,8 @@ export class Historian {
       bytes: this.#keeper.used,
       quota: retention.disk,
       filesDropped: this.#keeper.dropped,
+      questionsRefused: 0, // they never come here
+      namesLeftOut: this.reader.namesLeftOut,
       behind: milliseconds(since === undefined ? 0 : Math.max(0, clock.now() - since)),
       failing: this.#failing,
     };
@@ -220,6 +226,7 @@ export class Historian {
     const dropped = await this.#keeper.drop(this.#keeper.look(this.#shed));
     if (dropped > 0) this.#hasRoom();
     this.#shed = false;
+    if (this.#failing === null) this.#full.look();
     this.#intake.tell();
     // Not more often: where another process reads one it cannot be sealed, and is tried again.
     this.#shelf.seal(epochMs(clock.now() - thresholds.grace));
@@ -258,7 +265,7 @@ export class Historian {
     }
     if (!isTrouble(cause) && !(cause instanceof SluiceError)) throw error;
     if (isFull(cause)) {
-      this.#shed = true;
+      this.shed();
       this.#fullAttempts++;
     }
     this.#fail(error);

@@ -102,17 +102,17 @@ class ThreadHistory implements GatewayHistory {
   }
 
   async names(points: readonly string[]): Promise<readonly PointName[]> {
-    const reply = await this.#link.ask((id) => ({ type: 'names', id, points }));
+    const reply = await this.#link.question((id) => ({ type: 'names', id, points }));
     return reply.type === 'names' ? reply.names : unexpected(reply);
   }
 
   async history(query: ChartQuery): Promise<readonly Trace[]> {
-    const reply = await this.#link.ask((id) => ({ type: 'history', id, query }));
+    const reply = await this.#link.question((id) => ({ type: 'history', id, query }));
     return reply.type === 'traces' ? reply.traces : unexpected(reply);
   }
 
   async last(points: readonly string[]): Promise<readonly LastSample[]> {
-    const reply = await this.#link.ask((id) => ({ type: 'last', id, points }));
+    const reply = await this.#link.question((id) => ({ type: 'last', id, points }));
     return reply.type === 'last' ? reply.samples : unexpected(reply);
   }
 
@@ -126,13 +126,15 @@ class ThreadHistory implements GatewayHistory {
   }
 
   async completeness(query: HistoryQuery): Promise<readonly Completeness[]> {
-    const reply = await this.#link.ask((id) => ({ type: 'completeness', id, query }));
+    const reply = await this.#link.question((id) => ({ type: 'completeness', id, query }));
     return reply.type === 'completeness' ? reply.found : unexpected(reply);
   }
 
   async state(): Promise<HistoryState> {
     const reply = await this.#link.ask((id) => ({ type: 'state', id }));
-    return reply.type === 'state' ? reply.state : unexpected(reply);
+    return reply.type === 'state'
+      ? { ...reply.state, questionsRefused: this.#link.refused }
+      : unexpected(reply);
   }
 
   shed(): void {
@@ -144,7 +146,7 @@ class ThreadHistory implements GatewayHistory {
   }
 
   async *#batches(query: HistoryQuery, names: PointName[]): AsyncGenerator<Batch> {
-    const opened = await this.#link.ask((id) => ({ type: 'samples', id, query }));
+    const opened = await this.#link.question((id) => ({ type: 'samples', id, query }));
     if (opened.type !== 'names') return unexpected(opened);
     names.push(...opened.names);
     const stream = opened.id;

@@ -5,6 +5,9 @@ import { type HistoryFile, filesIn } from './files.ts';
 import type { Handles } from './handles.ts';
 import { nameKey } from './tail.ts';
 
+/** Names take some hundred bytes each, and every one of a point that was renamed stays as long as its files. */
+export const MOST_NAMES = 100_000;
+
 /** Every series of the files, each file read again only when it was written. A name that was seen stays. */
 export class NameIndex {
   readonly #folder: string;
@@ -13,15 +16,24 @@ export class NameIndex {
   /** By path, what the file was like when it was read. */
   readonly #read = new Map<string, string>();
 
-  constructor(folder: string, handles: Handles) {
+  readonly #most: number;
+  readonly #leftOut = new Set<string>();
+
+  constructor(folder: string, handles: Handles, most = MOST_NAMES) {
     this.#folder = folder;
     this.#handles = handles;
+    this.#most = most;
+  }
+
+  /** Series that found no place; counted up to as many as have one. */
+  get leftOut(): number {
+    return this.#leftOut.size;
   }
 
   /** Series that match one of the patterns, in the files or among `others`, sorted by name. */
   matching(patterns: readonly string[], others: readonly PointName[]): PointName[] {
+    for (const name of others) this.#add(name); // what is recorded now has a place before what is in old files
     this.#look();
-    for (const name of others) this.#add(name);
     return [...this.#names.values()]
       .filter(({ device, point }) => patterns.some((pattern) => matches(pattern, `${device}/${point}`)))
       .sort(inOrder);
@@ -31,9 +43,10 @@ export class NameIndex {
   #look(): void {
     const hours = filesIn(this.#folder, 'hour');
     const rollups = hours.length > 0 ? hours : filesIn(this.#folder, 'minute');
-    for (const at of filesIn(this.#folder, 'raw'))
+    for (const at of filesIn(this.#folder, 'raw').toReversed())
       this.#take(at, () => this.#handles.raw(at, (file) => file.series()));
-    for (const at of rollups) this.#take(at, () => this.#handles.rollup(at, (file) => file.names()));
+    for (const at of rollups.toReversed())
+      this.#take(at, () => this.#handles.rollup(at, (file) => file.names()));
   }
 
   #take(at: HistoryFile, names: () => readonly PointName[] | undefined): void {
@@ -46,7 +59,9 @@ export class NameIndex {
   #add({ device, point, unit }: PointName): void {
     const name = unit === undefined || unit === '' ? { device, point } : { device, point, unit };
     const key = nameKey(name);
-    if (!this.#names.has(key)) this.#names.set(key, name);
+    if (this.#names.has(key)) return;
+    if (this.#names.size < this.#most) this.#names.set(key, name);
+    else if (this.#leftOut.size < this.#most) this.#leftOut.add(key);
   }
 }
 

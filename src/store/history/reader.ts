@@ -60,6 +60,11 @@ export class Reader {
     return this.#index.matching(points, this.#options.tail.names());
   }
 
+  /** Series that are in files and are not among the names, because there are too many. */
+  get namesLeftOut(): number {
+    return this.#index.leftOut;
+  }
+
   history(query: ChartQuery): readonly Trace[] {
     return [...this.traces(query)];
   }

@@ -26,6 +26,7 @@ user that it runs as, or one that is named here; everybody else is refused, and 
 (segmentation/audit.jsonl below gateway.data).
 
   --socket PATH       where it listens
+  --boot-report FILE  what firewall-boot.sh said when the machine started; /run/sluice/boot.json unless given
   --allow-uid UID     this user may ask too; may be given several times
   --allow-group NAME  everybody in this group of /etc/group may ask too
 
@@ -35,9 +36,12 @@ Exit status: 0 stopped on request, 1 failed, 64 wrong usage, 78 wrong configurat
 `;
 
 const MOST_TOLD = 10;
+/** Where firewall-boot.sh puts it. */
+const BOOT_REPORT = '/run/sluice/boot.json';
 const OPTIONS = {
   ...HELP,
   socket: { type: 'string' },
+  'boot-report': { type: 'string' },
   'allow-uid': { type: 'string', multiple: true },
   'allow-group': { type: 'string' },
 } as const;
@@ -56,7 +60,7 @@ export async function run(args: readonly string[]): Promise<number> {
   const config = realpathSync(file);
   mustBeOurs(config);
   const log = streamLog();
-  const firewall = new Firewall(gateway.data);
+  const firewall = new Firewall(gateway.data, { strict: true });
   const tasks = await netd({
     gateway: gateway.id,
     config,
@@ -65,6 +69,7 @@ export async function run(args: readonly string[]): Promise<number> {
     firewall,
     audit: new Audit(firewall.folder),
     declared: async () => declaredBy(config, gateway),
+    bootReport: values['boot-report'] ?? BOOT_REPORT,
     log,
   });
   for (const { name, follows } of await probe(new Nft()))

@@ -1,3 +1,4 @@
+import { readFileSync, renameSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { errorText, SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
@@ -6,9 +7,9 @@ import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts'
 import type { Who } from './audit.ts';
 import { Bucket } from './bucket.ts';
 import { lockOf } from './lock.ts';
-import { sinceBoot } from './monotonic.ts';
+import { bootId, sinceBoot } from './monotonic.ts';
 import { isRead, type Machine, perform } from './perform.ts';
-import type { Request } from './request.ts';
+import { isObject, type Request } from './request.ts';
 import { type Caller, type Permitted, server } from './server.ts';
 import type { Told } from './tell.ts';
 import { userName } from './users.ts';
@@ -25,6 +26,7 @@ const READ_NOTED: Duration = minutes(1);
 /** Somebody who is refused may try for ever; the audit is not theirs to fill. */
 const REFUSALS_AT_ONCE = 20;
 const REFUSALS_EACH: Duration = seconds(10);
+const OURSELVES: Who = { uid: process.getuid?.() ?? 0, user: 'netd', via: 'netd' };
 const NONE_ELSE: Duration = milliseconds(0);
 
 export interface NetdParts extends Machine {
@@ -32,6 +34,8 @@ export interface NetdParts extends Machine {
   readonly config: string;
   readonly socket: string;
   readonly permitted: Permitted;
+  /** What the script said that loaded rules when the machine started. */
+  readonly bootReport: string;
   readonly log: Log;
 }
 
@@ -41,6 +45,8 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   firewall.prepare();
   // For as long as this process lives.
   await lockOf(firewall.folder, NONE_ELSE, { name: 'netd.lock', taken: 'another netd has these rules' });
+  await tellBoot(parts);
+  await keepForBoot(parts);
   const desk = new Desk(parts);
   return [
     server({
@@ -53,6 +59,48 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
     }),
     { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
   ];
+}
+
+/** What is not written stands in the log; it is tried again after the next change. */
+async function keepForBoot({ firewall, declared, log }: NetdParts): Promise<void> {
+  try {
+    const lost = await firewall.keepForBoot((await declared()).policy);
+    if (lost !== undefined) throw new Error(lost);
+  } catch (error) {
+    log.error('a start of the machine would not load what is confirmed', { error: errorText(error) });
+  }
+}
+
+/** Once: what was told is called so. */
+async function tellBoot({ bootReport, audit, log }: NetdParts): Promise<void> {
+  const report = readReport(bootReport);
+  if (report === undefined) return;
+  const { outcome, says } = report;
+  const isGood = outcome === 'confirmed' || outcome === 'none';
+  if (isGood) log.info('when the machine started', { outcome, says });
+  else log.error('when the machine started', { outcome, says });
+  await audit.record(OURSELVES, {
+    verb: 'boot',
+    outcome: isGood ? 'done' : 'failed',
+    detail: `${outcome}: ${says}`,
+  });
+  try {
+    renameSync(bootReport, `${bootReport}.told`);
+  } catch {
+    // It is told again next time.
+  }
+}
+
+function readReport(file: string): { readonly outcome: string; readonly says: string } | undefined {
+  try {
+    const json: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (!isObject(json)) return undefined;
+    const { outcome, says, boot } = json;
+    if (typeof outcome !== 'string' || typeof says !== 'string' || boot !== bootId()) return undefined;
+    return { outcome, says };
+  } catch {
+    return undefined;
+  }
 }
 
 /** Takes requests one after the other: changes among themselves, reads among themselves. */
@@ -72,7 +120,11 @@ class Desk {
   async handle(request: Request, { uid, opened }: Caller): Promise<Told> {
     const who = whoIs(uid);
     const asker = { who, opened, quiet: this.#isQuiet(request, uid) };
-    const act = async (): Promise<Told> => perform(this.#parts, request, asker);
+    const act = async (): Promise<Told> => {
+      const told = await perform(this.#parts, request, asker);
+      if (!isRead(request.verb)) await keepForBoot(this.#parts);
+      return told;
+    };
     if (isRead(request.verb)) return this.#reading.next(act);
     if (giving(request) && !this.#changes.take()) {
       this.refuse(uid, `too many changes: ${request.verb}`);
@@ -132,7 +184,6 @@ class Turns {
 
 /** The third who takes a change back, for when somebody killed both of its guards; and what a power cut left waiting. */
 async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): Promise<void> {
-  const who: Who = { uid: process.getuid?.() ?? 0, user: 'netd', via: 'netd' };
   let toldLast = '';
   while (!signal.aborted) {
     try {
@@ -140,7 +191,7 @@ async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): 
       toldLast = '';
       if (id !== undefined) {
         log.warn('rolled back: nobody confirmed', { change: id });
-        await audit.record(who, {
+        await audit.record(OURSELVES, {
           verb: 'rollback',
           outcome: 'done',
           change: id,

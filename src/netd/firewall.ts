@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs, milliseconds, seconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
+import { closed } from '../segmentation/closed.ts';
 import { compile } from '../segmentation/compile.ts';
 import { type Changes, delta } from '../segmentation/delta.ts';
 import { packetText } from '../segmentation/packet.ts';
@@ -30,6 +31,8 @@ export interface Applied {
   readonly complaints: readonly string[];
   /** Nothing was ever confirmed: without confirmation the table is taken away again. */
   readonly first: boolean;
+  /** Nothing was, but there were rules in the kernel: without confirmation all but management is closed. */
+  readonly closes?: boolean;
 }
 
 export interface Status {
@@ -86,10 +89,32 @@ export class Firewall {
   /** Where everything that is known about the rules lies. */
   readonly folder: string;
 
-  constructor(data: string) {
+  /** `strict` refuses a folder of rules that others could put another one in the place of. */
+  constructor(data: string, { strict = false }: { readonly strict?: boolean } = {}) {
     this.#data = data;
-    this.#state = new State(data);
+    this.#state = new State(data, { strict });
     this.folder = this.#state.folder;
+  }
+
+  /**
+   * What a start of the machine would load is what is confirmed, and what it would load where that is damaged is there.
+   * Returns why not, where it could not be written.
+   */
+  async keepForBoot(policy: Policy): Promise<string | undefined> {
+    try {
+      const lock = await this.#locked();
+      try {
+        const confirmed = this.#state.confirmed();
+        if (confirmed === undefined) return undefined;
+        this.#state.keepBoot(confirmed);
+        if (!this.#state.hasClosed()) this.#state.keepClosed(closedRules(policy));
+        return undefined;
+      } finally {
+        lock[Symbol.dispose]();
+      }
+    } catch (error) {
+      return errorText(error);
+    }
   }
 
   /** Throws where the folder is not ours alone. */
@@ -114,6 +139,8 @@ export class Firewall {
       await by.intend?.({ rules: digest(document) });
       const brought = await bring(nft, document);
       mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));
+      this.#state.keepBoot(document);
+      this.#state.keepClosed(closedRules(policy));
       return { id: undefined, within, first: false, ...brought };
     }
     const id = randomBytes(4).toString('hex');
@@ -128,15 +155,22 @@ export class Firewall {
       ...(by.session !== undefined && { session: by.session }),
     };
     await by.intend?.({ change: id, rules: pending.rules });
-    const before = confirmed ?? NO_RULES;
+    // Rules that nobody here confirmed: without them the network would be open, and what they are is not known.
+    const isForeign = confirmed === undefined && (await nft.list()) !== undefined;
+    const shut = closedRules(policy);
+    const before = confirmed ?? (isForeign ? shut : NO_RULES);
     try {
-      this.#state.begin(pending, document, policyText(policy, pending.rules));
+      this.#state.begin(pending, document, {
+        policy: policyText(policy, pending.rules),
+        closed: shut,
+        before: isForeign ? shut : undefined,
+      });
       await arm(this.#data, this.#state.folder, id);
       const brought = await bring(nft, document);
       mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));
       // Whoever has to look at the plant gets the whole time for it.
       this.#state.prolong({ ...pending, until: milliseconds(sinceBoot() + within) });
-      return { id, within, first: confirmed === undefined, ...brought };
+      return { id, within, first: confirmed === undefined, closes: isForeign, ...brought };
     } catch (error) {
       throw await this.#takenBack(nft, before, error);
     }
@@ -167,7 +201,7 @@ export class Firewall {
       const error = new SluiceError('SETUP', `change ${id} cannot be confirmed: ${problem}`, {
         remedy: './sluice firewall apply applies it again',
       });
-      throw await this.#takenBack(nft, this.#state.confirmed() ?? NO_RULES, error);
+      throw await this.#takenBack(nft, this.#state.before(), error);
     }
     this.#state.confirm(document);
     this.#state.end();
@@ -189,8 +223,9 @@ export class Firewall {
         },
       );
     }
-    await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(confirmed ?? NO_RULES) });
-    const brought = await bring(nft, confirmed ?? NO_RULES);
+    const before = this.#state.before();
+    await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
+    const brought = await bring(nft, before);
     this.#state.end();
     return { id, ...brought };
   }
@@ -218,11 +253,12 @@ export class Firewall {
     if (!this.#isOverdue(grace)) return undefined;
     using lock = await this.#locked();
     if (!this.#isOverdue(grace)) return undefined;
+    // Undefined where it was confirmed by someone who was killed at it: then that is what has to hold.
     const id = this.#waitingOrDamaged();
-    if (id === undefined) return undefined; // it was confirmed by someone who was killed at it
-    const confirmed = this.#state.confirmed();
-    await by.intend?.({ change: id, rules: digest(confirmed ?? NO_RULES) });
-    await bring(new Nft({ lock: lock.descriptor }), confirmed ?? NO_RULES);
+    const before = this.#state.before();
+    await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
+    await bring(new Nft({ lock: lock.descriptor }), before);
+    if (before !== NO_RULES) this.#state.keepBoot(before);
     this.#state.end();
     return id;
   }
@@ -305,7 +341,7 @@ export class Firewall {
         remedy: `./sluice firewall confirm ${pending.id}, or ./sluice firewall rollback`,
       });
     }
-    await bring(nft, this.#state.confirmed() ?? NO_RULES);
+    await bring(nft, this.#state.before());
     this.#state.end();
   }
 
@@ -326,6 +362,8 @@ export class Firewall {
     }
   }
 }
+
+const closedRules = (policy: Policy): string => render(compile(closed(policy)));
 
 /** Throws unless nft is there, new enough and allowed, and the kernel would take the rules; then says what it lacks. */
 async function mayLoad(document: string): Promise<void> {

@@ -1,5 +1,5 @@
 // A program of its own: node guard.ts DATA NUMBER ID. Takes the change ID back unless it is confirmed in time.
-import { appendFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, constants, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { errorText } from '../core/errors.ts';
@@ -10,7 +10,7 @@ import { bring } from './bring.ts';
 import { lockOf } from './lock.ts';
 import { sinceBoot } from './monotonic.ts';
 import { Nft } from './nft.ts';
-import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
+import { digest, type Pending, remaining, State } from './state.ts';
 
 const GLANCE: Duration = milliseconds(250);
 /** After a roll back that failed: nobody else will do it. */
@@ -19,7 +19,9 @@ const START_TIME: Duration = seconds(3);
 const LOCK_PATIENCE: Duration = minutes(5);
 
 const [data = '', number = '', id = ''] = process.argv.slice(2);
-const state = new State(data);
+// The folder that it was started for, whatever is done to its name: nobody confirms by putting another one there.
+const folder = openSync(join(data, 'segmentation'), constants.O_RDONLY | constants.O_DIRECTORY);
+const state = new State(data, { folder: `/proc/self/fd/${folder}` });
 const log: Log = streamLog({ write: append });
 // Its terminal and the connection it came by may go; only a confirmation ends it.
 process.on('SIGHUP', () => {});
@@ -42,7 +44,7 @@ async function guard(): Promise<void> {
   const first = state.pending();
   if (first?.id !== id) return;
   // Held from here on: whatever happens to the disk, this is what is returned to.
-  const before = state.confirmed() ?? NO_RULES;
+  const before = state.before();
   const armed = armedFile(state.folder, Number(number));
   writeFileSync(`${armed}.partial`, `${process.pid} ${id}`, { mode: 0o600 });
   renameSync(`${armed}.partial`, armed);

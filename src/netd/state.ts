@@ -16,6 +16,8 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, type EpochMs, epochMs, milliseconds } from '../core/units.ts';
 import { belongsTo } from '../segmentation/policy-text.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
+import { whoElse } from './ours.ts';
+import { sealed } from './sealed.ts';
 
 /** A change that was, or is about to be, applied and is not confirmed. */
 export interface Pending {
@@ -42,14 +44,22 @@ export const digest = (document: string): string => createHash('sha256').update(
  * What of the firewall is on disk, in `segmentation/` below gateway.data:
  * `confirmed.json` the rules that hold until others are confirmed, as nft takes them (`nft -j -f`);
  * `candidate.json` the rules of a change that waits; `pending.json` the change; `rollback.log` what roll backs said;
- * `confirmed-policy.json` and `candidate-policy.json` what these rules were made of, for people.
+ * `confirmed-policy.json` and `candidate-policy.json` what these rules were made of, for people;
+ * `boot.json` what is loaded when the machine starts, `closed.json` what where that cannot be, both sealed;
+ * `before.json` what a first change returns to where there were rules in the kernel that nobody here knows.
  * Each is replaced as a whole and on the disk before anything goes on.
  */
 export class State {
   readonly folder: string;
+  readonly #strict: boolean;
 
-  constructor(data: string) {
-    this.folder = join(data, 'segmentation');
+  /** `strict` also refuses a folder that others could put another one in the place of. */
+  constructor(
+    data: string,
+    { strict = false, folder }: { readonly strict?: boolean; readonly folder?: string } = {},
+  ) {
+    this.folder = folder ?? join(data, 'segmentation');
+    this.#strict = strict;
   }
 
   /** Throws where it is not ours alone: whoever may write here decides what the network allows. */
@@ -58,15 +68,35 @@ export class State {
       if (!existsSync(this.folder)) mkdirSync(this.folder, { mode: 0o700 });
     });
     const { uid, mode } = lstatSync(this.folder);
-    if (uid === process.getuid?.() && (mode & 0o022) === 0 && lstatSync(this.folder).isDirectory()) return;
+    if (uid === process.getuid?.() && (mode & 0o022) === 0 && lstatSync(this.folder).isDirectory()) {
+      if (this.#strict) this.#mustStay();
+      return;
+    }
     throw new SluiceError('SETUP', `${this.folder} can be written by others, or is no folder of this user`, {
       remedy: `what is in it decides what the network allows: chown root ${this.folder} && chmod 700 ${this.folder}`,
     });
   }
 
+  #mustStay(): void {
+    const others = whoElse(this.folder);
+    if (others === undefined) return;
+    throw new SluiceError(
+      'SETUP',
+      `somebody else could put another folder in the place of ${this.folder}: ${others}`,
+      {
+        remedy: `${dirname(this.folder)} has to be root's: chown root ${dirname(this.folder)}, with chmod +t where the gateway writes there too`,
+      },
+    );
+  }
+
   /** Undefined where nothing was ever confirmed. Throws where it is there and no rules: that is not the same. */
   confirmed(): string | undefined {
     return this.#rules('confirmed.json');
+  }
+
+  /** What a change that is not confirmed is taken back to. */
+  before(): string {
+    return this.confirmed() ?? this.#rules('before.json') ?? NO_RULES;
   }
 
   candidate(): string | undefined {
@@ -93,9 +123,11 @@ export class State {
     return this.#policy('confirmed-policy.json', rules) ?? this.#policy('candidate-policy.json', rules);
   }
 
-  /** `policy` is what `policyText` made. */
-  begin(pending: Pending, document: string, policy: string): void {
+  /** `policy` is what `policyText` made; `closed` the rules that let nothing but management through. */
+  begin(pending: Pending, document: string, { policy, closed, before }: Beside): void {
     this.#write('candidate-policy.json', policy);
+    this.#write('candidate-closed.json', sealed(closed));
+    if (before !== undefined) this.#write('before.json', before);
     this.#write('candidate.json', document);
     this.#write('pending.json', pendingText(pending));
   }
@@ -105,9 +137,33 @@ export class State {
     this.#write('pending.json', pendingText(pending));
   }
 
-  /** From here on these are the rules to return to. */
-  confirm(document: string): void {
-    this.#write('confirmed.json', document);
+  /**
+   * From here on these are the rules to return to. `boot` is what is loaded when the machine starts. All of it is on the
+   * disk before the first name changes: a full one keeps everything as it was, and a power cut in between leaves what
+   * somebody confirmed to be loaded by whoever comes next.
+   */
+  confirm(document: string, boot = document): void {
+    const closed = this.#read('candidate-closed.json');
+    const files = [
+      ['confirmed.json', document],
+      ['boot.json', sealed(boot)],
+      ...(closed === undefined ? [] : [['closed.json', closed] as const]),
+    ] as const;
+    for (const [name, text] of files) this.#prepareFile(name, text);
+    for (const [name] of files) this.#name(name);
+  }
+
+  /** What is loaded when the machine starts; written only where it differs. */
+  keepBoot(document: string): void {
+    if (this.#read('boot.json') !== sealed(document)) this.#write('boot.json', sealed(document));
+  }
+
+  hasClosed(): boolean {
+    return this.#read('closed.json') !== undefined;
+  }
+
+  keepClosed(document: string): void {
+    if (this.#read('closed.json') !== sealed(document)) this.#write('closed.json', sealed(document));
   }
 
   /** Nothing waits any more. */
@@ -115,7 +171,8 @@ export class State {
     this.#keepPolicy();
     this.#onDisk('remove', join(this.folder, 'pending.json'), () => {
       rmSync(join(this.folder, 'pending.json'), { force: true });
-      rmSync(join(this.folder, 'candidate.json'), { force: true });
+      for (const name of ['candidate.json', 'candidate-closed.json', 'before.json'])
+        rmSync(join(this.folder, name), { force: true });
       syncFolder(this.folder);
     });
   }
@@ -164,6 +221,11 @@ export class State {
   }
 
   #write(name: string, text: string): void {
+    this.#prepareFile(name, text);
+    this.#name(name);
+  }
+
+  #prepareFile(name: string, text: string): void {
     const path = join(this.folder, name);
     this.#onDisk('write', path, () => {
       const file = openSync(`${path}.partial`, 'w', 0o600);
@@ -173,6 +235,12 @@ export class State {
       } finally {
         closeSync(file);
       }
+    });
+  }
+
+  #name(name: string): void {
+    const path = join(this.folder, name);
+    this.#onDisk('write', path, () => {
       renameSync(`${path}.partial`, path);
       syncFolder(dirname(path));
     });
@@ -188,6 +256,13 @@ export class State {
       });
     }
   }
+}
+
+/** What is written beside the rules of a change. */
+export interface Beside {
+  readonly policy: string;
+  readonly closed: string;
+  readonly before: string | undefined;
 }
 
 /** How long a change may still be confirmed; nothing where the machine was started since. */

@@ -81,20 +81,23 @@ function howText({ changes, replaces, complaints }: How): string {
   return `  ${visible(how)}\n${said.join('')}`;
 }
 
-function appliedFor({ id, within, first, ...how }: Applied): object {
+function appliedFor({ id, within, first, closes = false, ...how }: Applied): object {
   return {
     id: id ?? null,
     'confirm-within-ms': id === undefined ? null : within,
-    first: first,
+    first,
+    closes,
     ...howFor(how),
   };
 }
 
-function appliedText({ id, within, first, ...how }: Applied): string {
+function appliedText({ id, within, first, closes = false, ...how }: Applied): string {
   if (id === undefined) return `these rules are confirmed already, and hold, proven\n${howText(how)}`;
-  const back = first
-    ? 'taken away, as there were none confirmed before'
-    : 'taken back to the ones confirmed before';
+  const back = closes
+    ? 'replaced by ones that let nothing but management through, as nobody here knows which held before'
+    : first
+      ? 'taken away, as there were none confirmed before'
+      : 'taken back to the ones confirmed before';
   return `applied and proven: change ${id}
 ${howText(how)}
   Unless it is confirmed within ${within / 1_000} s, the rules are ${back}. Open a new connection to this gateway, and say there:

@@ -176,9 +176,15 @@ export class Bed {
     }
   }
 
+  /** The folder is moved to `away`, and there its time is over. */
+  expireIn(away: string, move: () => void): void {
+    move();
+    this.expire(away);
+  }
+
   /** Its time is over now. */
-  expire(): void {
-    const file = join(this.state, 'pending.json');
+  expire(folder = this.state): void {
+    const file = join(folder, 'pending.json');
     writeFileSync(`${file}.test`, readFileSync(file, 'utf8').replace(/"until": \d+/, '"until": 0'));
     renameSync(`${file}.test`, file);
   }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { epochMs, seconds } from '../../src/core/units.ts';
-import { digest, type Pending, State } from '../../src/netd/state.ts';
+import { digest, type Pending, State, NO_RULES } from '../../src/netd/state.ts';
 import { policyText } from '../../src/segmentation/policy-text.ts';
 
 // What rules were made of stays beside them, whatever happens in between.
@@ -23,7 +23,11 @@ const pending = (name: string): Pending => ({
 });
 
 function begun(state: State, name: string): void {
-  state.begin(pending(name), rulesOf(name), textOf(name));
+  state.begin(pending(name), rulesOf(name), {
+    policy: textOf(name),
+    closed: NO_RULES,
+    before: undefined,
+  });
 }
 
 t.test('the policy of a change is the confirmed one from its confirmation on', async (t) => {

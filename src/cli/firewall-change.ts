@@ -1,9 +1,10 @@
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { Audit, type Who } from '../netd/audit.ts';
 import { type Connection, netdAt, socketOf } from '../netd/client.ts';
 import { Firewall } from '../netd/firewall.ts';
+import { whoElse } from '../netd/ours.ts';
 import { perform } from '../netd/perform.ts';
 import type { Request } from '../netd/request.ts';
 import type { Told } from '../netd/tell.ts';
@@ -58,6 +59,7 @@ export async function runRequest(
       confirmWithin: segmentation.confirmWithin,
     });
     told = await perform({ firewall, audit: new Audit(firewall.folder), declared }, whole, { who: me() });
+    warnOf(firewall.folder);
   } else {
     mustBeFor(connection, file, path);
     process.stderr.write(`through netd at ${visible(path)}\n`);
@@ -74,6 +76,16 @@ function mustBeFor({ gateway, config }: Connection, file: string, path: string):
     'SETUP',
     `netd at ${path} runs ${gateway} by ${config}, not by ${realpathSync(file)}: nothing was asked for`,
     { remedy: `name ${config}, or the socket of another netd with --socket` },
+  );
+}
+
+/** On a machine of one's own that is as it should be; netd and the start of a machine refuse it. */
+function warnOf(folder: string): void {
+  if (!existsSync(folder)) return;
+  const others = whoElse(folder);
+  if (others === undefined) return;
+  process.stderr.write(
+    `somebody else could put other rules in the place of ${visible(folder)}: ${visible(others)}; docs/segmentation.md tells how it should be\n`,
   );
 }
 

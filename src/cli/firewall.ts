@@ -3,6 +3,7 @@ import { nearest } from '../config/nearest.ts';
 import { compile } from '../segmentation/compile.ts';
 import { render } from '../segmentation/render.ts';
 import { declaredPolicy } from './declared-policy.ts';
+import { runAudit } from './firewall-audit.ts';
 import { type Changing, runChange } from './firewall-change.ts';
 import { runPlan } from './firewall-plan.ts';
 import { runProve } from './firewall-prove.ts';
@@ -11,6 +12,7 @@ import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
        ./sluice firewall plan [--json] [gateway.yaml]
+       ./sluice firewall audit [--json] [gateway.yaml]
        ./sluice firewall apply|rollback|status [--json] [--socket PATH] [gateway.yaml]
        ./sluice firewall confirm CHANGE [--json] [--socket PATH] [gateway.yaml]
 
@@ -23,6 +25,8 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
           tracking do is assumed (docs/configuration.md).
   plan    tells who gains and who loses access compared with the rules that are confirmed, and, run as root, with what the
           kernel holds where that is something else. Packets are compared, not lines. Changes nothing.
+
+  audit   tells who changed what last, or was refused, and verifies that each record follows from the one before.
 
   apply     puts the rules into the kernel of this machine, only what differs and in one transaction, reads them back
             and proves them. Unless they are confirmed within segmentation.confirm-within, they are rolled back by
@@ -42,7 +46,7 @@ Exit status: 0 done or proven, 1 not done or not proven (status: not the confirm
 `;
 
 const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'status'];
-const VERBS = ['render', 'prove', 'plan', ...CHANGING];
+const VERBS = ['render', 'prove', 'plan', 'audit', ...CHANGING];
 const LATER = ['probe'];
 const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' }, socket: { type: 'string' } } as const;
 
@@ -64,6 +68,10 @@ export async function run(args: readonly string[]): Promise<number> {
     throw usage('firewall', `firewall ${verb} asks nobody: it takes no socket`);
   const file = oneFile(`firewall ${verb}`, files);
   if (verb === 'prove') return runProve(await declaredPolicy(file), values.listing, values.json);
+  if (verb === 'audit') {
+    if (values.listing !== undefined) throw usage('firewall', 'firewall audit takes no listing');
+    return runAudit(file, values.json);
+  }
   if (verb === 'plan') {
     if (values.listing !== undefined) throw usage('firewall', 'firewall plan takes no listing: it asks nft');
     return runPlan(file, values.json);

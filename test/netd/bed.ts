@@ -34,6 +34,7 @@ export class Bed {
   readonly #holder: ChildProcess;
   readonly #env: Record<string, string> = {};
   readonly #started: Running[] = [];
+  #under: readonly string[] = [];
 
   private constructor(folder: string, holder: ChildProcess) {
     this.folder = folder;
@@ -127,12 +128,18 @@ export class Bed {
     const main = join(REPOSITORY, 'src/main.ts');
     const whole = [process.execPath, main, 'netd', '--socket', this.socket, ...args, 'gateway.yaml'];
     const running = this.#start(whole);
-    await running.says(/netd listens/);
+    await running.says(/netd listens/, 90_000);
     return running;
   }
 
+  /** netd is started by this command from now on. */
+  under(...command: readonly string[]): void {
+    this.#under = command;
+  }
+
   #start(command: readonly string[]): Running {
-    const running = new Running('nsenter', ['-t', String(this.#holder.pid), ...ENTER, ...command], {
+    const whole = ['-t', String(this.#holder.pid), ...ENTER, ...this.#under, ...command];
+    const running = new Running('nsenter', whole, {
       cwd: this.folder,
       env: { ...plainEnvironment(), ...this.#env },
     });

@@ -1,0 +1,119 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Audit, auditFile, KEPT, LARGEST, type Who } from '../../src/netd/audit.ts';
+import { verifyAudit } from '../../src/netd/audit-verify.ts';
+import { missingPeer } from '../support/peer.ts';
+import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
+
+// Who did what to the rules: a chain that shows when somebody had a hand in it.
+
+const skip = missingPeer('flock', 'util-linux');
+const WHO: Who = { uid: 7, user: 'seven', via: 'socket' };
+const deed = (change: string) => ({ verb: 'apply', outcome: 'done', change }) as const;
+
+async function written(t: Test, count: number): Promise<string> {
+  const folder = t.testdir({});
+  const audit = new Audit(folder);
+  for (let i = 0; i < count; i += 1) t.equal(await audit.record(WHO, deed(String(i))), undefined);
+  return folder;
+}
+
+t.test('records follow one another, whoever writes them', { skip }, async (t) => {
+  const folder = await written(t, 3);
+  await new Audit(folder).record({ ...WHO, person: 'alice' }, deed('3'));
+
+  const { records, problems, last, head } = verifyAudit(folder);
+
+  t.equal(records, 4);
+  t.same(problems, []);
+  t.match(last.at(-1), { seq: 4, uid: 7, user: 'seven', person: 'alice', change: '3', hash: head });
+  t.equal(statSync(auditFile(folder)).mode & 0o777, 0o600);
+});
+
+t.test('what was changed, taken out or put in is found', { skip }, async (t) => {
+  const folder = await written(t, 4);
+  const file = auditFile(folder);
+  const whole = readFileSync(file, 'utf8');
+  const lines = whole.split('\n');
+  const cases: readonly (readonly [name: string, text: string, says: RegExp])[] = [
+    ['changed', whole.replace('"change":"1"', '"change":"9"'), /:2: record 2 is not as it was written/],
+    ['taken out', [lines[0], lines[2], lines[3], ''].join('\n'), /:2: record 3 follows 1/],
+    ['put in', [...lines.slice(0, 2), lines[1], ...lines.slice(2)].join('\n'), /:3: record 2 follows 2/],
+    ['another order', [lines[1], lines[0], lines[2], lines[3], ''].join('\n'), /record 1 follows 2/],
+    ['no record', whole.replace(/\{"seq":3.*/, 'x'), /:3: is no record/],
+  ];
+
+  for (const [name, text, says] of cases) {
+    writeFileSync(file, text);
+    t.match(verifyAudit(folder).problems.join('\n'), says, name);
+  }
+});
+
+t.test('a record that a power cut tore does not end the chain', { skip }, async (t) => {
+  const folder = await written(t, 2);
+  appendFileSync(auditFile(folder), '{"seq":3,"ti');
+
+  t.equal(await new Audit(folder).record(WHO, deed('2')), undefined);
+
+  t.match(verifyAudit(folder), { records: 3, problems: [] });
+});
+
+t.test('files are kept to a size and a number, and the chain goes on over them', { skip }, async (t) => {
+  const folder = await written(t, 1);
+  const audit = new Audit(folder);
+  for (let age = 0; age < KEPT + 2; age += 1) {
+    // As large as it gets, without a hundred thousand records: what stands before the last line is not looked at.
+    const file = auditFile(folder);
+    const last = existsSync(file) ? readFileSync(file, 'utf8') : '';
+    writeFileSync(file, `${'x'.repeat(LARGEST - last.length - 10)}\n${last}`);
+    t.equal(await audit.record(WHO, deed(`${age}`)), undefined);
+  }
+  t.equal(existsSync(auditFile(folder, KEPT)), true);
+  t.equal(existsSync(auditFile(folder, KEPT + 1)), false);
+  t.equal(await audit.record(WHO, deed('last')), undefined);
+
+  const { last, problems } = verifyAudit(folder);
+  t.match(last.at(-1), { seq: KEPT + 4, change: 'last' });
+  t.ok(
+    problems.every((one) => /is no record/.test(one)),
+    'but for what this test put in',
+  );
+});
+
+t.test(
+  'a full disk is told, and what was not written is counted',
+  { skip: skip || cannotMount() },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'sluice-audit-'));
+    const disk = mountSmallDisk(folder, 1);
+    t.teardown(() => {
+      disk.unmount();
+      rmSync(folder, { recursive: true, force: true });
+    });
+    const audit = new Audit(folder);
+    t.equal(await audit.record(WHO, deed('0')), undefined);
+    const stone = fillDisk(folder, 0);
+    // What is left of the last block takes a few.
+    let failed = 0;
+    for (let i = 0; i < 40; i += 1) if ((await audit.record(WHO, deed('lost'))) !== undefined) failed += 1;
+    t.ok(failed > 0);
+    t.same(verifyAudit(folder).problems, [], 'nothing is half written');
+
+    writeFileSync(stone, '');
+    t.equal(await audit.record(WHO, deed('again')), undefined);
+
+    const { last, problems } = verifyAudit(folder);
+    t.same(problems, []);
+    t.match(last.at(-1), { change: 'again', lost: failed });
+  },
+);

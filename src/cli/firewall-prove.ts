@@ -4,6 +4,7 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { addressText } from '../segmentation/addresses.ts';
 import { etherText, inQuarantine, type Packet, packetText } from '../segmentation/packet.ts';
+import { mergedListings } from '../segmentation/listing.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { type Difference, type Proof, prove } from '../segmentation/prove.ts';
 import { usage } from './options.ts';
@@ -23,7 +24,7 @@ async function listed(file: string | undefined): Promise<string> {
     );
   }
   try {
-    return file === undefined ? await text(process.stdin) : await readFile(file, 'utf8');
+    return together(file === undefined ? await text(process.stdin) : await readFile(file, 'utf8'));
   } catch (error) {
     throw new SluiceError(
       'SETUP',
@@ -36,6 +37,14 @@ async function listed(file: string | undefined): Promise<string> {
   }
 }
 
+/** What nft printed of two tables, one after the other, is a document a line. */
+function together(listings: string): string {
+  const documents = listings.trim().split(/\n(?=\{)/);
+  return documents.length === 2 && documents.every((one) => one.startsWith('{"nftables"'))
+    ? (mergedListings(documents) ?? listings)
+    : listings;
+}
+
 function forPerson(proof: Proof, { mode }: Policy): string {
   if (proof.proven) {
     const witnesses = `${proof.witnesses.length} packets of the flows pass`;
@@ -44,6 +53,14 @@ function forPerson(proof: Proof, { mode }: Policy): string {
   if ('notUnderstood' in proof) {
     const lines = proof.notUnderstood.map(({ place, what }) => visible(`  ${place} ${what}`));
     return `not proven: the listing holds what this version does not understand\n${lines.join('\n')}\n`;
+  }
+  if ('frames' in proof) {
+    const frames = proof.frames.map(({ frame, declared, rule }) =>
+      visible(
+        `  ${frame}: ${declared ? 'is declared and does not pass' : 'is not declared and passes'}, by ${rule}`,
+      ),
+    );
+    return `not proven: frames at the access ports do not fare as declared, one for each way\n${frames.join('\n')}\n`;
   }
   const lines = proof.differences.map((difference) => visible(`  ${differenceText(difference)}`));
   return `not proven: the kernel does not hold what is declared, one packet for each way\n${lines.join('\n')}\n`;
@@ -64,6 +81,7 @@ function forMachine(proof: Proof): object {
     return { ...proof, witnesses };
   }
   if ('notUnderstood' in proof) return { proven: false, 'not-understood': proof.notUnderstood };
+  if ('frames' in proof) return { proven: false, frames: proof.frames };
   const differences = proof.differences.map((one) => ({ ...one, packet: packetRecord(one.packet) }));
   return { proven: false, differences };
 }

@@ -10,6 +10,12 @@ import * as schema from './schema.ts';
 /** The built-in zone: the appliance itself (DESIGN 5.1). */
 export const GATEWAY = 'gateway';
 
+/**
+ * Where IPv6 hosts of a zone have their router, on every link the same: one that is made of a hardware address would
+ * change with the hardware, and nobody could say beforehand who may not claim it.
+ */
+export const ROUTER_LINK_LOCAL = 'fe80::1';
+
 /** Names of the file and what they stand for; where something was wrong, as far as it was right. */
 export type Known<T> = ReadonlyMap<string, T>;
 

@@ -1,5 +1,5 @@
 import { errorText, SluiceError } from '../core/errors.ts';
-import { canonical, fingerprint } from '../segmentation/canonical.ts';
+import { canonical, fingerprint, type TableFamily } from '../segmentation/canonical.ts';
 import { type Changes, type Delta, delta } from '../segmentation/delta.ts';
 import type { Nft } from './nft.ts';
 
@@ -78,11 +78,13 @@ async function listedOr(
   }
 }
 
+const FAMILIES: readonly TableFamily[] = ['inet', 'bridge'];
+
 /** Is what the kernel lists canonically what was generated? */
 export function holds(listing: string | undefined, document: string): boolean {
   try {
-    const live = listing === undefined ? undefined : canonical(listing);
-    return fingerprint(live) === fingerprint(canonical(document));
+    const live = (family: TableFamily) => (listing === undefined ? undefined : canonical(listing, family));
+    return FAMILIES.every((family) => fingerprint(live(family)) === fingerprint(canonical(document, family)));
   } catch {
     return false;
   }

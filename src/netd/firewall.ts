@@ -407,6 +407,10 @@ function firstDoubt(proof: Exclude<Proof, { readonly proven: true }>): string {
     const [gap] = proof.notUnderstood;
     return gap === undefined ? 'the listing is not understood' : `${gap.place} ${gap.what}`;
   }
+  if ('frames' in proof) {
+    const [frame] = proof.frames;
+    return `at the ports, ${frame?.frame} ${frame?.declared === true ? 'is' : 'is not'} declared, by ${frame?.rule}`;
+  }
   const [first] = proof.differences;
   if (first === undefined) return 'no packet of a flow passes';
   const { packet, declared, accepted, rule } = first;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, seconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
+import { mergedListings } from '../segmentation/listing.ts';
 
 // The only caller of the program nft. It names our table in every command, so that it cannot touch another one: never
 // "flush ruleset", never a listing of all.
@@ -18,7 +19,9 @@ const LIMIT: Duration = seconds(30);
 const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 const MEMORY = ['/dev/shm', '/run'];
 const MOST_BYTES = 512 * 1_024 * 1_024;
-const LISTED = ['inet', 'sluice'] as const;
+const TABLES = ['inet sluice', 'bridge sluice'] as const;
+/** Also where the kernel has no tables of a bridge at all. */
+const NO_TABLE = /No such file or directory|not supported/;
 
 export interface NftOptions {
   readonly program?: string;
@@ -80,13 +83,16 @@ export class Nft {
     }
   }
 
-  /** Our table as JSON text; undefined where there is none. */
+  /** Our two tables as JSON text; undefined where there is neither. */
   async list(): Promise<string | undefined> {
-    const what = 'list table inet sluice';
-    const ended = await this.#run(['-j', 'list', 'table', ...LISTED], what);
-    if (ended.code === 0) return ended.out;
-    if (ended.code === 1 && /No such file or directory/.test(ended.err)) return undefined;
-    throw failureOf(ended, what, this.#limit);
+    const listings: string[] = [];
+    for (const table of TABLES) {
+      const what = `list table ${table}`;
+      const ended = await this.#run(['-j', ...what.split(' ')], what);
+      if (ended.code === 0) listings.push(ended.out);
+      else if (ended.code !== 1 || !NO_TABLE.test(ended.err)) throw failureOf(ended, what, this.#limit);
+    }
+    return mergedListings(listings);
   }
 
   async #done(args: readonly string[], what: string, input?: string): Promise<Ended> {

@@ -43,8 +43,11 @@ export interface TableObject {
   readonly inside: Inside;
 }
 
+/** Our two tables: packets that are routed, and frames that come in at access ports. */
+export type TableFamily = 'inet' | 'bridge';
+
 /** The objects of a listing, or of a document that was generated for nft; undefined where there is no table. */
-export function objectsOf(json: string): TableObject[] | undefined {
+export function objectsOf(json: string, family: TableFamily = 'inet'): TableObject[] | undefined {
   const document: unknown = JSON.parse(json);
   if (!isRecord(document) || !Array.isArray(document['nftables'])) {
     throw new Error('this is not what nft reads or prints');
@@ -52,10 +55,19 @@ export function objectsOf(json: string): TableObject[] | undefined {
   const list: readonly unknown[] = document['nftables'];
   let objects: TableObject[] = [];
   for (const one of list) {
-    if (isRecord(one) && 'delete' in one) objects = [];
-    else objects.push(...objectOf(isRecord(one) && 'add' in one ? one['add'] : one));
+    if (isRecord(one) && 'delete' in one) {
+      if (objectOf(one['delete']).some(({ inside }) => isOf(family, inside))) objects = [];
+    } else {
+      const found = objectOf(isRecord(one) && 'add' in one ? one['add'] : one);
+      objects.push(...found.filter(({ inside }) => isOf(family, inside)));
+    }
   }
   return objects.some(({ kind }) => kind === 'table') ? objects : undefined;
+}
+
+/** What says nothing of its family is of no table of the bridge. */
+function isOf(family: TableFamily, inside: Inside): boolean {
+  return (inside['family'] === 'bridge') === (family === 'bridge');
 }
 
 function objectOf(json: unknown): TableObject[] {
@@ -66,8 +78,8 @@ function objectOf(json: unknown): TableObject[] {
 }
 
 /** Throws where the text is no JSON of nft. */
-export function canonical(json: string): CanonicalTable | undefined {
-  const objects = objectsOf(json);
+export function canonical(json: string, family: TableFamily = 'inet'): CanonicalTable | undefined {
+  const objects = objectsOf(json, family);
   if (objects === undefined) return undefined;
   const reader = new TableReader();
   // Rules name chains, and listings are not sorted: chains first.
@@ -165,13 +177,19 @@ function canonicalJson(json: unknown, values: ValueReader): unknown {
   if (Array.isArray(json)) return json.map((one) => canonicalJson(one, values));
   if (!isRecord(json)) return json;
   const { left, right } = json;
-  const type = isRecord(left) ? fieldOf(left)?.type : undefined;
+  const type = isRecord(left) ? typeOf(left) : undefined;
   const inner: Inside = isOrdered(type) ? { ...json, right: numbersOf(right, type, values) } : json;
   return Object.fromEntries(
     Object.keys(inner)
       .toSorted()
       .map((key) => [key, inBraces(key, canonicalJson(inner[key], values))]),
   );
+}
+
+/** The protocol behind an extension header is a number that nft has names for, and no field of a packet set. */
+function typeOf(left: Inside): DataType | undefined {
+  const { exthdr } = left;
+  return isRecord(exthdr) && exthdr['field'] === 'nexthdr' ? 'inet_proto' : fieldOf(left)?.type;
 }
 
 function numbersOf(json: unknown, type: DataType, values: ValueReader): unknown {

@@ -2,6 +2,7 @@ import { GATEWAY } from '../config/zones.ts';
 import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, sourceMap } from './base-chains.ts';
 import { denialOfPair, LOG_SETS } from './denials.ts';
 import { apart, type Entry, elementsOf, entriesOf } from './elements.ts';
+import { compileFrames } from './frame-compile.ts';
 import { flowChain, flowCounter, mapOf, type Pair, pairChain, pairCounter } from './names.ts';
 import type { Flow, Policy, PolicyZone } from './policy.ts';
 import { FAMILIES, type Family, ofFamily } from './ranges.ts';
@@ -18,8 +19,10 @@ export function compile(policy: Policy): Ruleset {
     ...flowChains(policy),
     ...pairs.flatMap((pair) => pair.chains),
   ];
+  const frames = compileFrames(policy);
   return {
     loaded: true,
+    ...(frames && { frames }),
     counters: countersOf(chains),
     sets: [...baseSets(policy), ...LOG_SETS],
     maps: [

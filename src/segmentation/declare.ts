@@ -2,6 +2,7 @@ import type { Config } from '../config/config.ts';
 import { polls, pushes, upstream } from './own-flows.ts';
 import { addressesOf, checkPlaces, type Contradiction, isReachable, Plant } from './plant.ts';
 import type { Policy, PolicyDevice } from './policy.ts';
+import { portGuard } from './port-guard.ts';
 import { conduits, management, within } from './written-flows.ts';
 
 export type Declared = { readonly policy: Policy } | { readonly problems: readonly Contradiction[] };
@@ -22,7 +23,9 @@ export function declare(config: Config): Declared {
   ];
   const { problems, zones } = plant;
   if (problems.length > 0) return { problems };
-  return { policy: { mode, zones: [...zones.values()], flows, devices: devicesOf(config) } };
+  const guard = portGuard(config);
+  const devices = devicesOf(config);
+  return { policy: { mode, zones: [...zones.values()], flows, devices, ...(guard && { guard }) } };
 }
 
 /** What no rule can express is wrong with a file, like a key that is misspelt. */

@@ -4,6 +4,7 @@ import {
   type CanonicalTable,
   canonical,
   objectsOf,
+  type TableFamily,
   type TableObject,
 } from './canonical.ts';
 import { hasOnly, isRecord, text } from './field.ts';
@@ -26,8 +27,8 @@ export interface Changes {
   readonly objectsDeleted: number;
 }
 
-const HERE = { family: 'inet', table: 'sluice' } as const;
-const TABLE = { table: { family: 'inet', name: 'sluice' } } as const;
+const hereIn = (family: TableFamily) => ({ family, table: 'sluice' }) as const;
+const tableIn = (family: TableFamily) => ({ table: { family, name: 'sluice' } }) as const;
 type Command = { readonly add: object } | { readonly delete: object } | { readonly flush: object };
 
 const NOTHING: Changes = {
@@ -39,40 +40,77 @@ const NOTHING: Changes = {
 };
 
 /**
- * `listing` is what `nft -j list table inet sluice` printed, undefined where there is no such table; `document` is what
+ * `listing` is what `nft -j list table` printed of our two tables, undefined where there is none; `document` is what
  * `render` made. Only what differs is touched: elements that stay are not mentioned, named counters go on counting, and
- * the content of dynamic sets (quarantine, log rates) stays.
+ * the content of dynamic sets (quarantine, log rates) stays. Both tables change in one transaction.
  */
 export function delta(listing: string | undefined, document: string): Delta {
-  const objects = objectsOf(document);
-  const live = readable(listing);
+  const packets = deltaOf('inet', listing, document);
+  if (!hasBridge(listing) && !hasBridge(document)) return packets;
+  const frames = deltaOf('bridge', listing, document);
+  const documents = [packets.document, frames.document].filter((one) => one !== undefined);
+  const [first, ...more] = documents;
+  return {
+    document: more.length === 0 ? first : written(documents.flatMap(commandsOf)),
+    replaces: [...packets.replaces, ...frames.replaces.map((reason) => `at the ports: ${reason}`)],
+    changes: sum(packets.changes, frames.changes),
+  };
+}
+
+/** An interface of that name costs no more than a second look. */
+const hasBridge = (json: string | undefined): boolean => json?.includes('"bridge"') === true;
+
+const sum = (a: Changes, b: Changes): Changes => ({
+  chains: a.chains + b.chains,
+  elementsAdded: a.elementsAdded + b.elementsAdded,
+  elementsDeleted: a.elementsDeleted + b.elementsDeleted,
+  objectsAdded: a.objectsAdded + b.objectsAdded,
+  objectsDeleted: a.objectsDeleted + b.objectsDeleted,
+});
+
+function deltaOf(family: TableFamily, listing: string | undefined, document: string): Delta {
+  const objects = objectsOf(document, family);
+  const live = readable(family, listing);
   const before = live === 'not readable' ? live : live?.table;
-  const desired = canonical(document);
-  if (objects === undefined || desired === undefined) return removal(before === undefined);
-  if (before === 'not readable') return replacement(document, ['what is there cannot be read']);
-  if (before === undefined) return replacement(document, ['there is no table yet']);
+  const desired = canonical(document, family);
+  if (objects === undefined || desired === undefined) return removal(family, before === undefined);
+  const own = only(family, document);
+  if (before === 'not readable') return replacement(own, ['what is there cannot be read']);
+  if (before === undefined) return replacement(own, ['there is no table yet']);
   const reasons = replacesOf(before, desired);
   if (reasons.length > 0) {
     const kept = live === 'not readable' || live === undefined ? [] : live.objects;
-    return replacement(carriedOver(document, desired, { table: before, objects: kept }), reasons);
+    return replacement(carriedOver(family, own, desired, { table: before, objects: kept }), reasons);
   }
-  return new Planner(before, desired, objects).plan();
+  return new Planner(family, before, desired, objects).plan();
+}
+
+/** The commands of one table. */
+function only(family: TableFamily, document: string): string {
+  if (!hasBridge(document)) return document;
+  return written(
+    commandsOf(document).filter((command) => {
+      const inside = Object.values(command).flatMap((one) => (isRecord(one) ? Object.values(one) : []));
+      return inside.some((one) => isRecord(one) && (one['family'] === 'bridge') === (family === 'bridge'));
+    }),
+  );
 }
 
 type Live = { readonly table: CanonicalTable | undefined; readonly objects: readonly TableObject[] };
 
-function readable(listing: string | undefined): Live | undefined | 'not readable' {
+function readable(family: TableFamily, listing: string | undefined): Live | undefined | 'not readable' {
   if (listing === undefined) return undefined;
   try {
-    return { table: canonical(listing), objects: objectsOf(listing) ?? [] };
+    return { table: canonical(listing, family), objects: objectsOf(listing, family) ?? [] };
   } catch {
     return 'not readable';
   }
 }
 
-function removal(isGone: boolean): Delta {
+function removal(family: TableFamily, isGone: boolean): Delta {
   if (isGone) return { document: undefined, replaces: [], changes: NOTHING };
-  return replacement(written([{ add: TABLE }, { delete: TABLE }]), ['the table is taken away']);
+  const table = tableIn(family);
+  return replacement(written([{ add: table }, { delete: table }]), ['the table is taken away']);
 }
 
 const replacement = (document: string, replaces: readonly string[]): Delta => ({
@@ -81,7 +119,7 @@ const replacement = (document: string, replaces: readonly string[]): Delta => ({
   changes: NOTHING,
 });
 
-const written = (commands: readonly Command[]): string =>
+const written = (commands: readonly object[]): string =>
   `{"nftables":[\n${commands.map((command) => JSON.stringify(command)).join(',\n')}\n]}\n`;
 
 /** What nft or the kernel cannot change in place. */
@@ -100,6 +138,7 @@ function replacesOf(before: CanonicalTable, desired: CanonicalTable): string[] {
 
 /** Counters and what is in quarantine, from the old table into the new one. */
 function carriedOver(
+  family: TableFamily,
   document: string,
   desired: CanonicalTable,
   live: { readonly table: CanonicalTable; readonly objects: readonly TableObject[] },
@@ -122,9 +161,9 @@ function carriedOver(
     if (!set.dynamic || old === undefined || old.type !== set.type) continue;
     // How often a source was logged is not worth keeping, and an element with a limit cannot be written in JSON.
     const elem = [...old.elements.values()].map(({ json }) => json).filter(isPlain);
-    if (elem.length > 0) commands.push({ add: { element: { ...HERE, name, elem } } });
+    if (elem.length > 0) commands.push({ add: { element: { ...hereIn(family), name, elem } } });
   }
-  return `{"nftables":[\n${commands.map((command) => JSON.stringify(command)).join(',\n')}\n]}\n`;
+  return written(commands);
 }
 
 function isPlain(json: unknown): boolean {
@@ -140,6 +179,7 @@ function commandsOf(document: string): Readonly<Record<string, unknown>>[] {
 }
 
 class Planner {
+  readonly #here: ReturnType<typeof hereIn>;
   readonly #before: CanonicalTable;
   readonly #desired: CanonicalTable;
   readonly #objects: readonly TableObject[];
@@ -149,7 +189,13 @@ class Planner {
   #objectsAdded = 0;
   #objectsDeleted = 0;
 
-  constructor(before: CanonicalTable, desired: CanonicalTable, objects: readonly TableObject[]) {
+  constructor(
+    family: TableFamily,
+    before: CanonicalTable,
+    desired: CanonicalTable,
+    objects: readonly TableObject[],
+  ) {
+    this.#here = hereIn(family);
     this.#before = before;
     this.#desired = desired;
     this.#objects = objects;
@@ -166,7 +212,8 @@ class Planner {
     this.#addObjects('set', ({ name }) => !old.sets.has(text(name)));
     this.#addObjects('map', ({ name }) => !old.sets.has(text(name)));
     const flushed = rewritten.map(([name]) => name).filter((name) => old.chains.has(name));
-    for (const name of [...flushed, ...gone]) this.#commands.push({ flush: { chain: { ...HERE, name } } });
+    for (const name of [...flushed, ...gone])
+      this.#commands.push({ flush: { chain: { ...this.#here, name } } });
     for (const [name, set] of sets) this.#deleteElements(name, old.sets.get(name), set);
     for (const [name, { kind }] of old.sets) if (!sets.has(name)) this.#delete(kind, name);
     const names = new Set(rewritten.map(([name]) => name));
@@ -206,7 +253,7 @@ class Planner {
   }
 
   #delete(kind: string, name: string): void {
-    this.#commands.push({ delete: { [kind]: { ...HERE, name } } });
+    this.#commands.push({ delete: { [kind]: { ...this.#here, name } } });
     this.#objectsDeleted += 1;
   }
 
@@ -216,7 +263,7 @@ class Planner {
       .filter(([key, { verdict }]) => set.elements.get(key)?.verdict !== verdict)
       .map(([, { key }]) => key);
     if (elem.length === 0) return;
-    this.#commands.push({ delete: { element: { ...HERE, name, elem } } });
+    this.#commands.push({ delete: { element: { ...this.#here, name, elem } } });
     this.#elementsDeleted += elem.length;
   }
 
@@ -227,7 +274,7 @@ class Planner {
       .filter(([key, { verdict }]) => old.elements.get(key)?.verdict !== verdict)
       .map(([, { json }]) => json);
     if (elem.length === 0) return;
-    this.#commands.push({ add: { element: { ...HERE, name, elem } } });
+    this.#commands.push({ add: { element: { ...this.#here, name, elem } } });
     this.#elementsAdded += elem.length;
   }
 }

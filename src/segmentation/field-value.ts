@@ -5,16 +5,20 @@ import { type State, STATES } from './packet.ts';
 
 /** As nft 1.0.6 prints them; others come as numbers or are not understood. */
 const PROTOCOLS: Readonly<Record<string, number>> = {
+  ip: 0,
   icmp: 1,
   igmp: 2,
   tcp: 6,
   udp: 17,
   dccp: 33,
   gre: 47,
+  'ipv6-route': 43,
+  'ipv6-frag': 44,
   esp: 50,
   ah: 51,
   icmpv6: 58,
   'ipv6-icmp': 58,
+  'ipv6-opts': 60,
   ospf: 89,
   vrrp: 112,
   sctp: 132,

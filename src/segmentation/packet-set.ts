@@ -1,16 +1,4 @@
-import {
-  after,
-  type Box,
-  compare,
-  DIMENSIONS,
-  type Dimension,
-  dimensionNumber,
-  type Interval,
-  maximum,
-  minimum,
-  sortIntervals,
-  type Value,
-} from './boxes.ts';
+import { after, compare, type Interval, sortIntervals, type Value } from './boxes.ts';
 
 /**
  * A set of packets as a decision diagram: each node looks at one dimension and branches by intervals of it. Equal
@@ -25,15 +13,25 @@ export interface PacketSet {
   readonly branches: readonly PacketSet[];
 }
 
-export const LEAF = DIMENSIONS.length;
+/** Where diagrams end: more dimensions than any space has. */
+export const LEAF = 16;
 export const BELOW_ALL = -Infinity;
 /** Ids of nodes are packed in pairs into one double: 2^26 nodes at most. */
 const PAIR = 2 ** 26;
 
 type Operation = 'and' | 'or' | 'minus';
 
-/** The algebra of packet sets, and where their nodes live. */
-export class PacketSets {
+/** What the dimensions of a space are called, in the order of the diagram, and the ends of their values. */
+export interface Dimensions<Name extends string> {
+  readonly names: readonly Name[];
+  minimum(dimension: number): number;
+  /** Of the values that are of one type with this one. */
+  maximum(dimension: number, like: Value): Value;
+}
+
+/** The algebra of sets of packets, or of whatever has other dimensions, and where their nodes live. */
+export class PacketSets<Name extends string> {
+  readonly #dimensions: Dimensions<Name>;
   readonly nothing: PacketSet = { id: 0, dimension: LEAF, starts: [], branches: [] };
   readonly everything: PacketSet = { id: 1, dimension: LEAF, starts: [], branches: [] };
   readonly #nodes = new Map<number, PacketSet[]>();
@@ -44,10 +42,15 @@ export class PacketSets {
     minus: new Map<number, PacketSet>(),
   };
 
-  set(box: Box): PacketSet {
+  constructor(dimensions: Dimensions<Name>) {
+    this.#dimensions = dimensions;
+  }
+
+  set(box: { readonly [N in Name]?: readonly Interval[] }): PacketSet {
     let node = this.everything;
-    for (let dimension = LEAF - 1; dimension >= 0; dimension -= 1) {
-      const name = DIMENSIONS[dimension];
+    const { names } = this.#dimensions;
+    for (let dimension = names.length - 1; dimension >= 0; dimension -= 1) {
+      const name = names[dimension];
       const intervals = name === undefined ? undefined : box[name];
       if (intervals === undefined) continue;
       node = this.#layer(
@@ -62,8 +65,8 @@ export class PacketSets {
    * The union of many small boxes: each key holds one interval per given dimension. `dimensions` ascend. Intervals that
    * are shared as objects between keys make it fast.
    */
-  ofKeys(dimensions: readonly Dimension[], keys: readonly (readonly Interval[])[]): PacketSet {
-    const numbers = dimensions.map(dimensionNumber);
+  ofKeys(dimensions: readonly Name[], keys: readonly (readonly Interval[])[]): PacketSet {
+    const numbers = dimensions.map((name) => this.#dimensions.names.indexOf(name));
     return keys.length === 0 ? this.nothing : this.#ofKeys(numbers, keys, 0);
   }
 
@@ -75,7 +78,8 @@ export class PacketSets {
     const groups = new Map<Interval, (readonly Interval[])[]>();
     for (const key of keys) {
       const interval = key[depth];
-      if (interval === undefined) throw new Error(`a key has no ${DIMENSIONS[dimension] ?? 'value'}`);
+      if (interval === undefined)
+        throw new Error(`a key has no ${this.#dimensions.names[dimension] ?? 'value'}`);
       const group = groups.get(interval);
       if (group === undefined) groups.set(interval, [key]);
       else group.push(key);
@@ -103,9 +107,9 @@ export class PacketSets {
     const row = new RowBuilder(this.nothing);
     if (areDisjoint(parts)) {
       for (const { interval, child } of parts) {
-        if (isBeyond(dimension, interval)) continue;
-        row.put(startOf(dimension, interval), child);
-        const end = endOf(dimension, interval);
+        if (this.#isBeyond(dimension, interval)) continue;
+        row.put(this.#startOf(dimension, interval), child);
+        const end = this.#endOf(dimension, interval);
         if (end !== Infinity) row.put(end, this.nothing);
       }
     } else this.#sweep(dimension, parts, row);
@@ -124,14 +128,27 @@ export class PacketSets {
       }
     };
     for (const { interval, child } of parts) {
-      if (isBeyond(dimension, interval)) continue;
-      const start = startOf(dimension, interval);
+      if (this.#isBeyond(dimension, interval)) continue;
+      const start = this.#startOf(dimension, interval);
       close(start);
-      open.push({ end: endOf(dimension, interval), child });
+      open.push({ end: this.#endOf(dimension, interval), child });
       open.sort((a, b) => compare(a.end, b.end));
       row.put(start, this.union(open.map((one) => one.child)));
     }
     close(Infinity);
+  }
+
+  /** "Above the highest value" is a rule that somebody may write, and no packet. */
+  #isBeyond(dimension: number, { low }: Interval): boolean {
+    return low > this.#dimensions.maximum(dimension, low);
+  }
+
+  #startOf(dimension: number, { low }: Interval): Value {
+    return low <= this.#dimensions.minimum(dimension) ? BELOW_ALL : low;
+  }
+
+  #endOf(dimension: number, { high }: Interval): Value {
+    return high >= this.#dimensions.maximum(dimension, high) ? Infinity : after(high);
   }
 
   and(a: PacketSet, b: PacketSet): PacketSet {
@@ -254,19 +271,6 @@ function areDisjoint(parts: readonly Part[]): boolean {
     if (before !== undefined && here !== undefined && here.interval.low <= before.interval.high) return false;
   }
   return true;
-}
-
-/** "Above the highest value" is a rule that somebody may write, and no packet. */
-function isBeyond(dimension: number, { low }: Interval): boolean {
-  return low > maximum(dimension, low);
-}
-
-function startOf(dimension: number, { low }: Interval): Value {
-  return low <= minimum(dimension) ? BELOW_ALL : low;
-}
-
-function endOf(dimension: number, { high }: Interval): Value {
-  return high >= maximum(dimension, high) ? Infinity : after(high);
 }
 
 interface Row {

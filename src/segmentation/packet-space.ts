@@ -4,6 +4,7 @@ import {
   type Dimension,
   exactly,
   type Interval,
+  maximum,
   minimum,
   sortIntervals,
   type Value,
@@ -15,12 +16,16 @@ import { BELOW_ALL, branchAt, LEAF, type PacketSet, PacketSets } from './packet-
 export const OTHER_INTERFACE = 'any other';
 
 /** Packet sets of one proof, with the names of interfaces and single packets out of sets. */
-export class PacketSpace extends PacketSets {
+export class PacketSpace extends PacketSets<Dimension> {
   /** '' is no interface: the way in of what the gateway sends, the way out of what it takes. */
   readonly #interfaces = new Map<string, number>([
     ['', 0],
     [OTHER_INTERFACE, 1],
   ]);
+
+  constructor() {
+    super({ names: DIMENSIONS, minimum, maximum });
+  }
 
   /** All that were named up to now, and the other one: as many as there are in the world of this proof. */
   get interfaces(): { readonly low: number; readonly high: number } {

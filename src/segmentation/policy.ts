@@ -1,3 +1,5 @@
+import type { PortGuard } from './port-guard.ts';
+
 /** Addresses from `low` to `high`, both inclusive; lists of them are sorted and disjoint. */
 export interface AddressRange {
   readonly low: bigint;
@@ -60,4 +62,6 @@ export interface Policy {
   readonly flows: readonly Flow[];
   /** Names for addresses; nothing else depends on them. */
   readonly devices?: readonly PolicyDevice[];
+  /** What frames may claim at the access ports of a bridge; undefined where there are none. */
+  readonly guard?: PortGuard;
 }

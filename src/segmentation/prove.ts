@@ -3,6 +3,7 @@ import { boxesOf, exemptBoxes, flowBoxes, quarantineBoxes } from './declared.ts'
 import { baseChainsOf, evaluate, type Outcome } from './evaluate.ts';
 import { ValueReader } from './field-value.ts';
 import { Follower } from './follow.ts';
+import { type FrameDifference, proveFrames } from './frame-prove.ts';
 import { type Gap, type Listing, parseListing, type Rule } from './listing.ts';
 import { HOOKS, type Packet } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
@@ -36,6 +37,8 @@ export type Proof =
       readonly witnesses: readonly Witness[];
     }
   | { readonly proven: false; readonly differences: readonly Difference[] }
+  /** Packets agree; frames at the access ports do not. */
+  | { readonly proven: false; readonly frames: readonly FrameDifference[] }
   | { readonly proven: false; readonly notUnderstood: readonly Gap[] };
 
 /** Counters of what mode observe lets pass begin so; an accept behind one is a denial that was held back. */
@@ -74,7 +77,9 @@ export function prove(policy: Policy, listing: string): Proof {
   if (open.length > 0) return { proven: false, differences: open };
   const witnesses = witnessesOf(policy, tools);
   if ('differences' in witnesses) return { proven: false, ...witnesses };
-  return { proven: true, boxes: space.count(accepted), ...witnesses };
+  const ports = proveFrames(policy, listing);
+  if (!('boxes' in ports)) return { proven: false, ...ports };
+  return { proven: true, boxes: space.count(accepted) + ports.boxes, ...witnesses };
 }
 
 /** Behind rules that drop the rest a policy of accept changes nothing, until somebody flushes them. */

@@ -1,5 +1,6 @@
 import { formatAddress } from '../config/network.ts';
 import { checkCommands, checkReferences } from './check.ts';
+import { frameCommands } from './frame-render.ts';
 import type { AddressRange } from './policy.ts';
 import type {
   Chain,
@@ -26,12 +27,13 @@ type Command = { readonly add: Json } | { readonly delete: Json };
 
 /**
  * One transaction for `nft -j -f -` that puts these rules in the place of the table `inet sluice`, whether there was
- * one or not, and touches nothing else. Throws where the rules are not what nft is known to understand: a bug here.
+ * one or not, and of `bridge sluice` where access ports are guarded, and touches nothing else. Throws where the rules are not what nft is known to understand: a bug here.
  */
 export function render(ruleset: Ruleset): string {
   checkReferences(ruleset);
-  const commands = commandsOf(ruleset);
-  checkCommands(commands);
+  const packets = commandsOf(ruleset);
+  checkCommands(packets);
+  const commands = [...packets, ...(ruleset.frames === undefined ? [] : frameCommands(ruleset.frames))];
   return `{"nftables":[\n${commands.map(lineOf).join(',\n')}\n]}\n`;
 }
 

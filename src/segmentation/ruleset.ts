@@ -1,3 +1,4 @@
+import type { FrameRuleset } from './frame-rules.ts';
 import type { AddressRange } from './policy.ts';
 
 // What the kernel shall hold, as data. It is the whole vocabulary of the rules that Sluice emits: the proof
@@ -10,6 +11,8 @@ export interface Ruleset {
   readonly sets: readonly NamedSet[];
   readonly maps: readonly VerdictMap[];
   readonly chains: readonly Chain[];
+  /** The table of the bridge; undefined where there is none. */
+  readonly frames?: FrameRuleset | undefined;
 }
 
 /** Types of keys, as nft names them. */

@@ -4,10 +4,12 @@ import type { Field, Operand, Rule, Statement, Verdict } from './ruleset.ts';
 
 export const rule = (...statements: readonly Statement[]): Rule => ({ statements });
 
-export const accept: Statement = { kind: 'verdict', verdict: 'accept' };
-export const drop: Statement = { kind: 'verdict', verdict: 'drop' };
-export const goTo = (chain: string): Statement => ({ kind: 'verdict', verdict: { goto: chain } });
-export const count = (counter: string): Statement => ({ kind: 'count', counter });
+type Of<Kind extends Statement['kind']> = Extract<Statement, { readonly kind: Kind }>;
+
+export const accept: Of<'verdict'> = { kind: 'verdict', verdict: 'accept' };
+export const drop: Of<'verdict'> = { kind: 'verdict', verdict: 'drop' };
+export const goTo = (chain: string): Of<'verdict'> => ({ kind: 'verdict', verdict: { goto: chain } });
+export const count = (counter: string): Of<'count'> => ({ kind: 'count', counter });
 export const lookUp = (key: readonly Field[], map: string): Statement => ({ kind: 'look up', key, map });
 export const limit = (set: string, by: Field): Statement => ({ kind: 'limit', set, by });
 export const choose = (key: Field, cases: readonly (readonly [string, Verdict])[]): Statement => ({

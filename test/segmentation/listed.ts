@@ -35,6 +35,11 @@ export function proofOf(t: Test, policy: Policy, change = ''): Proof {
 export function told(proof: Proof): string[] {
   if (proof.proven) return [`proven with ${proof.witnesses.length} witnesses`];
   if ('notUnderstood' in proof) return proof.notUnderstood.map(({ place, what }) => `${place} ${what}`);
+  if ('frames' in proof) {
+    return proof.frames.map(({ frame, declared, rule }) =>
+      [frame, declared ? 'declared' : 'not declared', `by ${rule}`].join(', '),
+    );
+  }
   return proof.differences.map(({ packet, declared, accepted, outcome, rule }) =>
     [
       packetText(packet),

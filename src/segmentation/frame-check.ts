@@ -1,0 +1,140 @@
+import type { FrameRuleset, FrameStatement } from './frame-rules.ts';
+import { either, listOf, literal, object, oneOf, pairOf, type Shape, text, whole } from './shape.ts';
+
+// As `check.ts` for packets: what is emitted for the bridge is what is known to survive a listing of nft 1.0.6.
+
+const NAME = text(/^[a-z][a-z0-9]?_[a-z0-9_]+$/, 255);
+const INTERFACE = text(/^[A-Za-z0-9][A-Za-z0-9._@-]*$/, 15);
+const REFERENCE = text(/^@[a-z][a-z0-9]?_[a-z0-9_]+$/, 256);
+const MAC = text(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, 17);
+const ADDRESS = text(/^[0-9a-f.:]+$/, 39);
+/** Below 2^63 nft lists a number in place of it. */
+const RAW = text(/^0x[0-9a-f]{17,32}$/, 34);
+const KEY_TYPE = literal('ifname', 'ether_addr', 'ipv4_addr', 'ipv6_addr', 'mark');
+const MARK = whole(0, 2 ** 31);
+
+const here = { family: literal('bridge'), table: literal('sluice') };
+const verdict = { accept: literal(null), drop: literal(null), goto: object({ target: NAME }) };
+const part = either(MARK, MAC, ADDRESS, INTERFACE);
+
+const about = object({
+  payload: object({ base: literal('th'), offset: literal(64), len: literal(128) }),
+});
+const field = oneOf({
+  meta: object({ key: literal('iifname', 'mark') }),
+  exthdr: object({ name: literal('frag') }, { field: literal('nexthdr') }),
+  payload: either(
+    object({ protocol: literal('ether'), field: literal('saddr', 'type') }),
+    object({
+      protocol: literal('arp'),
+      field: literal('htype', 'ptype', 'hlen', 'plen', 'saddr ether', 'saddr ip'),
+    }),
+    object({ protocol: literal('ip', 'ip6'), field: literal('saddr') }),
+    object({ protocol: literal('udp'), field: literal('sport') }),
+    object({ protocol: literal('icmp', 'icmpv6'), field: literal('type') }),
+    object({ base: literal('th'), offset: literal(64), len: literal(128) }),
+  ),
+});
+const NUMBER = whole(0, 65_535);
+const TYPE = literal('8021q', '8021ad');
+
+const statement = oneOf({
+  match: object({
+    op: literal('==', '!=', '<'),
+    left: either(field, object({ concat: listOf(field, 2) })),
+    right: either(
+      REFERENCE,
+      NUMBER,
+      oneOf({
+        set: either(listOf(NUMBER), listOf(TYPE), listOf(RAW)),
+        prefix: object({ addr: literal('fe80::'), len: literal(10) }),
+      }),
+      literal('arp', 'ip', 'ip6', '::', true),
+    ),
+  }),
+  mangle: object({
+    key: object({ meta: object({ key: literal('mark') }) }),
+    value: either(
+      literal(0),
+      object({ map: object({ key: about, data: object({ set: listOf(pairOf(RAW, MARK)) }) }) }),
+    ),
+  }),
+  counter: NAME,
+  set: object({
+    op: literal('update'),
+    elem: field,
+    set: REFERENCE,
+    stmt: listOf(
+      object({ limit: object({ rate: whole(1, 1_000), per: literal('second'), burst: whole(1, 1_000) }) }),
+    ),
+  }),
+  log: object({ group: NUMBER, prefix: text(/^[a-z][a-z0-9 -]* $/, 127) }),
+  ...verdict,
+});
+
+const table = object({ table: object({ family: literal('bridge'), name: literal('sluice') }) });
+const COMMAND: Shape = oneOf({
+  delete: table,
+  add: oneOf({
+    table: object({ family: literal('bridge'), name: literal('sluice') }),
+    counter: object({ ...here, name: NAME }),
+    set: object(
+      { ...here, name: NAME, type: either(KEY_TYPE, listOf(KEY_TYPE, 2)) },
+      {
+        flags: listOf(literal('timeout')),
+        timeout: whole(1, 2 ** 31),
+        size: whole(1, 2 ** 31),
+        elem: listOf(either(part, object({ concat: listOf(part, 2) }))),
+      },
+    ),
+    chain: object(
+      { ...here, name: NAME },
+      {
+        type: literal('filter'),
+        hook: literal('prerouting'),
+        prio: literal(-300),
+        policy: literal('accept'),
+      },
+    ),
+    rule: object({ ...here, chain: NAME, expr: listOf(statement) }),
+  }),
+});
+
+/** Throws where commands are not the subset that nft is known to understand: a bug of the compiler. */
+export function checkFrameCommands(commands: readonly unknown[]): void {
+  for (const [i, command] of commands.entries()) {
+    const wrong = COMMAND(command, `nftables[${i}]`);
+    need(wrong === undefined, wrong ?? '');
+  }
+}
+
+/** Throws where a rule leads to something that is not there, or a chain has an open end: a bug of the compiler. */
+export function checkFrameReferences({ counters, sets, chains }: FrameRuleset): void {
+  const names = new Set(chains.map(({ name }) => name));
+  const known = new Map(sets.map((set) => [set.name, set]));
+  need(names.size === chains.length && known.size === sets.length, 'two chains or sets have one name');
+  for (const { name, types, elements } of sets) {
+    need(
+      elements.every((key) => key.length === types.length),
+      `a key of ${name} has not ${types.length} parts`,
+    );
+  }
+  const check = (one: FrameStatement, chain: string): void => {
+    if (one.kind === 'count') need(counters.includes(one.counter), `${chain} counts with ${one.counter}`);
+    if (one.kind === 'limit sender') need(known.has(one.set), `${chain} remembers in ${one.set}`);
+    if (one.kind === 'member')
+      need(known.get(one.set)?.types.length === one.key.length, `${chain} asks ${one.set}`);
+    if (one.kind === 'verdict' && typeof one.verdict !== 'string')
+      need(names.has(one.verdict.goto), `${chain} leads to ${one.verdict.goto}`);
+  };
+  for (const { name, rules } of chains) {
+    for (const one of rules.flat()) check(one, name);
+    const last = rules.at(-1);
+    const closed = last?.every(({ kind }) => kind === 'count' || kind === 'verdict');
+    need(closed === true && last?.at(-1)?.kind === 'verdict', `${name} has an open end`);
+  }
+}
+
+function need(there: boolean, what: string): void {
+  if (!there) throw new Error(`the rules of the bridge would not be what was meant: ${what}`);
+}

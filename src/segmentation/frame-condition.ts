@@ -1,0 +1,305 @@
+import { ipv4Value, ipv6Value } from './addresses.ts';
+import { exactly, type Interval } from './boxes.ts';
+import { isRecord, text } from './field.ts';
+import type { FrameListing } from './frame-listing.ts';
+import { type FrameBox, type FramePlace, type FrameSpace, ANY_FRAGMENT, macValue } from './frame-space.ts';
+import type { PacketSet } from './packet-set.ts';
+
+/** Something in the listing that has no meaning here: then nothing is proven. */
+export class NotUnderstood extends Error {
+  readonly place: string;
+  readonly what: string;
+
+  constructor(place: string, what: string) {
+    super(`${place} ${what}`);
+    this.place = place;
+    this.what = what;
+  }
+}
+
+interface Looked {
+  readonly place: FramePlace | 'mark' | 'ether type';
+  /** What a frame has to be to have the field at all. */
+  readonly guard: FrameBox;
+  /** No address at all is a place of its own. */
+  readonly mayBeNobody?: true;
+  readonly read: (json: unknown) => number | bigint | undefined;
+}
+
+/** What matches of rules mean, as sets of frames. Frames come in without a mark: nothing in front of us sets one. */
+export class FrameConditions {
+  readonly #listing: FrameListing;
+  readonly #space: FrameSpace;
+  /** Addresses that a mark stands for, and the frames that carry one. */
+  readonly #owners = new Map<number, Interval[]>();
+  #marked: PacketSet;
+  #map = '';
+  readonly #fields: Readonly<Record<string, Looked>>;
+  readonly #intervals = new Map<number | bigint, Interval>();
+
+  constructor(listing: FrameListing, space: FrameSpace) {
+    this.#listing = listing;
+    this.#space = space;
+    this.#fields = fieldsOf(space);
+    this.#marked = space.sets.nothing;
+  }
+
+  of(match: unknown, place: string): PacketSet {
+    if (!isRecord(match)) throw new NotUnderstood(place, 'has a match of no kind');
+    const { op, left, right } = match;
+    if (op !== '==' && op !== '!=' && op !== '<') throw new NotUnderstood(place, `compares by ${text(op)}`);
+    const concat: readonly unknown[] =
+      isRecord(left) && Array.isArray(left['concat']) ? left['concat'] : [left];
+    const looked = concat.map((one) => this.#looked(one, place));
+    const guard = looked.reduce(
+      (set, { guard: own }) => this.#space.sets.and(set, this.#space.set(own)),
+      this.#space.sets.everything,
+    );
+    const named = typeof right === 'string' && right.startsWith('@');
+    const equal = named
+      ? this.#members(right.slice(1), looked, place)
+      : this.#equal(looked, op, right, place);
+    const { sets } = this.#space;
+    return op === '!=' ? sets.minus(guard, equal) : sets.and(guard, equal);
+  }
+
+  /** Frames that go on after their mark was set. */
+  marked(mangle: unknown, frames: PacketSet, place: string): PacketSet {
+    const { sets } = this.#space;
+    if (!isRecord(mangle) || this.#looked(mangle['key'], place).place !== 'mark')
+      throw new NotUnderstood(place, 'changes something else than the mark');
+    const { value } = mangle;
+    if (value === 0) {
+      this.#marked = sets.minus(this.#marked, frames);
+      return frames;
+    }
+    const map = isRecord(value) && isRecord(value['map']) ? value['map'] : {};
+    const { key, data } = map;
+    const field = this.#looked(key, place);
+    const pairs: readonly unknown[] = isRecord(data) && Array.isArray(data['set']) ? data['set'] : [];
+    if (field.place !== 'inside' || pairs.length === 0)
+      throw new NotUnderstood(place, 'marks by something else');
+    // A chain that is gone to from two places is the same map twice; two maps would make a mark ambiguous.
+    if (this.#owners.size > 0 && this.#map !== JSON.stringify(pairs))
+      throw new NotUnderstood(place, 'marks by another map');
+    this.#map = JSON.stringify(pairs);
+    this.#owners.clear();
+    for (const pair of pairs) {
+      const [address, number]: readonly unknown[] = Array.isArray(pair) ? pair : [];
+      const target = field.read(address);
+      if (target === undefined || typeof number !== 'number' || number === 0)
+        throw new NotUnderstood(place, 'has a map of something else');
+      this.#owners.set(number, [...(this.#owners.get(number) ?? []), exactly(target)]);
+    }
+    const inside = [...this.#owners.values()].flat();
+    const hit = sets.and(frames, this.#space.set({ ...field.guard, inside }));
+    this.#marked = sets.or(this.#marked, hit);
+    return hit;
+  }
+
+  #looked(json: unknown, place: string): Looked {
+    const field = this.#fields[JSON.stringify(json) ?? ''];
+    if (field === undefined) throw new NotUnderstood(place, `looks at ${JSON.stringify(json)?.slice(0, 80)}`);
+    return field;
+  }
+
+  #members(name: string, looked: readonly Looked[], place: string): PacketSet {
+    const set = this.#listing.sets.get(name);
+    if (set === undefined || set.dynamic)
+      throw new NotUnderstood(place, `asks @${name}, which says nothing here`);
+    const values = set.elements.map((element) => {
+      const key = looked.map(({ read }, i) => read(element[i]));
+      if (element.length !== looked.length || key.includes(undefined))
+        throw new NotUnderstood(`set ${name}`, `holds ${JSON.stringify(element).slice(0, 80)}`);
+      return key.flatMap((value) => value ?? []);
+    });
+    const mark = looked.findIndex((one) => one.place === 'mark');
+    if (mark < 0) return this.#keys(looked, values);
+    // A mark is one of the addresses that it stands for.
+    const places = looked.map((one): Looked => (one.place === 'mark' ? { ...one, place: 'inside' } : one));
+    const keys = values.flatMap((key) =>
+      (this.#owners.get(Number(key[mark])) ?? []).map(({ low }) => key.toSpliced(mark, 1, low)),
+    );
+    return this.#space.sets.and(this.#keys(places, keys), this.#marked);
+  }
+
+  #keys(looked: readonly Looked[], values: readonly (readonly (number | bigint)[])[]): PacketSet {
+    const source = looked.findIndex(({ mayBeNobody }) => mayBeNobody === true);
+    if (source < 0) return this.#plainKeys(looked, values);
+    const { sets } = this.#space;
+    const [nobody, somebody] = [
+      values.filter((key) => key[source] === 0n),
+      values.filter((key) => key[source] !== 0n),
+    ];
+    const rest = looked.toSpliced(source, 1);
+    return sets.or(
+      sets.and(this.#plainKeys(looked, somebody), this.#space.set({ nobody: [exactly(0)] })),
+      sets.and(
+        this.#plainKeys(
+          rest,
+          nobody.map((key) => key.toSpliced(source, 1)),
+        ),
+        this.#space.set({ nobody: [exactly(1)] }),
+      ),
+    );
+  }
+
+  #plainKeys(looked: readonly Looked[], values: readonly (readonly (number | bigint)[])[]): PacketSet {
+    const places = looked.flatMap(({ place }) => (place === 'mark' || place === 'ether type' ? [] : [place]));
+    return this.#space.ofKeys(
+      places,
+      values.map((key) => key.map((value) => this.#shared(value))),
+    );
+  }
+
+  /** The same value gives the same object, so that elements of one host are grouped fast. */
+  #shared(value: number | bigint): Interval {
+    const known = this.#intervals.get(value) ?? exactly(value);
+    this.#intervals.set(value, known);
+    return known;
+  }
+
+  #equal(looked: readonly Looked[], op: string, right: unknown, place: string): PacketSet {
+    const [field, ...more] = looked;
+    if (field === undefined || more.length > 0) throw new NotUnderstood(place, 'compares a concatenation');
+    if (field.place === 'ether type') return this.#etherType(op, right, place);
+    if (op === '<') throw new NotUnderstood(place, 'compares an order');
+    if (field.place === 'mark') {
+      if (right !== 0) throw new NotUnderstood(place, 'compares the mark');
+      return this.#space.sets.minus(this.#space.sets.everything, this.#marked);
+    }
+    const prefix = isRecord(right) && isRecord(right['prefix']) ? right['prefix'] : undefined;
+    if (prefix !== undefined) {
+      const range = [prefixOf(prefix, place)];
+      // A prefix that no address is in would need both.
+      if (range[0]?.low === 0n) throw new NotUnderstood(place, 'compares with an odd prefix');
+      return this.#space.set({ ...field.guard, [field.place]: range, nobody: [exactly(0)] });
+    }
+    // "There is a fragment header": any.
+    if (field.place === 'fragment' && right === true) return this.#space.set(field.guard);
+    const list: readonly unknown[] = isRecord(right) && Array.isArray(right['set']) ? right['set'] : [right];
+    const values = list.map((json) => {
+      const value = field.read(json);
+      if (value === undefined)
+        throw new NotUnderstood(place, `compares with ${JSON.stringify(json)?.slice(0, 80)}`);
+      return [value];
+    });
+    return this.#space.sets.and(this.#space.set(field.guard), this.#keys([field], values));
+  }
+
+  #etherType(op: string, right: unknown, place: string): PacketSet {
+    const space = this.#space;
+    if (op === '<' && right === 1536) return space.set(space.kind('length'));
+    const tags = isRecord(right) && Array.isArray(right['set']) ? right['set'].map(text).toSorted() : [];
+    if (op === '==' && tags.join() === '8021ad,8021q') return space.set(space.kind('tagged'));
+    if (op === '==' && right === 'arp') return space.set(space.kind('arp'));
+    if (op === '==' && right === 'ip') return space.set(space.kind('ipv4'));
+    if (op === '==' && right === 'ip6') return space.set(space.kind('ipv6'));
+    throw new NotUnderstood(place, `compares the type with ${JSON.stringify(right)?.slice(0, 80)}`);
+  }
+}
+
+function prefixOf({ addr, len }: Readonly<Record<string, unknown>>, place: string): Interval {
+  const address = ipv6Value(text(addr));
+  if (address === undefined || typeof len !== 'number' || len < 0 || len > 128)
+    throw new NotUnderstood(place, 'compares with an odd prefix');
+  const size = 1n << BigInt(128 - len);
+  const low = address - (address % size);
+  return { low, high: low + size - 1n };
+}
+
+const PROTOCOLS: Readonly<Record<string, number>> = {
+  ip: 0, 'ipv6-route': 43, 'ipv6-frag': 44, ah: 51, 'ipv6-opts': 60, 'hopopt': 0,
+  tcp: 6, udp: 17, icmpv6: 58, 'ipv6-icmp': 58, esp: 50, 'mobility-header': 135,
+}; // biome-ignore format: a table reads better
+const ICMP_TYPES: Readonly<Record<string, number>> = { redirect: 5, 'router-advertisement': 9 };
+const ICMPV6_TYPES: Readonly<Record<string, number>> = {
+  'nd-router-solicit': 133, 'nd-router-advert': 134, 'nd-neighbor-solicit': 135,
+  'nd-neighbor-advert': 136, 'nd-redirect': 137,
+}; // biome-ignore format: a table reads better
+
+const named =
+  (names: Readonly<Record<string, number>>) =>
+  (json: unknown): number | undefined =>
+    typeof json === 'number' ? json : names[text(json)];
+const number = named({});
+const mac = (json: unknown): bigint | undefined =>
+  /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/.test(text(json)) ? macValue(text(json)) : undefined;
+const isRight =
+  (...right: readonly unknown[]) =>
+  (json: unknown): number | undefined =>
+    right.includes(json) ? 0 : undefined;
+const hex = (json: unknown): bigint | undefined =>
+  /^0x[0-9a-f]{1,32}$/.test(text(json)) ? BigInt(text(json)) : undefined;
+
+/** By the JSON that nft prints for them. */
+function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
+  const arp = space.kind('arp');
+  const v4 = space.kind('ipv4');
+  const v6 = space.kind('ipv6');
+  const meta = (key: string): string => JSON.stringify({ meta: { key } });
+  const payload = (protocol: string, field: string): string =>
+    JSON.stringify({ payload: { protocol, field } });
+  const anyFragment = { ...v6, fragment: [ANY_FRAGMENT] };
+  const fragmentOf = (json: unknown): number | undefined => {
+    const value = named(PROTOCOLS)(json);
+    return value === undefined ? undefined : value + 1;
+  };
+  return {
+    [meta('iifname')]: {
+      place: 'port',
+      guard: {},
+      read: (json) => (typeof json === 'string' ? space.port(json) : undefined),
+    },
+    [meta('mark')]: { place: 'mark', guard: {}, read: number },
+    [payload('ether', 'type')]: { place: 'ether type', guard: {}, read: number },
+    [payload('ether', 'saddr')]: { place: 'sender', guard: {}, read: mac },
+    [payload('arp', 'htype')]: { place: 'htype', guard: arp, read: isRight(1) },
+    [payload('arp', 'ptype')]: { place: 'ptype', guard: arp, read: isRight('ip') },
+    [payload('arp', 'hlen')]: { place: 'hlen', guard: arp, read: isRight(6) },
+    [payload('arp', 'plen')]: { place: 'plen', guard: arp, read: isRight(4) },
+    [payload('arp', 'saddr ether')]: {
+      place: 'inside',
+      guard: arp,
+      read: mac,
+    },
+    [payload('arp', 'saddr ip')]: { place: 'source', guard: arp, read: (json) => ipv4Value(text(json)) },
+    [payload('ip', 'saddr')]: { place: 'source', guard: v4, read: (json) => ipv4Value(text(json)) },
+    [payload('ip6', 'saddr')]: {
+      place: 'source',
+      guard: v6,
+      mayBeNobody: true,
+      read: (json) => ipv6Value(text(json)),
+    },
+    [payload('udp', 'sport')]: {
+      place: 'sourcePort',
+      guard: { ...space.kind('ipv4', 'ipv6'), ...space.carried('udp') },
+      read: number,
+    },
+    [payload('icmp', 'type')]: {
+      place: 'type',
+      guard: { ...v4, ...space.carried('icmp') },
+      read: named(ICMP_TYPES),
+    },
+    [payload('icmpv6', 'type')]: {
+      place: 'type',
+      guard: { ...v6, ...space.carried('icmpv6') },
+      read: named(ICMPV6_TYPES),
+    },
+    [JSON.stringify({ payload: { base: 'th', offset: 64, len: 128 } })]: {
+      place: 'inside',
+      guard: v6,
+      read: hex,
+    },
+    [JSON.stringify({ exthdr: { name: 'frag' } })]: {
+      place: 'fragment',
+      guard: anyFragment,
+      read: fragmentOf,
+    },
+    [JSON.stringify({ exthdr: { name: 'frag', field: 'nexthdr' } })]: {
+      place: 'fragment',
+      guard: anyFragment,
+      read: fragmentOf,
+    },
+  };
+}

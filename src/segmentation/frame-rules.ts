@@ -1,0 +1,75 @@
+import type { Statement, Verdict } from './ruleset.ts';
+
+// What the table of the bridge shall hold, as data: the whole vocabulary of the rules that look at frames. The proof of
+// frames understands exactly this.
+
+export interface FrameRuleset {
+  readonly counters: readonly string[];
+  readonly sets: readonly FrameSet[];
+  readonly chains: readonly FrameChain[];
+}
+
+export type FrameKeyType = 'ifname' | 'ether_addr' | 'ipv4_addr' | 'ipv6_addr' | 'mark';
+
+export interface FrameSet {
+  readonly name: string;
+  readonly types: readonly FrameKeyType[];
+  /** As in the table of packets: `dynamic` ones belong to the running system. */
+  readonly kind: 'declared' | 'dynamic';
+  readonly elements: readonly FrameKey[];
+}
+
+/** A name, a hardware address, an IP address as a number, or the number of a mark. */
+export type FrameKey = readonly (string | bigint | number)[];
+
+export interface FrameChain {
+  readonly name: string;
+  /** On the hook where frames come in; others are only gone to. */
+  readonly base: boolean;
+  readonly rules: readonly (readonly FrameStatement[])[];
+}
+
+/** What of a frame can be looked at. */
+export type FrameField =
+  | 'iifname'
+  | 'mark'
+  | 'ether saddr'
+  | 'ether type'
+  | 'arp htype'
+  | 'arp ptype'
+  | 'arp hlen'
+  | 'arp plen'
+  | 'arp saddr ether'
+  | 'arp saddr ip'
+  | 'ip saddr'
+  | 'ip6 saddr'
+  | 'udp sport'
+  | 'icmp type'
+  | 'icmpv6 type'
+  | 'frag nexthdr';
+
+export type FrameStatement =
+  | Extract<Statement, { readonly kind: 'count' | 'log' | 'verdict' }>
+  | {
+      readonly kind: 'compare';
+      readonly field: FrameField;
+      readonly op: '==' | '!=' | '<';
+      readonly to: number | string | readonly (number | string)[];
+    }
+  | { readonly kind: 'link-local source' }
+  | { readonly kind: 'is fragment' }
+  | {
+      readonly kind: 'member';
+      readonly key: readonly FrameField[];
+      readonly op: '==' | '!=';
+      readonly set: string;
+    }
+  /** The address that a neighbour message is about is one of these. */
+  | { readonly kind: 'about'; readonly addresses: readonly bigint[] }
+  /** Marks the frame with the number of the host that the address belongs to; one of nobody leaves the rule. */
+  | { readonly kind: 'mark owner'; readonly owners: readonly (readonly [bigint, number])[] }
+  | { readonly kind: 'unmark' }
+  /** Goes on with the rule only while this sender keeps below its rate. */
+  | { readonly kind: 'limit sender'; readonly set: string };
+
+export type FrameVerdict = Verdict;

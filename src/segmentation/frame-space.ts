@@ -1,0 +1,157 @@
+import { exactly, type Interval } from './boxes.ts';
+import { type Dimensions, type PacketSet, PacketSets } from './packet-set.ts';
+
+/** What a frame is, by the two bytes behind its addresses. */
+export const KINDS = ['tagged', 'length', 'arp', 'ipv4', 'ipv6', 'other'] as const;
+export type Kind = (typeof KINDS)[number];
+/** What its packet carries. */
+export const CARRIED = ['other', 'udp', 'icmp', 'icmpv6'] as const;
+export type Carried = (typeof CARRIED)[number];
+
+/**
+ * What frames differ in. What a message is about and what it comes from stand before who sends it: the other way round a
+ * diagram would say for each sender what all the others own.
+ */
+const PLACES = [
+  'kind',
+  'port',
+  'carried',
+  /** Of ICMP and ICMPv6. */
+  'type',
+  /** 0 without fragment header, otherwise one more than the protocol behind it. */
+  'fragment',
+  /** 1 where an IPv6 packet comes from no address: then `source` says nothing. */
+  'nobody',
+  /** Of ARP the hardware address inside, of neighbour discovery the address that it is about: bigints, both. */
+  'inside',
+  /** Address that an ARP message or a packet comes from: a number for IPv4, a bigint for IPv6. */
+  'source',
+  /** Hardware address, a bigint too. */
+  'sender',
+  /** Of UDP. */
+  'sourcePort',
+  /** 0 where a field of an ARP message is the one of Ethernet and IPv4. */
+  'htype',
+  'ptype',
+  'hlen',
+  'plen',
+] as const;
+
+export type FramePlace = (typeof PLACES)[number];
+export type FrameBox = { readonly [P in FramePlace]?: readonly Interval[] };
+
+const HIGHEST: Readonly<Record<FramePlace, number | bigint>> = {
+  kind: 5,
+  port: 65_535,
+  carried: 3,
+  type: 255,
+  fragment: 256,
+  nobody: 1,
+  inside: 2n ** 128n - 1n,
+  sender: 2n ** 48n - 1n,
+  source: 2n ** 128n - 1n,
+  sourcePort: 65_535,
+  htype: 1,
+  ptype: 1,
+  hlen: 1,
+  plen: 1,
+};
+const LAST_IPV4 = 2 ** 32 - 1;
+const HIGHEST_OF = PLACES.map((place) => HIGHEST[place]);
+
+const DIMENSIONS_OF_FRAMES: Dimensions<FramePlace> = {
+  names: PLACES,
+  minimum: () => 0,
+  maximum(dimension, like) {
+    const highest = HIGHEST_OF[dimension] ?? 0;
+    return typeof highest === 'bigint' && typeof like === 'number' ? LAST_IPV4 : highest;
+  },
+};
+
+/** Whatever is behind the header. */
+export const ANY_FRAGMENT: Interval = { low: 1, high: 256 };
+
+export const ofKind = (...kinds: readonly Kind[]): Interval[] =>
+  kinds.map((kind) => exactly(KINDS.indexOf(kind)));
+
+export class FrameSpace {
+  readonly sets = new PacketSets(DIMENSIONS_OF_FRAMES);
+  readonly #ports = new Map<string, number>();
+
+  port(name: string): number {
+    // 0 stands for all that nobody names.
+    const known = this.#ports.get(name) ?? this.#ports.size + 1;
+    this.#ports.set(name, known);
+    return known;
+  }
+
+  ports(names: readonly string[]): Interval[] {
+    return names.map((name) => exactly(this.port(name)));
+  }
+
+  kind(...kinds: readonly Kind[]): FrameBox {
+    return { kind: ofKind(...kinds) };
+  }
+
+  carried(kind: Carried): FrameBox {
+    return { carried: [exactly(CARRIED.indexOf(kind))] };
+  }
+
+  set(box: FrameBox): PacketSet {
+    return this.sets.set(box);
+  }
+
+  /** Many boxes of single values: one value for each place in a key. */
+  ofKeys(places: readonly FramePlace[], keys: readonly (readonly Interval[])[]): PacketSet {
+    const order = places
+      .map((place, i) => ({ place, i }))
+      .toSorted((a, b) => PLACES.indexOf(a.place) - PLACES.indexOf(b.place));
+    return this.sets.ofKeys(
+      order.map(({ place }) => place),
+      keys.map((key) => order.flatMap(({ i }) => key[i] ?? [])),
+    );
+  }
+
+  /** For people: the fields of one frame of a set that the set cares about. */
+  example(set: PacketSet): string {
+    const { sets } = this;
+    const shown: string[] = [];
+    for (let node = set; node !== sets.everything && node !== sets.nothing; ) {
+      const i = node.branches.findIndex((branch) => branch !== sets.nothing);
+      const next = node.branches[i];
+      if (next === undefined) break;
+      const place = PLACES[node.dimension];
+      if (place !== undefined && node.branches.length > 1)
+        shown.push(`${place} ${this.#text(place, node.starts[i])}`);
+      node = next;
+    }
+    return shown.join(', ') || 'any frame';
+  }
+
+  #text(place: FramePlace, value: number | bigint | undefined): string {
+    if (value === undefined || (value === -Infinity && !NAMED.has(place))) return 'any other';
+    const number = value === -Infinity ? 0 : Number(value);
+    switch (place) {
+      case 'port':
+        return [...this.#ports.keys()][number - 1] ?? 'any other';
+      case 'kind':
+        return KINDS[number] ?? 'any other';
+      case 'carried':
+        return CARRIED[number] ?? 'any other';
+      case 'sender':
+        return macText(BigInt(number));
+      default:
+        return typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
+    }
+  }
+}
+
+const NAMED: ReadonlySet<FramePlace> = new Set<FramePlace>(['kind', 'carried']);
+
+const macText = (value: bigint): string =>
+  value
+    .toString(16)
+    .padStart(12, '0')
+    .replaceAll(/..(?=.)/g, '$&:');
+
+export const macValue = (text: string): bigint => BigInt(`0x${text.replaceAll(':', '')}`);

@@ -211,13 +211,14 @@ function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
 
 const addresses6 = ({ mac, v6 }: BoundHost): readonly bigint[] => [...v6, linkLocalOf(mac)];
 
+const set = (name: string, types: readonly FrameKeyType[], elements: readonly FrameKey[]): FrameSet => ({
+  name,
+  types,
+  kind: 'declared',
+  elements,
+});
+
 function setsOf({ ports, hosts, own }: PortGuard): FrameSet[] {
-  const set = (name: string, types: readonly FrameKeyType[], elements: readonly FrameKey[]): FrameSet => ({
-    name,
-    types,
-    kind: 'declared',
-    elements,
-  });
   const each = (of: (host: BoundHost, port: string, number: number) => readonly FrameKey[]): FrameKey[] =>
     hosts.flatMap((host, i) => host.ports.flatMap((port) => of(host, port, i + 1)));
   return [

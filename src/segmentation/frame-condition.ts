@@ -85,7 +85,8 @@ export class FrameConditions {
     this.#map = JSON.stringify(pairs);
     this.#owners.clear();
     for (const pair of pairs) {
-      const [address, number]: readonly unknown[] = Array.isArray(pair) ? pair : [];
+      const two: readonly unknown[] = Array.isArray(pair) ? pair : [];
+      const [address, number] = two;
       const target = field.read(address);
       if (target === undefined || typeof number !== 'number' || number === 0)
         throw new NotUnderstood(place, 'has a map of something else');
@@ -232,14 +233,15 @@ const isRight =
 const hex = (json: unknown): bigint | undefined =>
   /^0x[0-9a-f]{1,32}$/.test(text(json)) ? BigInt(text(json)) : undefined;
 
+const meta = (key: string): string => JSON.stringify({ meta: { key } });
+
+const payload = (protocol: string, field: string): string => JSON.stringify({ payload: { protocol, field } });
+
 /** By the JSON that nft prints for them. */
 function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
   const arp = space.kind('arp');
   const v4 = space.kind('ipv4');
   const v6 = space.kind('ipv6');
-  const meta = (key: string): string => JSON.stringify({ meta: { key } });
-  const payload = (protocol: string, field: string): string =>
-    JSON.stringify({ payload: { protocol, field } });
   const anyFragment = { ...v6, fragment: [ANY_FRAGMENT] };
   const fragmentOf = (json: unknown): number | undefined => {
     const value = named(PROTOCOLS)(json);

@@ -1,5 +1,5 @@
 import { exactly, type Interval } from './boxes.ts';
-import { CARRIED, type FrameBox, FrameSpace, ofKind, ANY_FRAGMENT, macValue } from './frame-space.ts';
+import { CARRIED, type FrameBox, type FrameSpace, ofKind, ANY_FRAGMENT, macValue } from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 import { type BoundHost, linkLocalOf, type PortGuard } from './port-guard.ts';
 
@@ -13,6 +13,8 @@ const SOMEBODY = [exactly(0)];
 const carrying = (what: (typeof CARRIED)[number]): Interval[] => [exactly(CARRIED.indexOf(what))];
 const ofV4 = (addresses: readonly bigint[]): Interval[] => addresses.map((one) => exactly(Number(one)));
 const own6 = (host: BoundHost): Interval[] => [...host.v6, linkLocalOf(host.mac)].map(exactly);
+
+const type = (...types: readonly number[]): Interval[] => types.map(exactly);
 
 /** Every frame that the file allows, wherever it comes in. */
 export function declaredFrames(guard: PortGuard, space: FrameSpace): PacketSet {
@@ -50,7 +52,6 @@ class Declaration {
   #neverAllowed(): PacketSet {
     const { own } = this.#guard;
     const ip = [...ofKind('ipv4'), ...ofKind('ipv6')];
-    const type = (...types: readonly number[]): Interval[] => types.map(exactly);
     const isWrong = [exactly(1)];
     const icmpv6 = { kind: ofKind('ipv6'), carried: carrying('icmpv6') };
     return this.#space.sets.union(

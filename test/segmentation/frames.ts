@@ -4,9 +4,9 @@ export type Frame = Buffer;
 
 const mac = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
 const ip4 = (text: string): Buffer => Buffer.from(text.split('.').map(Number));
+const groups = (half: string): string[] => (half === '' ? [] : half.split(':'));
 const ip6 = (text: string): Buffer => {
-  const [head = '', tail] = text.split('::').map((half) => half);
-  const groups = (half: string): string[] => (half === '' ? [] : half.split(':'));
+  const [head = '', tail] = text.split('::');
   const [a, b] = [groups(head), groups(tail ?? '')];
   const zeros = Array.from({ length: 8 - a.length - b.length }, () => '0');
   return Buffer.from([...a, ...zeros, ...b].map((group) => group.padStart(4, '0')).join(''), 'hex');

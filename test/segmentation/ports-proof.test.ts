@@ -16,6 +16,8 @@ const skip = noRules();
 const PLANT = readFileSync('test/golden/segmentation/30-access-ports-of-a-bridge/gateway.yaml', 'utf8');
 const policy = policyOf(PLANT);
 
+const rules = (yaml: string): number => rulesOf(yaml).split('{"rule":{"family":"bridge"').length;
+
 /** What both tables are after each list of steps; a step is JSON or text of nft. */
 function listed(t: Test, cases: readonly (readonly string[])[]): (string | undefined)[] {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-ports-'));
@@ -115,7 +117,6 @@ t.test('rules are as many for hundreds of devices as for three', async (t) => {
     const mac = `02:00:00:01:0${i >> 8}:${(i & 255).toString(16).padStart(2, '0')}`;
     return i < 200 ? `  many-${i}: { class: press, at: "modbus-tcp://${host}", mac: "${mac}" }\n` : '';
   });
-  const rules = (yaml: string): number => rulesOf(yaml).split('{"rule":{"family":"bridge"').length;
 
   t.equal(rules(PLANT.replace('  meter-3:', `${devices.join('')}  meter-3:`)), rules(PLANT));
 });

@@ -1,6 +1,7 @@
 import type { Conduit, DeviceConfig, Selector } from './config.ts';
 import { checked } from './checked.ts';
 import type { DeviceClass } from './classes.ts';
+import { readGuard } from './guard.ts';
 import { includes, overlap, parseAddressOrSubnet } from './network.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Path, type Report } from './problem.ts';
@@ -12,7 +13,7 @@ import { choose, GATEWAY, type Known, type ZoneEntry } from './zones.ts';
 export interface Named {
   readonly zones: Known<ZoneEntry>;
   readonly classes: Known<DeviceClass>;
-  readonly devices: readonly Pick<DeviceConfig, 'name' | 'class' | 'zone'>[];
+  readonly devices: readonly Pick<DeviceConfig, 'name' | 'class' | 'zone' | 'endpoint'>[];
   /** False where a class or a device was wrong: whoever names it is not to blame that it is not here. */
   readonly whole: boolean;
 }
@@ -46,13 +47,9 @@ function readConduit(value: unknown, path: Path, named: Named, report: Report): 
     (names ?? []).flatMap(
       (text, i) => selectorOf(text, zone, [...path, 'only', end, i], named, report) ?? [],
     );
-  return {
-    from,
-    to,
-    allow,
-    because,
-    only: { from: part(only.from, from, 'from'), to: part(only.to, to, 'to') },
-  };
+  const parts = { from: part(only.from, from, 'from'), to: part(only.to, to, 'to') };
+  const guard = readGuard({ from, to, allow, guard: shape.guard, only: parts }, path, named, report);
+  return { from, to, allow, because, only: parts, guard };
 }
 
 export function checkServices(services: readonly string[], path: Path, report: Report): void {

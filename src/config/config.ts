@@ -84,6 +84,29 @@ export interface Conduit {
   readonly because: string;
   /** What of the zones is meant; an empty list is all of it. */
   readonly only: { readonly from: readonly Selector[]; readonly to: readonly Selector[] };
+  /** What of Modbus passes; undefined where Modbus is not looked into. */
+  readonly guard: ModbusGuard | undefined;
+}
+
+/** What requests may do; whatever is not listed they may not. */
+export interface ModbusGuard {
+  /** enforced: connections end in the gateway, which asks the device itself; filtered: packets are looked at one by one. */
+  readonly grade: 'enforced' | 'filtered';
+  /** Undefined: every unit that the devices of the conduit stand for. */
+  readonly units: readonly Span[] | undefined;
+  readonly read: readonly TableSpan[];
+  readonly write: readonly TableSpan[];
+}
+
+/** From `low` to `high`, both inclusive. */
+export interface Span {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Zero-based addresses of one table. */
+export interface TableSpan extends Span {
+  readonly table: ModbusTable;
 }
 
 /** A part of a zone: one device, all devices of a class, or addresses as a canonical subnet. */

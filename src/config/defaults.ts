@@ -25,4 +25,6 @@ export const DEFAULTS = {
   /** Nobody who wrote nothing about segmentation wants the kernel touched. */
   mode: 'off',
   confirmWithin: '120s',
+  /** Whoever writes a guard wants one that holds. */
+  guardGrade: 'enforced',
 } as const;

@@ -222,6 +222,35 @@ const only = keys(
   'Narrows a conduit to a part of its zones.',
 );
 
+const UNITS = 'write a list of units such as [1, 3-10]';
+const RANGES = 'write a list of ranges such as ["holding:0-99", "input:*"]';
+/** Judged one by one, in guard.ts. */
+const ranges = z
+  .array(
+    z.string({ error: RANGES }).meta({ pattern: '^(?:coil|discrete|input|holding):(?:\\*|\\d+(?:-\\d+)?)$' }),
+    { error: RANGES },
+  )
+  .optional();
+export const guard = keys(
+  {
+    grade: oneOf(['enforced', 'filtered'])
+      .default(DEFAULTS.guardGrade)
+      .describe(
+        'enforced: connections end in the gateway, which asks the device itself; filtered: packets are looked at one by one, which is weaker.',
+      ),
+    units: z
+      .array(z.union([whole(0, 255), z.string({ error: UNITS })], { error: UNITS }), { error: UNITS })
+      .min(1, { error: UNITS })
+      .optional()
+      .describe('Unit ids that may be asked, such as [1, 3-10]. Left out, those of the devices.'),
+    read: ranges.describe(
+      'What may be read: table:low-high or table:*, zero-based. Left out, everything; an empty list means nothing.',
+    ),
+    write: ranges.describe('What may be written, likewise. Left out, nothing.'),
+  },
+  'What of Modbus may pass, request by request.',
+);
+
 export const conduit = keys(
   {
     from: nameOf('a zone, or gateway').describe('Zone that opens connections, or gateway.'),
@@ -233,6 +262,7 @@ export const conduit = keys(
       .max(MAX_TEXT_LENGTH, { error: `use at most ${MAX_TEXT_LENGTH} characters` })
       .describe('Why these flows are needed; whoever reviews the rules reads it.'),
     only: only.optional(),
+    guard: guard.optional(),
   },
   'Declared, justified flows from one zone to another. What no conduit allows is denied.',
 );

@@ -2,6 +2,7 @@ import { minutes, seconds } from '../core/units.ts';
 import type { Conduit, Config, Management } from './config.ts';
 import { checked } from './checked.ts';
 import { checkServices, subnetOf } from './conduits.ts';
+import { READ_ONLY } from './guard.ts';
 import { parseSubnet, type Subnet } from './network.ts';
 import { describe, type Report } from './problem.ts';
 import * as schema from './schema.ts';
@@ -46,6 +47,9 @@ function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report)
   else if (zone !== '' && !zones.has(zone))
     report([...path, 'zone'], `no zone ${describe(zone)}`, choose(zone, [...zones.keys()], 'zones'));
   checkServices(allow, [...path, 'allow'], report);
+  const guarded = allow.indexOf(READ_ONLY);
+  if (guarded >= 0)
+    report([...path, 'allow', guarded], 'a guard in front of the gateway', 'use modbus-tcp, or a conduit');
   const subnets = from.flatMap((text, i) => {
     const at = [...path, 'from', i];
     if (text.endsWith('/0')) {
@@ -86,8 +90,8 @@ function checkInterfaces(zones: Known<ZoneEntry>, report: Report): void {
 function checkConduits(conduits: readonly Conduit[], zones: Known<ZoneEntry>, report: Report): void {
   const seen = new Map<string, number>();
   for (const [i, conduit] of conduits.entries()) {
-    const { from, to, allow, only } = conduit;
-    const same = JSON.stringify([from, to, allow.toSorted(), only]);
+    const { from, to, allow, only, guard } = conduit;
+    const same = JSON.stringify([from, to, allow.toSorted(), only, guard]);
     const first = seen.get(same);
     if (first !== undefined) report(['conduits', i], `the same as conduits[${first}]`, 'keep one of them');
     seen.set(same, first ?? i);

@@ -14,6 +14,7 @@ export const ANY_PORT = [0, 65_535] as const;
 /** Names that a conduit may use (DESIGN 5.1), with the ports registered for them. */
 const MEANING = {
   'modbus-tcp': [on('tcp', 502)],
+  'modbus-tcp/read': [on('tcp', 502)],
   coap: [on('udp', 5683)],
   coaps: [on('udp', 5684)],
   mqtts: [on('tcp', 8883)],

@@ -3,7 +3,9 @@ import { viewOf } from './pdu.ts';
 // MBAP header, Modbus Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3.
 const HEADER = 6; // transaction id, protocol id, length; what follows is counted by length
 const PROTOCOL = 0;
-const MIN_LENGTH = 3; // unit, function and at least one byte: no reply is shorter
+const MIN_REPLY_LENGTH = 3; // unit, function and at least one byte: no reply is shorter
+/** Unit and function: requests such as 7, 11, 12 and 17 have nothing else (Application Protocol V1.1b3, 6). */
+export const MIN_REQUEST_LENGTH = 2;
 const MAX_LENGTH = 254; // unit and a PDU of 253 bytes (Application Protocol V1.1b3, 4.1)
 const MAX_FRAME = HEADER + MAX_LENGTH;
 
@@ -33,8 +35,18 @@ export function mbapFrame(transaction: number, unit: number, pdu: Uint8Array): U
 export class MbapFramer {
   readonly #partial = new Uint8Array(MAX_FRAME);
   readonly #partialView = viewOf(this.#partial);
+  readonly #shortest: number;
   #held = 0;
   #broken = false;
+
+  constructor(shortest = MIN_REPLY_LENGTH) {
+    this.#shortest = shortest;
+  }
+
+  /** Bytes of a frame that is not complete yet. */
+  get held(): number {
+    return this.#held;
+  }
 
   /** Takes the first `length` bytes of `chunk`; false where the stream is broken, from then on for ever. */
   push(chunk: DataView, length: number, sink: FrameSink): boolean {
@@ -70,7 +82,7 @@ export class MbapFramer {
   #sizeAt(view: DataView, at: number, end: number): number {
     if (end - at < HEADER) return -1;
     const length = view.getUint16(at + 4);
-    if (view.getUint16(at + 2) === PROTOCOL && length >= MIN_LENGTH && length <= MAX_LENGTH) {
+    if (view.getUint16(at + 2) === PROTOCOL && length >= this.#shortest && length <= MAX_LENGTH) {
       return HEADER + length;
     }
     this.#broken = true;

@@ -1,0 +1,175 @@
+import { createHash } from 'node:crypto';
+import type { Conduit, Config, DeviceConfig, ModbusGuard, Selector, Span } from '../config/config.ts';
+import { parseAddress } from '../config/network.ts';
+import { type Addresses, addressesOf, isReachable, Plant, type Reachable } from './plant.ts';
+import type { Family } from './ranges.ts';
+
+// Which connections of a plant are looked into, request by request, and where on the gateway each of them ends. The
+// rules and the proxy both ask here, so that they cannot disagree.
+
+/**
+ * Ports of the gateway for guarded connections, one for each conduit and address behind it: below those that
+ * connections of its own begin at (32768 and up), and no port registered for a service of a plant.
+ */
+export const GUARD_PORTS = { low: 20_480, high: 24_575 } as const;
+
+/** Where a guarded conduit ends. */
+export interface GuardTarget {
+  /** Devices of the conduit at this address. */
+  readonly devices: readonly string[];
+  readonly host: string;
+  readonly family: Family;
+  readonly address: bigint;
+  readonly port: number;
+  /** Port of the gateway that connections to it are led to. */
+  readonly listener: number;
+  /** Units that may be asked. */
+  readonly units: readonly Span[];
+  /** Requests at a time that every device here can take. */
+  readonly inFlight: number;
+  /** Longest wait for one reply. */
+  readonly timeout: DeviceConfig['timeout'];
+}
+
+export interface GuardedConduit {
+  /** As its flows and counters are called. */
+  readonly name: string;
+  /** `conduits[0]` */
+  readonly path: string;
+  readonly from: string;
+  readonly to: string;
+  readonly clients: Addresses;
+  readonly limits: ModbusGuard;
+  /** What it would refuse passes all the same, and is told. */
+  readonly observes: boolean;
+  readonly targets: readonly GuardTarget[];
+}
+
+/** Names of conduits in the order of the file, numbered among those of the same two zones. */
+export function conduitNames(conduits: readonly Pick<Conduit, 'from' | 'to'>[]): string[] {
+  const counts = new Map<string, number>();
+  return conduits.map(({ from, to }) => {
+    const stem = `conduit-${from}-${to}`;
+    const count = counts.get(stem) ?? 0;
+    counts.set(stem, count + 1);
+    return `${stem}-${count}`;
+  });
+}
+
+/** All guarded conduits, whatever their grade; none where segmentation is off. */
+export function guardsOf(config: Config): GuardedConduit[] {
+  return config.segmentation.mode === 'off' ? [] : guardsIn(new Plant(config));
+}
+
+export function guardsIn(plant: Plant): GuardedConduit[] {
+  const { conduits } = plant.config;
+  const names = conduitNames(conduits);
+  const taken = takenPorts(plant.config);
+  return conduits.flatMap((conduit, i) => {
+    const { guard, from, to, only } = conduit;
+    if (guard === undefined) return [];
+    const { v4, v6 } = plant.side(from, partOf(plant, only.from));
+    const clients = { v4, v6 };
+    const observes = plant.config.segmentation.mode === 'observe';
+    const head = { name: names[i] ?? '', path: `conduits[${i}]`, from, to, clients, limits: guard, observes };
+    return [{ ...head, targets: targetsOf(head, only.to, plant.config, taken) }];
+  });
+}
+
+function takenPorts({ mqtt }: Config): Set<number> {
+  return new Set(mqtt.embedded === undefined ? [] : [mqtt.embedded.port]);
+}
+
+type Head = Omit<GuardedConduit, 'targets'>;
+
+function targetsOf(
+  head: Head,
+  only: readonly Selector[],
+  { devices }: Config,
+  taken: Set<number>,
+): GuardTarget[] {
+  const speaking = devices.filter(isReachable).filter(({ endpoint }) => endpoint.protocol === 'modbus-tcp');
+  const isMeant = (device: Reachable): boolean =>
+    device.zone === head.to && (only.length === 0 || only.some((selector) => names(selector, device)));
+  const places = new Map<string, Reachable[]>();
+  for (const device of speaking) {
+    const place = `${device.endpoint.host} ${device.endpoint.port}`;
+    places.set(place, [...(places.get(place) ?? []), device]);
+  }
+  return [...places.values()].flatMap((here) => {
+    const meant = here.filter(isMeant);
+    const [first] = meant;
+    if (first === undefined) return [];
+    const { host, port } = first.endpoint;
+    const address = parseAddress(host);
+    if (address === undefined) return [];
+    // Behind one address there may be devices of another conduit: then only the units of those that are meant.
+    const units = head.limits.units ?? (meant.length === here.length ? ALL_UNITS : meant.flatMap(unitOf));
+    const listener = listenerOf({ ...head, units, host, port }, taken);
+    return [
+      {
+        devices: meant.map(({ name }) => name),
+        host,
+        family: address.family,
+        address: address.value,
+        port,
+        listener,
+        units,
+        inFlight: Math.min(...meant.map(({ endpoint }) => ('inFlight' in endpoint ? endpoint.inFlight : 1))),
+        timeout: first.timeout,
+      },
+    ];
+  });
+}
+
+const ALL_UNITS: readonly Span[] = [{ low: 0, high: 255 }];
+
+const names = ({ kind, text }: Selector, device: DeviceConfig): boolean =>
+  (kind === 'class' && device.class === text) || (kind === 'device' && device.name === text);
+
+function unitOf({ endpoint }: DeviceConfig): Span[] {
+  return 'unit' in endpoint ? [{ low: endpoint.unit, high: endpoint.unit }] : [];
+}
+
+/**
+ * A port that follows from everything that the guard behind it does: a gateway that still runs an older file listens
+ * on another one, and cannot be reached with limits that are no longer meant.
+ */
+function listenerOf(
+  {
+    name,
+    limits,
+    observes,
+    units,
+    host,
+    port,
+  }: Head & { units: readonly Span[]; host: string; port: number },
+  taken: Set<number>,
+): number {
+  const { read, write, grade } = limits;
+  const text = JSON.stringify([name, host, port, units, read, write, grade, observes]);
+  const { low, high } = GUARD_PORTS;
+  const count = high - low + 1;
+  const first = createHash('sha256').update(text).digest().readUInt32BE(0) % count;
+  for (let step = 0; step < count; step += 1) {
+    const candidate = low + ((first + step) % count);
+    if (taken.has(candidate)) continue;
+    taken.add(candidate);
+    return candidate;
+  }
+  return 0; // told by whoever declares: no plant has that many
+}
+
+/** Undefined where no part is named: all of it. */
+export function partOf(plant: Plant, selectors: readonly Selector[]): Addresses | undefined {
+  if (selectors.length === 0) return undefined;
+  const texts = selectors.flatMap((selector) =>
+    selector.kind === 'subnet'
+      ? [selector.text]
+      : plant.config.devices
+          .filter(isReachable)
+          .filter((device) => names(selector, device))
+          .map(({ endpoint }) => endpoint.host),
+  );
+  return addressesOf(texts);
+}

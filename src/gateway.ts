@@ -12,16 +12,18 @@ import type { Facts, Log } from './core/log.ts';
 import { runAll, type Task } from './core/task.ts';
 import { createLines } from './drivers/catalogue.ts';
 import { coapServer } from './drivers/coap/server.ts';
+import { modbusGuard } from './drivers/modbus/guard/guard.ts';
 import { createRunner } from './drivers/runner.ts';
 import { openIdentity } from './identity/identity.ts';
 import { broker } from './mqtt/broker.ts';
 import type { InboundCommand } from './mqtt/messages.ts';
 import { UPSTREAM_CONSUMER, type UpstreamTask, upstream } from './mqtt/upstream.ts';
-import { certificateWatch, commandFigures, figures } from './housekeeping.ts';
+import { certificateWatch, commandFigures, figures, guardFigures } from './housekeeping.ts';
 import { pointsReport } from './points-report.ts';
 import { type Pems, upstreamIdentity } from './upstream-identity.ts';
 import { type GatewayHistory, openHistory } from './store/history/history.ts';
 import { openOutbox } from './store/outbox.ts';
+import { guardsOf } from './segmentation/guards.ts';
 import { cloudEvent, eventTopic } from './telemetry/event.ts';
 import { createPipeline } from './telemetry/pipeline.ts';
 import { version } from './version.ts';
@@ -141,12 +143,16 @@ export async function runGateway(config: Config, log: Log, signal: AbortSignal):
     tasks.push(link);
     renewed.push(() => link.renewIdentity(shows()));
   }
+  const guards = guardsOf(config).filter(({ limits }) => limits.grade === 'enforced');
+  const guard = modbusGuard({ guards, clock, log, onEvent: happened });
+  if (guards.length > 0) tasks.push(guard);
   tasks.push(certificateWatch(identity, () => renewed.forEach((tell) => tell()), { clock, log }));
   const facts = (): Facts => ({
     ...pipeline.counters,
     polls: runner.counters.polls,
     missed: runner.counters.missed,
     ...commandFigures(commander.counts()),
+    ...(guards.length > 0 && guardFigures(guard.counters)),
   });
   tasks.push(figures({ outbox, history, facts, clock, log }));
   tasks.push(pointsReport(config.points, pipeline.statistics, { clock, log }));

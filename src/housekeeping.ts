@@ -7,6 +7,7 @@ import type { Facts, Log } from './core/log.ts';
 import type { Outbox, OutboxState } from './core/outbox.ts';
 import type { Task } from './core/task.ts';
 import { type Duration, hours, minutes } from './core/units.ts';
+import type { GuardCounters } from './drivers/modbus/guard/book.ts';
 
 /** Certificates live for months and are renewed weeks ahead; a look now and then is enough. */
 const LOOK_AT_CERTIFICATE_EVERY = hours(6);
@@ -64,6 +65,18 @@ const total = (counts: Readonly<Record<string, number>>): number =>
 /** Commands that were carried out, that failed on the device, and that were refused for whatever reason. */
 export function commandFigures({ done, failed, refused }: CommandCounts): Facts {
   return { commandsDone: done, commandsFailed: total(failed), commandsRefused: total(refused) };
+}
+
+/** Requests on guarded conduits. */
+export function guardFigures(counters: Readonly<GuardCounters>): Facts {
+  const { requests, forwarded, forbidden, broken, unanswered } = counters;
+  return {
+    guardedRequests: requests,
+    guardForwarded: forwarded,
+    guardForbade: forbidden,
+    guardBroken: broken,
+    guardUnanswered: unanswered,
+  };
 }
 
 /** What waits to go up, and for how long there is room. */

@@ -87,7 +87,8 @@ function forMachine(proof: Proof): object {
 }
 
 function packetRecord(packet: Packet): object {
-  const { source, destination, port, ether, hopLimit, reversePath, quarantine, ...rest } = packet;
+  const { source, destination, port, ether, hopLimit, reversePath, quarantine, ...more } = packet;
+  const { originalDestination = destination, originalPort = port, ...rest } = more;
   return {
     ...rest,
     source: addressText(source),
@@ -97,5 +98,7 @@ function packetRecord(packet: Packet): object {
     ether: ether < 0 ? null : etherText(ether),
     'reverse-path': reversePath,
     quarantine: inQuarantine(quarantine),
+    'original-destination': addressText(originalDestination),
+    'original-port': originalPort < 0 ? null : originalPort,
   };
 }

@@ -1,7 +1,7 @@
 import type { Conduit, DeviceConfig, Selector } from './config.ts';
 import { checked } from './checked.ts';
 import type { DeviceClass } from './classes.ts';
-import { readGuard } from './guard.ts';
+import { type GuardShape, readGuard } from './guard.ts';
 import { includes, overlap, parseAddressOrSubnet } from './network.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Path, type Report } from './problem.ts';
@@ -28,7 +28,7 @@ export function readConduits(value: unknown, named: Named, report: Report): Cond
 }
 
 function readConduit(value: unknown, path: Path, named: Named, report: Report): Conduit {
-  const { shape } = checked(schema.conduit, value, path, report);
+  const { shape } = checked(schema.conduitHead, value, path, report);
   const { from = '', to = '', allow = [], because = '', only = {} } = shape;
   const { zones } = named;
   for (const [end, name] of Object.entries({ from, to })) {
@@ -48,8 +48,18 @@ function readConduit(value: unknown, path: Path, named: Named, report: Report): 
       (text, i) => selectorOf(text, zone, [...path, 'only', end, i], named, report) ?? [],
     );
   const parts = { from: part(only.from, from, 'from'), to: part(only.to, to, 'to') };
-  const guard = readGuard({ from, to, allow, guard: shape.guard, only: parts }, path, named, report);
+  const guard = readGuard(
+    { from, to, allow, guard: guardShape(shape.guard, path, report), only: parts },
+    path,
+    named,
+    report,
+  );
   return { from, to, allow, because, only: parts, guard };
+}
+
+function guardShape(value: unknown, path: Path, report: Report): GuardShape | undefined {
+  if (value === undefined) return undefined;
+  return checked(schema.guard, value, [...path, 'guard'], report).shape;
 }
 
 export function checkServices(services: readonly string[], path: Path, report: Report): void {

@@ -8,6 +8,8 @@ import { GATEWAY } from './zones.ts';
 export const READ_ONLY = 'modbus-tcp/read';
 const MODBUS = 'modbus-tcp';
 
+export const isModbus = (service: string): boolean => service === MODBUS || service === READ_ONLY;
+
 const TABLES = ['coil', 'discrete', 'input', 'holding'] as const;
 /** Nobody can write a discrete input or an input register (Modbus Application Protocol V1.1b3, 4.3). */
 const WRITABLE: readonly ModbusTable[] = ['coil', 'holding'];
@@ -16,20 +18,20 @@ const LAST_ADDRESS = 65_535;
 /** Unit ids are one byte (Messaging Guide V1.0b, 3.1.3). */
 const LAST_UNIT = 255;
 
-/** What a conduit says of its guard, as far as it is right. */
+/** What is written below `guard`, as far as it is right. */
+export interface GuardShape {
+  readonly grade?: ModbusGuard['grade'] | undefined;
+  readonly units?: readonly (number | string)[] | undefined;
+  readonly read?: readonly string[] | undefined;
+  readonly write?: readonly string[] | undefined;
+}
+
 interface Written {
   readonly from: string;
   readonly to: string;
   readonly allow: readonly string[];
   readonly only: Conduit['only'];
-  readonly guard:
-    | {
-        readonly grade?: ModbusGuard['grade'] | undefined;
-        readonly units?: readonly (number | string)[] | undefined;
-        readonly read?: readonly string[] | undefined;
-        readonly write?: readonly string[] | undefined;
-      }
-    | undefined;
+  readonly guard: GuardShape | undefined;
 }
 
 /** Undefined where Modbus is not looked into. */
@@ -58,7 +60,8 @@ export function readGuard(
   const at = [...path, 'guard'];
   const { grade = 'enforced' } = guard ?? {};
   checkWrites(reads, guard, at, report);
-  if (grade === 'filtered') checkFiltered(reads, guard, at, report);
+  if (grade === 'filtered')
+    report([...at, 'grade'], 'filtered, which this version does not have', 'use enforced');
   return {
     grade,
     units: guard?.units?.flatMap((unit, i) => unitsOf(unit, [...at, 'units', i], report)),
@@ -76,20 +79,6 @@ function checkWrites(reads: boolean, guard: Written['guard'], at: Path, report: 
     `something to write, and ${READ_ONLY} only reads`,
     `allow ${MODBUS}, or take it out`,
   );
-}
-
-/** Packets are compared byte by byte: there is no room for ranges. */
-function checkFiltered(reads: boolean, guard: Written['guard'], at: Path, report: Report): void {
-  if (!reads)
-    report([...at, 'grade'], 'filtered, which only lets reads pass', `allow ${READ_ONLY}, or use enforced`);
-  for (const key of ['units', 'read'] as const) {
-    if (guard?.[key] !== undefined)
-      report(
-        [...at, key],
-        'a limit that filtered packets cannot have',
-        'use grade: enforced, or take it out',
-      );
-  }
 }
 
 /** A guard stands between a zone and devices that speak Modbus TCP at a known address. */
@@ -132,13 +121,12 @@ function checkEnds({ from, to, only }: Written, path: Path, named: Named, report
 }
 
 function unitsOf(unit: number | string, path: Path, report: Report): Span[] {
-  if (typeof unit === 'number') return [{ low: unit, high: unit }];
-  const [, low = '', high = low] = /^(\d{1,3})(?:-(\d{1,3}))?$/.exec(unit) ?? [];
+  const [, low = '', high = low] = /^(\d{1,3})(?:-(\d{1,3}))?$/.exec(String(unit)) ?? [];
   if (low === '') {
     report(path, `${describe(unit)} is no unit`, 'write units such as 5 or 1-10');
     return [];
   }
-  return spanOf({ low, high, last: LAST_UNIT, what: 'unit', text: unit }, path, report);
+  return spanOf({ low, high, last: LAST_UNIT, what: 'unit', text: String(unit) }, path, report);
 }
 
 function spans(

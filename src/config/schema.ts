@@ -236,7 +236,7 @@ export const guard = keys(
     grade: oneOf(['enforced', 'filtered'])
       .default(DEFAULTS.guardGrade)
       .describe(
-        'enforced: connections end in the gateway, which asks the device itself; filtered: packets are looked at one by one, which is weaker.',
+        'enforced: connections end in the gateway, which asks the device itself. filtered, a weaker one, is refused by this version.',
       ),
     units: z
       .array(z.union([whole(0, 255), z.string({ error: UNITS })], { error: UNITS }), { error: UNITS })
@@ -251,21 +251,21 @@ export const guard = keys(
   'What of Modbus may pass, request by request.',
 );
 
-export const conduit = keys(
-  {
-    from: nameOf('a zone, or gateway').describe('Zone that opens connections, or gateway.'),
-    to: nameOf('a zone, or gateway').describe('Zone that takes them, or gateway.'),
-    allow: services.describe('Services that may flow.'),
-    because: z
-      .string({ error: 'write down why these flows are needed' })
-      .regex(/\S/, { error: 'write down why these flows are needed' })
-      .max(MAX_TEXT_LENGTH, { error: `use at most ${MAX_TEXT_LENGTH} characters` })
-      .describe('Why these flows are needed; whoever reviews the rules reads it.'),
-    only: only.optional(),
-    guard: guard.optional(),
-  },
-  'Declared, justified flows from one zone to another. What no conduit allows is denied.',
-);
+const conduitKeys = {
+  from: nameOf('a zone, or gateway').describe('Zone that opens connections, or gateway.'),
+  to: nameOf('a zone, or gateway').describe('Zone that takes them, or gateway.'),
+  allow: services.describe('Services that may flow.'),
+  because: z
+    .string({ error: 'write down why these flows are needed' })
+    .regex(/\S/, { error: 'write down why these flows are needed' })
+    .max(MAX_TEXT_LENGTH, { error: `use at most ${MAX_TEXT_LENGTH} characters` })
+    .describe('Why these flows are needed; whoever reviews the rules reads it.'),
+  only: only.optional(),
+  guard: guard.optional(),
+};
+const CONDUIT = 'Declared, justified flows from one zone to another. What no conduit allows is denied.';
+export const conduitHead = keys({ ...conduitKeys, guard: later }, CONDUIT);
+const conduit = keys(conduitKeys, CONDUIT);
 
 const width = number.nonnegative({ error: `write ${DEADBAND_EXAMPLES}` });
 const percent = text(PERCENT, DEADBAND_EXAMPLES);

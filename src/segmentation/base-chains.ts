@@ -44,17 +44,31 @@ export function baseSets({ zones }: Policy): NamedSet[] {
   ];
 }
 
-/** `management` are the rules of who always reaches the gateway. */
-export function baseChains({ mode }: Policy, management: readonly Rule[]): Chain[] {
+/** Rules that stand at a fixed place among those of the hooks. */
+export interface Placed {
+  /** Who always reaches the gateway. */
+  readonly management: readonly Rule[];
+  /** What a guard looks into is never just forwarded, in whatever state its connection is. */
+  readonly guarded: readonly Rule[];
+  /** Connections that were led to a guard. */
+  readonly inspected: readonly Rule[];
+}
+
+export function baseChains({ mode }: Policy, { management, guarded, inspected }: Placed): Chain[] {
   const base = (hook: 'input' | 'forward' | 'output') =>
-    ({ hook, priority: PRIORITY, policy: mode === 'enforce' ? 'drop' : 'accept' }) as const;
+    ({ type: 'filter', hook, priority: PRIORITY, policy: mode === 'enforce' ? 'drop' : 'accept' }) as const;
   return [
-    { name: 'g_raw', base: { hook: 'prerouting', priority: RAW, policy: 'accept' }, rules: antiSpoof() },
+    {
+      name: 'g_raw',
+      base: { type: 'filter', hook: 'prerouting', priority: RAW, policy: 'accept' },
+      rules: antiSpoof(),
+    },
     {
       name: 'g_forward',
       base: base('forward'),
       rules: [
         ...quarantine(['ether saddr', 'ip saddr', 'ip daddr', 'ip6 saddr', 'ip6 daddr']),
+        ...guarded,
         ...byState(),
         rule(lookUp(['iifname', 'oifname'], PAIRS)),
         rule(goTo(UNDECLARED)),
@@ -69,6 +83,7 @@ export function baseChains({ mode }: Policy, management: readonly Rule[]): Chain
         ...neighbours(),
         ...quarantine(['ether saddr', 'ip saddr', 'ip6 saddr']),
         ...byState(),
+        ...inspected,
         rule(lookUp(['iifname'], ENTRANCES)),
         rule(goTo(UNDECLARED)),
       ],

@@ -22,6 +22,8 @@ export const DIMENSIONS = [
   'ether',
   'reversePath',
   'quarantine',
+  'originalDestination',
+  'originalPort',
 ] as const;
 export type Dimension = (typeof DIMENSIONS)[number];
 
@@ -46,6 +48,8 @@ const WIDTHS: Readonly<Record<Dimension, number>> = {
   ether: ETHER_MAX,
   reversePath: 1,
   quarantine: 7,
+  originalDestination: 2 ** 32 - 1,
+  originalPort: 65_535,
 };
 
 export const exactly = (value: Value): Interval => ({ low: value, high: value });

@@ -28,13 +28,16 @@ const key = either(part, object({ concat: listOf(part, 2) }));
 const META = literal('iifname', 'oifname', 'nfproto', 'l4proto');
 const field = oneOf({
   meta: object({ key: META }),
-  ct: object({ key: literal('state') }),
+  ct: either(
+    object({ key: literal('state') }),
+    object({ key: literal('ip daddr', 'ip6 daddr', 'proto-dst'), dir: literal('original') }),
+  ),
   payload: either(
     object({ protocol: literal('ip', 'ip6'), field: literal('saddr', 'daddr') }),
     object({ protocol: literal('ip6'), field: literal('hoplimit') }),
     object({ protocol: literal('ether'), field: literal('saddr') }),
     object({ protocol: literal('icmp', 'icmpv6'), field: literal('type') }),
-    object({ protocol: literal('th'), field: literal('dport') }),
+    object({ protocol: literal('th', 'tcp'), field: literal('dport') }),
   ),
 });
 const CASES = literal('established', 'related', 'invalid', 'ipv4', 'ipv6');
@@ -47,7 +50,7 @@ const statement = oneOf({
       REFERENCE,
       whole(0, 255),
       oneOf({ set: listOf(whole(0, 255)), prefix }),
-      literal('lo', 'ipv4', 'ipv6', '::'),
+      literal('lo', 'ipv4', 'ipv6', 'tcp', '::'),
     ),
   }),
   vmap: object({
@@ -55,6 +58,10 @@ const statement = oneOf({
     data: either(REFERENCE, object({ set: listOf(pairOf(CASES, oneOf(verdict))) })),
   }),
   counter: NAME,
+  redirect: object({
+    port: object({ map: object({ key: object({ concat: listOf(field, 2) }), data: REFERENCE }) }),
+  }),
+  reject: object({ type: literal('tcp reset') }),
   set: object({
     op: literal('update'),
     elem: field,
@@ -82,14 +89,24 @@ const COMMAND: Shape = oneOf({
         elem: listOf(INTERFACE),
       },
     ),
-    map: object(
-      { ...here, name: NAME, type: either(KEY_TYPE, listOf(KEY_TYPE, 2)), map: literal('verdict') },
-      { flags: listOf(literal('interval')), elem: listOf(pairOf(key, oneOf(verdict))) },
+    map: either(
+      object({
+        ...here,
+        name: NAME,
+        type: listOf(KEY_TYPE, 2),
+        map: literal('inet_service'),
+        flags: listOf(literal('interval')),
+        elem: listOf(pairOf(key, whole(1, 65_535))),
+      }),
+      object(
+        { ...here, name: NAME, type: either(KEY_TYPE, listOf(KEY_TYPE, 2)), map: literal('verdict') },
+        { flags: listOf(literal('interval')), elem: listOf(pairOf(key, oneOf(verdict))) },
+      ),
     ),
     chain: object(
       { ...here, name: NAME },
       {
-        type: literal('filter'),
+        type: literal('filter', 'nat'),
         hook: literal('prerouting', 'input', 'forward', 'output'),
         prio: whole(-300, 300),
         policy: literal('accept', 'drop'),
@@ -111,16 +128,18 @@ export function checkCommands(commands: readonly unknown[]): void {
 }
 
 /** Throws where a rule leads to something that is not there, or a map cannot hold its keys: a bug of the compiler. */
-export function checkReferences({ counters, sets, maps, chains }: Ruleset): void {
+export function checkReferences({ counters, sets, maps, portMaps, chains }: Ruleset): void {
   const known = {
     counter: new Set(counters),
     set: new Set(sets.map(({ name }) => name)),
     chain: new Set(chains.map(({ name }) => name)),
     map: new Map(maps.map((map) => [map.name, map])),
+    ports: new Map(portMaps.map((map) => [map.name, map])),
   };
   const all = [...counters, ...chains.map(({ name }) => name)];
   need(known.chain.size + known.counter.size === all.length, 'two chains or counters have one name');
-  need(known.set.size + known.map.size === sets.length + maps.length, 'two sets or maps have one name');
+  const tables = [...sets, ...maps, ...portMaps];
+  need(new Set(tables.map(({ name }) => name)).size === tables.length, 'two sets or maps have one name');
   const leads = (to: Verdict, from: string): void =>
     need(typeof to === 'string' || known.chain.has(to.goto), `${from} leads to a chain that is not there`);
   for (const map of maps) checkKeys(map, leads);
@@ -132,6 +151,8 @@ export function checkReferences({ counters, sets, maps, chains }: Ruleset): void
     if (one.kind === 'limit') need(known.set.has(one.set), `${chain} remembers in ${one.set}`);
     if (one.kind === 'match' && 'set' in one.to)
       need(known.set.has(one.to.set), `${chain} asks ${one.to.set}`);
+    if (one.kind === 'redirect')
+      need(known.ports.get(one.map)?.types.length === one.key.length, `${chain} is led by ${one.map}`);
     if (one.kind === 'look up')
       need(known.map.get(one.map)?.types.length === one.key.length, `${chain} looks into ${one.map}`);
   };

@@ -3,6 +3,7 @@ import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, sourceMap } from './base
 import { denialOfPair, LOG_SETS } from './denials.ts';
 import { apart, type Entry, elementsOf, entriesOf } from './elements.ts';
 import { compileFrames } from './frame-compile.ts';
+import { guardRules } from './guard-rules.ts';
 import { flowChain, flowCounter, mapOf, type Pair, pairChain, pairCounter } from './names.ts';
 import type { Flow, Policy, PolicyZone } from './policy.ts';
 import { FAMILIES, type Family, ofFamily } from './ranges.ts';
@@ -11,11 +12,14 @@ import { accept, choose, count, goTo, is, lookUp, rule } from './statements.ts';
 
 /** The rules that allow exactly what a policy says. Their number follows from zones and flows, not from devices. */
 export function compile(policy: Policy): Ruleset {
-  if (policy.mode === 'off') return { loaded: false, counters: [], sets: [], maps: [], chains: [] };
+  if (policy.mode === 'off')
+    return { loaded: false, counters: [], sets: [], maps: [], portMaps: [], chains: [] };
   const managing = managementOf(policy);
+  const guarded = guardRules(policy);
   const pairs = pairsOf(policy).map((pair) => compilePair(pair, policy));
   const chains = [
-    ...baseChains(policy, managing.rules),
+    ...baseChains(policy, { management: managing.rules, ...guarded }),
+    ...guarded.chains,
     ...flowChains(policy),
     ...pairs.flatMap((pair) => pair.chains),
   ];
@@ -29,8 +33,10 @@ export function compile(policy: Policy): Ruleset {
       ...dispatch(policy, pairs),
       ...sources(policy),
       ...managing.maps,
+      ...guarded.maps,
       ...pairs.flatMap((pair) => pair.maps),
     ],
+    portMaps: guarded.portMaps,
     chains,
   };
 }
@@ -55,7 +61,8 @@ function pairsOf({ zones }: Policy): Pair[] {
 
 function compilePair(pair: Pair, { flows, mode }: Policy): CompiledPair {
   const own = flows.filter(
-    ({ kind, from, to }) => kind !== 'management' && from.zone === pair.from && to.zone === pair.to,
+    ({ kind, guard, from, to }) =>
+      kind !== 'management' && guard === undefined && from.zone === pair.from && to.zone === pair.to,
   );
   const denied = denialOfPair(pair, mode);
   if (own.length === 0) return { pair, entry: denied.name, chains: [denied], maps: [] };

@@ -3,6 +3,7 @@ import { polls, pushes, upstream } from './own-flows.ts';
 import { addressesOf, checkPlaces, type Contradiction, isReachable, Plant } from './plant.ts';
 import type { Policy, PolicyDevice } from './policy.ts';
 import { portGuard } from './port-guard.ts';
+import { checkGuards, guardedFlows } from './guarded-flows.ts';
 import { conduits, management, within } from './written-flows.ts';
 
 export type Declared = { readonly policy: Policy } | { readonly problems: readonly Contradiction[] };
@@ -13,14 +14,17 @@ export function declare(config: Config): Declared {
   if (mode === 'off') return { policy: { mode, zones: [], flows: [] } };
   const plant = new Plant(config);
   checkPlaces(plant);
+  const guarded = guardedFlows(plant);
   const flows = [
     ...polls(plant),
     ...pushes(plant),
     ...upstream(plant),
     ...management(plant),
-    ...conduits(plant),
+    ...conduits(plant, guarded.conduits),
+    ...guarded.own,
     ...within(plant),
   ];
+  checkGuards(plant, flows);
   const { problems, zones } = plant;
   if (problems.length > 0) return { problems };
   const guard = portGuard(config);

@@ -19,7 +19,7 @@ const MAY_NOT_BE: Readonly<Record<Hook, number>> = {
   forward: QUARANTINE.ether | QUARANTINE.source | QUARANTINE.destination,
 };
 
-/** Every packet that is to be accepted. */
+/** Every packet that is to be accepted, but those that `guardedBoxes` takes away again. */
 export function boxesOf(policy: Policy, space: PacketSpace): Box[] {
   return [
     ...exemptBoxes(policy, space, ipv6Interfaces(policy, space)),
@@ -57,12 +57,79 @@ function openingBoxes({ flows }: Policy, space: PacketSpace): Box[] {
     .flatMap((flow) => flowBoxes(flow, space))
     .map((box) => ({
       ...box,
-      state: inState('new', 'untracked'),
+      state: box.state ?? inState('new', 'untracked'),
       quarantine: free(MAY_NOT_BE[hookOf(box)]),
     }));
 }
 
+/** Packets that only a guard may let through: none of them is forwarded, in whatever state its connection is. */
+export function guardedBoxes({ flows }: Policy, space: PacketSpace): Box[] {
+  return flows
+    .filter(({ guard }) => guard !== undefined)
+    .flatMap((flow) => directBoxes(flow, space))
+    .map((box) => ({ ...box, hook: onHook('forward') }));
+}
+
+/** Which connections are led to which port of the gateway. */
+export function ledBoxes({ flows }: Policy, space: PacketSpace): ReadonlyMap<number, readonly Box[]> {
+  const led = new Map<number, Box[]>();
+  for (const flow of flows) {
+    for (const { family, address, port } of flow.guard?.listeners ?? []) {
+      const destination = [exactly(family === 4 ? Number(address) : address)];
+      const own = directBoxes(flow, space).filter((box) => sameFamily(box, { family: familyOf(family) }));
+      led.set(port, [...(led.get(port) ?? []), ...own.map((box) => ({ ...box, destination }))]);
+    }
+  }
+  return led;
+}
+
+/** A redirect ends at whatever address of the gateway is nearest. */
+const EVERY: Readonly<Record<4 | 6, readonly Interval[]>> = {
+  4: [{ low: 0, high: 2 ** 32 - 1 }],
+  6: [{ low: 0n, high: 2n ** 128n - 1n }],
+};
+const familyOf = (family: 4 | 6): Interval[] => ofFamily(family === 4 ? 'ipv4' : 'ipv6');
+
+/** Packets of a guarded flow as they come from its clients. */
+function directBoxes(flow: Flow, space: PacketSpace): Box[] {
+  const { from, to, ports } = flow;
+  return FAMILIES.flatMap((family) => {
+    const [source, destination] = [addresses(from, family), addresses(to, family)];
+    if (source.length === 0 || destination.length === 0) return [];
+    return [
+      {
+        family: ofFamily(family),
+        in: space.interface(from.interface ?? ''),
+        source,
+        destination,
+        protocol: [exactly(TCP)],
+        port: [{ low: ports[0], high: ports[1] }],
+      },
+    ];
+  });
+}
+
+/** New connections at the listener of a guard, that wanted to its device: whatever address of the gateway they got. */
+function listenerBoxes(flow: Flow, space: PacketSpace): Box[] {
+  const [port] = flow.ports;
+  return (flow.guard?.listeners ?? []).flatMap((listener) =>
+    directBoxes(flow, space)
+      .filter((box) => sameFamily(box, { family: familyOf(listener.family) }))
+      .map((box) => ({
+        ...box,
+        destination: EVERY[listener.family],
+        hook: onHook('input'),
+        out: space.interface(''),
+        state: inState('new'),
+        port: [exactly(listener.port)],
+        originalDestination: [exactly(listener.family === 4 ? Number(listener.address) : listener.address)],
+        originalPort: [exactly(port)],
+      })),
+  );
+}
+
 export function flowBoxes(flow: Flow, space: PacketSpace): Box[] {
+  if (flow.guard !== undefined) return listenerBoxes(flow, space);
   const { from, to } = flow;
   const hook: Hook = to.zone === GATEWAY ? 'input' : from.zone === GATEWAY ? 'output' : 'forward';
   return FAMILIES.flatMap((family) => {

@@ -1,6 +1,6 @@
 import { denialChain, denialCounter, type Pair } from './names.ts';
 import type { Policy } from './policy.ts';
-import type { Chain, NamedSet, Statement } from './ruleset.ts';
+import type { Chain, NamedSet, Rule, Statement } from './ruleset.ts';
 import { accept, count, drop, limit, rule } from './statements.ts';
 
 /** Group of NFLOG that everything denied goes to; whoever reads it (ulogd2, tcpdump -i nflog:20) names it. */
@@ -33,17 +33,17 @@ export function denialOfPair(pair: Pair, mode: Mode): Chain {
 /** The end of what is not allowed: log, count, drop; in mode observe it passes all the same. */
 export function denial(name: string, words: string, mode: Mode): Chain {
   const denied = mode === 'enforce';
+  return {
+    name,
+    rules: [...denialLog(words, mode), rule(count(denialCounter(denied, name)), denied ? drop : accept)],
+  };
+}
+
+export function denialLog(words: string, mode: Mode): Rule[] {
   const log: Statement = {
     kind: 'log',
     group: LOG_GROUP,
-    prefix: `sluice ${denied ? 'denied' : 'would-deny'} ${words} `,
+    prefix: `sluice ${mode === 'enforce' ? 'denied' : 'would-deny'} ${words} `,
   };
-  return {
-    name,
-    rules: [
-      rule(limit(LOG_SOURCES[4], 'ip saddr'), log),
-      rule(limit(LOG_SOURCES[6], 'ip6 saddr'), log),
-      rule(count(denialCounter(denied, name)), denied ? drop : accept),
-    ],
-  };
+  return [rule(limit(LOG_SOURCES[4], 'ip saddr'), log), rule(limit(LOG_SOURCES[6], 'ip6 saddr'), log)];
 }

@@ -9,7 +9,8 @@ import type { PacketSpace } from './packet-space.ts';
 import { possible } from './possible.ts';
 
 // What a table does to packets, for all packets at once. Assumed of the world outside the table:
-// - other tables only take away (a drop is final everywhere) and rewrite no packet on its way;
+// - other tables only take away (a drop is final everywhere) and rewrite no packet on its way; where this table leads
+//   connections elsewhere, what comes in by input is looked at as it is then, with where it wanted to go beside it;
 // - conntrack tells the state of a packet, and has put fragments together before any rule sees them;
 // - the route back to a source (fib) is a property of the packet, not of the ruleset.
 
@@ -23,6 +24,8 @@ export interface Evaluation {
   /** Accepted by every base chain, and by none of them only because it observes. */
   readonly accepted: PacketSet;
   readonly observed: PacketSet;
+  /** Which connections are led to which port of the gateway, as their first packets come in. */
+  readonly led: ReadonlyMap<number, PacketSet>;
   /** Not empty: the rest means nothing. */
   readonly gaps: readonly Gap[];
 }
@@ -54,6 +57,7 @@ export function evaluate(space: PacketSpace, listing: Listing, observes: Observe
   return {
     accepted: space.union(ways.map(({ passed, observed }) => space.minus(passed, observed))),
     observed: space.union(ways.map(({ observed }) => observed)),
+    led: evaluator.lead(),
     gaps: evaluator.gaps,
   };
 }
@@ -107,6 +111,41 @@ class Evaluator {
     return { passed, observed };
   }
 
+  /** The chain that leads connections to ports of the gateway; it decides nothing else. */
+  lead(): Map<number, PacketSet> {
+    const space = this.#space;
+    const led = new Map<number, PacketSet>();
+    const [chain, second] = this.#listing.leading;
+    if (second !== undefined) this.#gap(second.name, 'leads connections elsewhere, beside another chain');
+    const rules = chain?.rules ?? [];
+    if (
+      chain !== undefined &&
+      !rules.some(({ statements }) => statements.some(({ kind }) => kind === 'redirect'))
+    )
+      this.#gap(`chain ${chain.name}`, 'hangs on type nat and leads no connection');
+    let here = space.everything;
+    for (const rule of rules) {
+      let matched = here;
+      for (const statement of rule.statements) {
+        if (statement.kind === 'note') continue;
+        if (statement.kind === 'match') {
+          matched = space.and(matched, this.#matcher.matchSet(statement, rule.place));
+        } else if (statement.kind === 'redirect') {
+          const rest = space.minus(here, matched);
+          for (const [port, wanted] of this.#matcher.portSets(statement, rule.place)) {
+            const taken = space.and(matched, wanted);
+            led.set(port, space.or(led.get(port) ?? space.nothing, taken));
+            matched = space.minus(matched, taken);
+          }
+          here = space.or(rest, matched);
+        } else if (statement.kind === 'verdict' && statement.verdict.kind === 'accept') {
+          here = space.minus(here, matched);
+        } else this.#gap(rule.place, 'does more than lead connections elsewhere');
+      }
+    }
+    return led;
+  }
+
   /** Gives back what reaches the end of the chain, or returns from it. */
   #chain({ rules }: Chain, packets: PacketSet, walk: Walk): PacketSet {
     const out: PacketSet[] = [];
@@ -141,6 +180,9 @@ class Evaluator {
           return;
         case 'note':
           break;
+        case 'redirect':
+          this.#gap(rule.place, 'leads connections elsewhere, where nothing should');
+          return;
         case 'chance':
           chance = statement.what;
           this.#checkWrite(statement.writes, rule);
@@ -212,6 +254,8 @@ class Evaluator {
   ): void {
     for (const field of statement.fields) {
       if (!isKnownOn(walk.hook, field)) this.#gap(rule.place, `looks at ${field.text} on hook ${walk.hook}`);
+      if (walk.hook === 'prerouting' && this.#listing.leading.length > 0 && isDestination(field))
+        this.#gap(rule.place, `looks at ${field.text} of packets that may be led elsewhere`);
     }
     this.#matcher.checkPorts(statement, packets, rule.place);
   }
@@ -223,11 +267,16 @@ class Evaluator {
   }
 }
 
+/** ICMP types share the dimension of ports, and no ICMP is ever led elsewhere. */
+function isDestination({ dimension, type }: Field): boolean {
+  return dimension === 'destination' || (dimension === 'port' && type === 'inet_service');
+}
+
 /** Before routing nobody knows the way out; behind it, some things are known no more. */
 function isKnownOn(hook: BaseHook, { dimension }: Field): boolean {
   switch (hook) {
     case 'prerouting':
-      return dimension !== 'out';
+      return dimension !== 'out' && dimension !== 'originalDestination' && dimension !== 'originalPort';
     case 'postrouting':
       return dimension !== 'in' && dimension !== 'ether' && dimension !== 'reversePath';
     case 'output':

@@ -1,4 +1,4 @@
-import { type Box, type Dimension, exactly, type Interval, ofFamily } from './boxes.ts';
+import { type Box, type Dimension, exactly, inState, type Interval, ofFamily } from './boxes.ts';
 import { ICMP, ICMPV6 } from './packet.ts';
 
 /** Name of an nft data type, as `nft -j list` prints it for sets. */
@@ -61,6 +61,16 @@ const META: ReadonlyMap<string, Omit<Field, 'text'>> = new Map(
   } satisfies Record<string, Omit<Field, 'text'>>),
 );
 
+/** Of a packet that conntrack knows no connection of, nothing of this can be loaded. */
+const TRACKED: Box = { state: inState('new', 'established', 'related') };
+const ORIGINAL: ReadonlyMap<string, Omit<Field, 'text'>> = new Map(
+  Object.entries({
+    'ip daddr': { dimension: 'originalDestination', type: 'ipv4_addr', guard: { ...IPV4, ...TRACKED } },
+    'ip6 daddr': { dimension: 'originalDestination', type: 'ipv6_addr', guard: { ...IPV6, ...TRACKED } },
+    'proto-dst': { dimension: 'originalPort', type: 'inet_service', guard: TRACKED },
+  } satisfies Record<string, Omit<Field, 'text'>>),
+);
+
 const STATE: Field = { text: 'ct state', dimension: 'state', type: 'ct_state', guard: {} };
 
 /** "A route back to the source leaves by the interface it came in by", as a boolean. */
@@ -95,12 +105,18 @@ export function fieldOf(expression: Readonly<Record<string, unknown>>): Field | 
       if (!hasOnly(inside, ['protocol', 'field'])) return undefined;
       return named(PAYLOAD, `${text(inside['protocol'])} ${text(inside['field'])}`);
     case 'ct':
+      if (inside['dir'] === 'original' && hasOnly(inside, ['key', 'dir'])) return original(inside['key']);
       return hasOnly(inside, ['key']) && inside['key'] === 'state' ? STATE : undefined;
     case 'fib':
       return hasOnly(inside, ['result', 'flags']) ? reversePath(inside) : undefined;
     default:
       return undefined;
   }
+}
+
+function original(key: unknown): Field | undefined {
+  const field = ORIGINAL.get(text(key));
+  return field === undefined ? undefined : { text: `ct original ${text(key)}`, ...field };
 }
 
 function named(fields: ReadonlyMap<string, Omit<Field, 'text'>>, name: string): Field | undefined {

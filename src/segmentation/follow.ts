@@ -140,6 +140,7 @@ export class Follower {
     switch (dimension) {
       case 'source':
       case 'destination':
+      case 'originalDestination':
         return addressText(value);
       case 'in':
       case 'out':

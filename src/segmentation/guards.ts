@@ -166,10 +166,11 @@ export function partOf(plant: Plant, selectors: readonly Selector[]): Addresses 
   const texts = selectors.flatMap((selector) =>
     selector.kind === 'subnet'
       ? [selector.text]
-      : plant.config.devices
-          .filter(isReachable)
-          .filter((device) => names(selector, device))
-          .map(({ endpoint }) => endpoint.host),
+      : selected(plant, selector).map(({ endpoint }) => endpoint.host),
   );
   return addressesOf(texts);
+}
+
+export function selected({ config }: Plant, selector: Selector): Reachable[] {
+  return config.devices.filter(isReachable).filter((device) => names(selector, device));
 }

@@ -17,6 +17,8 @@ export type Statement =
     }
   | { readonly kind: 'vmap'; readonly fields: readonly Field[]; readonly values: Source }
   | { readonly kind: 'verdict'; readonly verdict: Verdict }
+  /** Leads a connection to a port of the gateway, for keys that a map of ports has. */
+  | { readonly kind: 'redirect'; readonly fields: readonly Field[]; readonly map: string }
   /** Counts or logs; `counter` is its name where it has one. */
   | { readonly kind: 'note'; readonly counter: string }
   /** Ends the rule for some packets by what is not in the packet: a rate, room in a set. */
@@ -59,6 +61,8 @@ function statementOf(json: Readonly<Record<string, unknown>>, values: ValueReade
       return isRecord(inside) ? matchOf(inside, values) : undefined;
     case 'vmap':
       return isRecord(inside) ? vmapOf(inside, values) : undefined;
+    case 'redirect':
+      return isRecord(inside) ? redirectOf(inside) : undefined;
     case 'counter':
       return counterOf(inside);
     case 'log':
@@ -97,6 +101,16 @@ function updateOf(inside: Readonly<Record<string, unknown>>): Statement | undefi
   if ((op !== 'add' && op !== 'update') || typeof set !== 'string') return undefined;
   return hasOnly(inside, ['op', 'elem', 'set', 'stmt'])
     ? chance('update of a set', set.replace(/^@/, ''))
+    : undefined;
+}
+
+function redirectOf(inside: Readonly<Record<string, unknown>>): Statement | undefined {
+  const { port } = inside;
+  const map = isRecord(port) && hasOnly(port, ['map']) ? port['map'] : undefined;
+  if (!isRecord(map) || !hasOnly(inside, ['port']) || !hasOnly(map, ['key', 'data'])) return undefined;
+  const [fields, data] = [keyFields(map['key']), text(map['data'])];
+  return fields !== undefined && data.startsWith('@')
+    ? { kind: 'redirect', fields, map: data.slice(1) }
     : undefined;
 }
 

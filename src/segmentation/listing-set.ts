@@ -13,6 +13,8 @@ export type Verdict =
 export interface Element {
   readonly key: readonly Interval[];
   readonly verdict: Verdict | undefined;
+  /** Where a connection is led to, in a map of ports. */
+  readonly port?: number;
 }
 
 export interface Elements {
@@ -22,7 +24,8 @@ export interface Elements {
 }
 
 export interface NamedSet extends Elements {
-  readonly kind: 'set' | 'map';
+  /** A map holds verdicts; `ports` is one that leads connections to ports of the gateway. */
+  readonly kind: 'set' | 'map' | 'ports';
   readonly name: string;
   readonly types: readonly DataType[];
 }
@@ -70,12 +73,21 @@ export function namedSet(
   const flags: readonly unknown[] = Array.isArray(json['flags']) ? json['flags'] : [];
   if (!flags.every((flag) => FLAGS.has(text(flag)))) gaps.push(`has flags ${JSON.stringify(flags)}`);
   if (json['stmt'] !== undefined && !onlyCounts(json['stmt'])) gaps.push('has statements in its elements');
-  if (kind === 'map' && json['map'] !== 'verdict') gaps.push(`maps to ${text(json['map'])}`);
+  const holdsPorts = kind === 'map' && json['map'] === 'inet_service';
+  if (kind === 'map' && json['map'] !== 'verdict' && !holdsPorts) gaps.push(`maps to ${text(json['map'])}`);
   const read =
     gaps.length > 0 || json['elem'] === undefined
       ? NONE
-      : elementsOf(json['elem'], types, kind === 'map', values);
-  return { kind, name: text(json['name']), types, elements: read.elements, gaps: [...gaps, ...read.gaps] };
+      : holdsPorts
+        ? portsOf(json['elem'], types, values)
+        : elementsOf(json['elem'], types, kind === 'map', values);
+  return {
+    kind: holdsPorts ? 'ports' : kind,
+    name: text(json['name']),
+    types,
+    elements: read.elements,
+    gaps: [...gaps, ...read.gaps],
+  };
 }
 
 const NONE: Elements = { elements: [], gaps: [] };
@@ -109,6 +121,19 @@ export function elementsOf(
       // One is enough to stop the proof; a few help to find the cause.
       if (gaps.length < 5) gaps.push(`has the element ${JSON.stringify(one)}`);
     } else elements.push({ key, verdict });
+  }
+  return { elements, gaps };
+}
+
+function portsOf(json: unknown, types: readonly DataType[], values: ValueReader): Elements {
+  const list: readonly unknown[] = Array.isArray(json) ? json : [json];
+  const elements: Element[] = [];
+  const gaps: string[] = [];
+  for (const one of list) {
+    const [keyJson, port] = pair(one);
+    const key = keyOf(keyJson, types, values);
+    if (key === undefined || typeof port !== 'number') gaps.push(`has the element ${JSON.stringify(one)}`);
+    else elements.push({ key, verdict: undefined, port });
   }
   return { elements, gaps };
 }

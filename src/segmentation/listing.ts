@@ -30,6 +30,8 @@ export interface Gap {
 /** One table as `nft -j list table` prints it, without what changes by itself: handles, counts, remaining times. */
 export interface Listing {
   readonly chains: ReadonlyMap<string, Chain>;
+  /** Where connections are led elsewhere before they are routed; they decide nothing. */
+  readonly leading: readonly Chain[];
   readonly sets: ReadonlyMap<string, NamedSet>;
   readonly gaps: readonly Gap[];
 }
@@ -69,12 +71,12 @@ export function mergedListings(listings: readonly string[]): string | undefined 
 }
 
 function broken(what: string): Listing {
-  return { chains: new Map(), sets: new Map(), gaps: [{ place: 'the listing', what }] };
+  return { chains: new Map(), leading: [], sets: new Map(), gaps: [{ place: 'the listing', what }] };
 }
 
 class ListingReader {
   readonly #values: ValueReader;
-  readonly #chains = new Map<string, { base: Chain['base']; rules: Rule[] }>();
+  readonly #chains = new Map<string, { base: Chain['base']; rules: Rule[]; leads: boolean }>();
   readonly #sets = new Map<string, NamedSet>();
   readonly #gaps: Gap[] = [];
   #tables = 0;
@@ -88,8 +90,9 @@ class ListingReader {
     for (const object of objects) this.#object(object, false);
     for (const object of objects) this.#object(object, true);
     if (this.#tables > 1) this.#gap('the listing', `has the table ${this.#tables} times`);
-    const chains = new Map([...this.#chains].map(([name, chain]) => [name, { name, ...chain }]));
-    return { chains, sets: this.#sets, gaps: this.#gaps };
+    const all = [...this.#chains].map(([name, chain]) => ({ name, ...chain }));
+    const chains = new Map(all.filter(({ leads }) => !leads).map((chain) => [chain.name, chain]));
+    return { chains, leading: all.filter(({ leads }) => leads), sets: this.#sets, gaps: this.#gaps };
   }
 
   #gap(place: string, what: string): void {
@@ -137,7 +140,8 @@ class ListingReader {
       this.#gap(`chain ${name}`, `has ${Object.keys(inside).join(', ')}`);
     }
     if (this.#chains.has(name)) this.#gap(`chain ${name}`, 'is listed twice');
-    this.#chains.set(name, { base: this.#base(name, inside), rules: [] });
+    const leads = isLeading(inside);
+    this.#chains.set(name, { base: leads ? undefined : this.#base(name, inside), rules: [], leads });
   }
 
   #base(name: string, inside: Readonly<Record<string, unknown>>): Chain['base'] {
@@ -176,6 +180,11 @@ class ListingReader {
     const statements = statementsOf(expressions, this.#values, (what) => this.#gap(place, what));
     chain.rules.push({ place, comment: text(inside['comment']), statements });
   }
+}
+
+/** Destinations are rewritten there, behind conntrack and before any rule of ours that looks at them. */
+function isLeading({ type, hook, prio, policy }: Readonly<Record<string, unknown>>): boolean {
+  return type === 'nat' && hook === 'prerouting' && prio === -100 && policy === 'accept';
 }
 
 function isHook(hook: unknown): hook is BaseHook {

@@ -2,13 +2,14 @@ import { dimensionNumber, exactly, type Interval, quarantined, type Value } from
 import { type Field, readsChecksum } from './field.ts';
 import type { Listing } from './listing.ts';
 import type { Source, Statement } from './listing-rule.ts';
-import type { Element, Verdict } from './listing-set.ts';
+import type { Element, NamedSet, Verdict } from './listing-set.ts';
 import { ICMP, ICMPV6, packetText, QUARANTINE } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
 import type { PacketSpace } from './packet-space.ts';
 
 type Match = Extract<Statement, { kind: 'match' }>;
 type Vmap = Extract<Statement, { kind: 'vmap' }>;
+type Redirect = Extract<Statement, { kind: 'redirect' }>;
 
 /** The sets that quarantine fills, and what their members are in a packet. */
 const QUARANTINE_SETS: ReadonlyMap<string, number> = new Map<string, number>([
@@ -61,7 +62,7 @@ export class Matcher {
   }
 
   #inside(statement: Match, place: string): PacketSet {
-    const elements = this.#elements(statement.values, statement.fields, false, place);
+    const elements = this.#elements(statement.values, statement.fields, 'set', place);
     return this.#unite(statement.fields, ordered(elements, statement));
   }
 
@@ -74,7 +75,7 @@ export class Matcher {
     const known = this.#verdicts.get(statement);
     if (known !== undefined) return known;
     const groups = new Map<Verdict, Element[]>();
-    for (const element of this.#elements(statement.values, statement.fields, true, place)) {
+    for (const element of this.#elements(statement.values, statement.fields, 'map', place)) {
       if (element.verdict === undefined) continue;
       const group = groups.get(element.verdict);
       if (group === undefined) groups.set(element.verdict, [element]);
@@ -90,6 +91,21 @@ export class Matcher {
       place,
     );
     this.#verdicts.set(statement, cases);
+    return cases;
+  }
+
+  /** The packets that each port of a redirect stands for. */
+  portSets({ fields, map }: Redirect, place: string): readonly (readonly [number, PacketSet])[] {
+    const elements = this.#elements({ set: map }, fields, 'ports', place);
+    const byPort = Map.groupBy(elements, ({ port }) => port ?? 0);
+    const guard = this.#guard(fields);
+    const cases = [...byPort].map(
+      ([port, some]) => [port, this.#space.and(guard, this.#unite(fields, some))] as const,
+    );
+    this.#disjointUnion(
+      cases.map(([, set]) => set),
+      place,
+    );
     return cases;
   }
 
@@ -113,7 +129,12 @@ export class Matcher {
     if (!statement.fields.some(readsChecksum)) return;
     let set = this.#checksums.get(statement);
     if (set === undefined) {
-      const elements = this.#elements(statement.values, statement.fields, statement.kind === 'vmap', place);
+      const elements = this.#elements(
+        statement.values,
+        statement.fields,
+        statement.kind === 'vmap' ? 'map' : 'set',
+        place,
+      );
       set = this.#checksumSet(statement.fields, elements);
       this.#checksums.set(statement, set);
     }
@@ -139,10 +160,14 @@ export class Matcher {
     return space.and(space.and(icmp, set), this.#guard(fields));
   }
 
-  #elements(source: Source, fields: readonly Field[], isMap: boolean, place: string): readonly Element[] {
+  #elements(
+    source: Source,
+    fields: readonly Field[],
+    kind: NamedSet['kind'],
+    place: string,
+  ): readonly Element[] {
     if ('inline' in source) return source.inline.elements;
     const set = this.#listing.sets.get(source.set);
-    const kind = isMap ? 'map' : 'set';
     if (set === undefined || set.kind !== kind) {
       this.#complain(place, `refers to ${source.set}, which is no ${kind} of the listing`);
       return [];
@@ -198,11 +223,12 @@ function holds({ low, high }: Interval, value: Value): boolean {
 
 function setsThatAreRead(listing: Listing): ReadonlySet<string> {
   const names = new Set<string>();
-  for (const chain of listing.chains.values()) {
+  for (const chain of [...listing.chains.values(), ...listing.leading]) {
     for (const { statements } of chain.rules) {
       for (const statement of statements) {
         const read = statement.kind === 'match' || statement.kind === 'vmap';
         if (read && 'set' in statement.values) names.add(statement.values.set);
+        if (statement.kind === 'redirect') names.add(statement.map);
       }
     }
   }

@@ -22,7 +22,7 @@ export function polls(plant: Plant): Flow[] {
   const { points, devices } = plant.config;
   const groups = new Map<string, { readonly traffic: Traffic; readonly devices: Reachable[] }>();
   for (const device of devices) {
-    if (!isReachable(device) || device.points.every((index) => isPushed(points[index]))) continue;
+    if (!isReachable(device) || !isPolled(device, points)) continue;
     const { port, protocol } = device.endpoint;
     const traffic: Traffic = { protocol: protocol.startsWith('coap') ? 'udp' : 'tcp', ports: [port, port] };
     const key = `${device.zone} ${traffic.protocol} ${port}`;
@@ -42,6 +42,10 @@ export function polls(plant: Plant): Flow[] {
     } as const;
     return flowsOf(ends, [group.traffic]);
   });
+}
+
+export function isPolled(device: DeviceConfig, points: Config['points']): boolean {
+  return !device.points.every((index) => isPushed(points[index]));
 }
 
 /** Devices that send by themselves reach the gateway exactly where it listens for them. */

@@ -83,6 +83,10 @@ export class PacketSpace extends PacketSets<Dimension> {
         return this.interfaceNumber(packet[dimension]);
       case 'reversePath':
         return packet.reversePath ? 1 : 0;
+      case 'originalDestination':
+        return packet.originalDestination ?? packet.destination;
+      case 'originalPort':
+        return packet.originalPort ?? Math.max(packet.port, 0);
       default:
         return packet[dimension];
     }
@@ -145,6 +149,12 @@ export class PacketSpace extends PacketSets<Dimension> {
         return [1];
       case 'quarantine':
         return [0];
+      case 'originalDestination':
+        return [so.get('destination') ?? address];
+      case 'originalPort': {
+        const port = Number(so.get('port') ?? 0);
+        return [Math.max(port, 0)];
+      }
       default:
         return name satisfies never;
     }
@@ -167,6 +177,8 @@ export class PacketSpace extends PacketSets<Dimension> {
       ether: number('ether'),
       reversePath: number('reversePath') === 1,
       quarantine: number('quarantine'),
+      originalDestination: values.get('originalDestination') ?? 0,
+      originalPort: number('originalPort'),
     };
   }
 }

@@ -39,6 +39,12 @@ export interface Packet {
   readonly reversePath: boolean;
   /** Bits of QUARANTINE: which of its addresses are in quarantine. */
   readonly quarantine: number;
+  /**
+   * Where its connection wanted to go before it was led elsewhere, as conntrack keeps it; left out: where the packet
+   * goes. A dimension of its own: what the way there has to do with it, the redirects of a listing say.
+   */
+  readonly originalDestination?: AddressValue;
+  readonly originalPort?: number;
 }
 
 /**
@@ -56,10 +62,17 @@ export function packetText(packet: Packet): string {
     ...(packet.ether === ABSENT ? [] : [`from ${etherText(packet.ether)}`]),
     ...(packet.hopLimit === 64 ? [] : [`hop limit ${packet.hopLimit}`]),
     ...(packet.reversePath ? [] : ['no route back']),
+    ...ledFrom(packet),
     ...inQuarantine(packet.quarantine).map((name) => `${name} in quarantine`),
   ];
   const tail = extras.length === 0 ? '' : ` (${extras.join(', ')})`;
   return `${packet.hook} ${packet.state} ${from} -> ${to}: ${addresses} ${serviceText(packet)}${tail}`;
+}
+
+function ledFrom(packet: Packet): string[] {
+  const { destination, originalDestination: first = destination, port, originalPort = port } = packet;
+  if (packet.hook !== 'input' || (first === destination && originalPort === port)) return [];
+  return [`led here from ${addressText(first)} port ${originalPort}`];
 }
 
 function serviceText({ protocol, port }: Packet): string {

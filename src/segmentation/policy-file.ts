@@ -18,6 +18,13 @@ const flow = z.looseObject({
   because: z.string(),
   path: z.string(),
   devices: z.array(z.string()),
+  guard: z
+    .object({
+      grade: z.enum(['enforced', 'filtered']),
+      listeners: z.array(z.object({ family: z.literal([4, 6]), address, port: z.int() })),
+      limits: z.string(),
+    })
+    .optional(),
 });
 const policyFile = z.object({
   version: z.literal(POLICY_VERSION),

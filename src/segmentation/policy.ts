@@ -17,7 +17,7 @@ export interface Side {
   readonly v6: readonly AddressRange[];
 }
 
-export type FlowKind = 'poll' | 'push' | 'conduit' | 'within' | 'management' | 'upstream';
+export type FlowKind = 'poll' | 'push' | 'conduit' | 'within' | 'management' | 'upstream' | 'guard';
 
 /**
  * New connections that may be opened, from one side to the other; what answers them is allowed with them. Everything
@@ -37,6 +37,28 @@ export interface Flow {
   readonly path: string;
   /** Names of devices that `to` or `from` stands for, for people. */
   readonly devices: readonly string[];
+  /** Only through a guard that looks into what flows; undefined where packets just pass. */
+  readonly guard?: FlowGuard | undefined;
+}
+
+export interface FlowGuard {
+  /**
+   * enforced: no packet of the flow is forwarded; connections end at a listener of the gateway. filtered: packets are
+   * forwarded one by one, as far as each looks like a read.
+   */
+  readonly grade: 'enforced' | 'filtered';
+  /** One for each address of `to`; none where packets are filtered. */
+  readonly listeners: readonly FlowListener[];
+  /** What requests may do, for people. */
+  readonly limits: string;
+}
+
+export interface FlowListener {
+  readonly family: 4 | 6;
+  /** Where the connection wanted to go, on the port of the flow. */
+  readonly address: bigint;
+  /** Port of the gateway where it ends instead. */
+  readonly port: number;
 }
 
 export interface PolicyZone {

@@ -1,5 +1,5 @@
-import type { Box } from './boxes.ts';
-import { boxesOf, exemptBoxes, flowBoxes, quarantineBoxes } from './declared.ts';
+import { type Box, inState, onHook } from './boxes.ts';
+import { boxesOf, exemptBoxes, flowBoxes, guardedBoxes, ledBoxes, quarantineBoxes } from './declared.ts';
 import { baseChainsOf, evaluate, type Outcome } from './evaluate.ts';
 import { ValueReader } from './field-value.ts';
 import { Follower } from './follow.ts';
@@ -58,7 +58,7 @@ export function prove(policy: Policy, listing: string): Proof {
   const parsed = parseListing(listing, values);
   const observes = policy.mode === 'observe' ? wouldDeny : () => false;
   const expected = expectationOf(policy, space);
-  const { accepted, observed, gaps } = evaluate(space, parsed, observes);
+  const { accepted, observed, led, gaps } = evaluate(space, parsed, observes);
   if (gaps.length > 0) return { proven: false, notUnderstood: gaps };
   const follower = new Follower(space, parsed, observes);
   // What passes as it should not comes first, what is lacking next; objections last.
@@ -73,6 +73,8 @@ export function prove(policy: Policy, listing: string): Proof {
     const differences = wrong.flatMap((set) => differencesOf(set, expected.accepted, tools));
     return { proven: false, differences: differences.slice(0, MOST_DIFFERENCES) };
   }
+  const astray = ledAstray(led, policy, space);
+  if (astray.length > 0) return { proven: false, differences: astray.slice(0, MOST_DIFFERENCES) };
   const open = policy.mode === 'enforce' ? openWays(parsed, expected.accepted, space) : [];
   if (open.length > 0) return { proven: false, differences: open };
   const witnesses = witnessesOf(policy, tools);
@@ -81,6 +83,32 @@ export function prove(policy: Policy, listing: string): Proof {
   if (!('boxes' in ports)) return { proven: false, ...ports };
   return { proven: true, boxes: space.count(accepted) + ports.boxes, ...witnesses };
 }
+
+/** Connections have to be led to the ports that are declared for them, and no others: those of each port are compared. */
+function ledAstray(led: ReadonlyMap<number, PacketSet>, policy: Policy, space: PacketSpace): Difference[] {
+  const declared = ledBoxes(policy, space);
+  return [...new Set([...led.keys(), ...declared.keys()])].flatMap((port) => {
+    const [is, shall] = [led.get(port) ?? space.nothing, setOf(space, declared.get(port) ?? [])];
+    const told = (set: PacketSet, isDeclared: boolean): Difference[] => {
+      const packet = space.witness(space.and(set, space.set(ARRIVING)));
+      if (packet === undefined) return [];
+      const rule = `the redirects, which ${isDeclared ? 'do not lead' : 'lead'} it to port ${port} of the gateway`;
+      return [
+        {
+          packet,
+          declared: isDeclared,
+          accepted: !isDeclared,
+          outcome: isDeclared ? 'drop' : 'accept',
+          rule,
+        },
+      ];
+    };
+    return [...told(space.minus(is, shall), false), ...told(space.minus(shall, is), true)];
+  });
+}
+
+/** A first packet on its way in, before anything became of it. */
+const ARRIVING: Box = { hook: onHook('input'), state: inState('new') };
 
 /** Behind rules that drop the rest a policy of accept changes nothing, until somebody flushes them. */
 function openWays(listing: Listing, declared: PacketSet, space: PacketSpace): Difference[] {
@@ -109,7 +137,7 @@ function expectationOf(policy: Policy, space: PacketSpace): { accepted: PacketSe
   const declared = setOf(space, boxesOf(policy, space));
   const all = space.union(HOOKS.map((hook) => possible(space, hook)));
   if (policy.mode === 'off') return { accepted: all, observed: space.nothing };
-  const accepted = space.and(all, declared);
+  const accepted = space.minus(space.and(all, declared), setOf(space, guardedBoxes(policy, space)));
   if (policy.mode === 'enforce') return { accepted, observed: space.nothing };
   // Quarantine is in force here too; what it does not reach, it does not reach by any interface.
   const exempt = setOf(space, exemptBoxes(policy, space, [space.interfaces]));

@@ -9,6 +9,7 @@ import type {
   KeyType,
   MapElement,
   NamedSet,
+  PortMap,
   Rule,
   Ruleset,
   Statement,
@@ -37,7 +38,7 @@ export function render(ruleset: Ruleset): string {
   return `{"nftables":[\n${commands.map(lineOf).join(',\n')}\n]}\n`;
 }
 
-function commandsOf({ loaded, counters, sets, maps, chains }: Ruleset): Command[] {
+function commandsOf({ loaded, counters, sets, maps, portMaps, chains }: Ruleset): Command[] {
   const table = { table: { family: FAMILY, name: TABLE } };
   // nft 1.0.6 knows no "destroy": what is added can be deleted, whether it was there or not.
   const gone: Command[] = [{ add: table }, { delete: table }];
@@ -50,12 +51,13 @@ function commandsOf({ loaded, counters, sets, maps, chains }: Ruleset): Command[
     // Chains stand before the maps that lead to them.
     ...chains.map(chainCommand),
     ...maps.map(mapCommand),
+    ...portMaps.map(portMapCommand),
     ...chains.flatMap(({ name, rules }) => rules.map((rule) => ruleCommand(name, rule))),
   ];
 }
 
 function chainCommand({ name, base }: Chain): Command {
-  const hook = base && { type: 'filter', hook: base.hook, prio: base.priority, policy: base.policy };
+  const hook = base && { type: base.type, hook: base.hook, prio: base.priority, policy: base.policy };
   return { add: { chain: { ...HERE, name, ...hook } } };
 }
 
@@ -84,6 +86,14 @@ function mapCommand({ name, types, interval, elements }: VerdictMap): Command {
     ...elem(elements.map((element) => elementOf(element, types))),
   };
   return { add: { map } };
+}
+
+function portMapCommand({ name, types, elements }: PortMap): Command {
+  const elem = elements.map(({ key, port }) => [
+    { concat: key.map((part, i) => partOf(part, types[i])) },
+    port,
+  ]);
+  return { add: { map: { ...HERE, name, type: types, map: 'inet_service', flags: ['interval'], elem } } };
 }
 
 /** An empty list is an error to nft: then there is none. */
@@ -138,6 +148,10 @@ function statementOf(statement: Statement): Json {
     }
     case 'count':
       return { counter: statement.counter };
+    case 'redirect':
+      return { redirect: { port: { map: { key: keyOf(statement.key), data: `@${statement.map}` } } } };
+    case 'reset':
+      return { reject: { type: 'tcp reset' } };
     case 'limit':
       // Without a burst nft takes 5.
       return {
@@ -189,6 +203,10 @@ const FIELDS: Readonly<Record<Field, Json>> = {
   'icmp type': payload('icmp', 'type'),
   'icmpv6 type': payload('icmpv6', 'type'),
   'th dport': payload('th', 'dport'),
+  'tcp dport': payload('tcp', 'dport'),
+  'ct original ip daddr': { ct: { key: 'ip daddr', dir: 'original' } },
+  'ct original ip6 daddr': { ct: { key: 'ip6 daddr', dir: 'original' } },
+  'ct original proto-dst': { ct: { key: 'proto-dst', dir: 'original' } },
 };
 
 /** One command in a line, and each element in one of its own, for whoever compares two policies. */

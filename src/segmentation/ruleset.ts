@@ -10,6 +10,7 @@ export interface Ruleset {
   readonly counters: readonly string[];
   readonly sets: readonly NamedSet[];
   readonly maps: readonly VerdictMap[];
+  readonly portMaps: readonly PortMap[];
   readonly chains: readonly Chain[];
   /** The table of the bridge; undefined where there is none. */
   readonly frames?: FrameRuleset | undefined;
@@ -45,6 +46,13 @@ export interface MapElement {
   readonly verdict: Verdict;
 }
 
+/** Where connections are led to: a port of the gateway for each key. */
+export interface PortMap {
+  readonly name: string;
+  readonly types: readonly KeyType[];
+  readonly elements: readonly { readonly key: readonly KeyPart[]; readonly port: number }[];
+}
+
 export interface Chain {
   readonly name: string;
   readonly base?: BaseChain;
@@ -52,6 +60,8 @@ export interface Chain {
 }
 
 export interface BaseChain {
+  /** nat: only the first packet of a connection comes by, and where it is led the others follow. */
+  readonly type: 'filter' | 'nat';
   readonly hook: 'prerouting' | 'input' | 'forward' | 'output';
   readonly priority: number;
   readonly policy: 'accept' | 'drop';
@@ -79,7 +89,12 @@ export type Field =
   | 'ip6 hoplimit'
   | 'icmp type'
   | 'icmpv6 type'
-  | 'th dport';
+  | 'th dport'
+  | 'tcp dport'
+  /** Where a connection wanted to go before it was led elsewhere. */
+  | 'ct original ip daddr'
+  | 'ct original ip6 daddr'
+  | 'ct original proto-dst';
 
 export type Operand =
   | { readonly value: string | number }
@@ -97,6 +112,10 @@ export type Statement =
       readonly cases: readonly (readonly [string, Verdict])[];
     }
   | { readonly kind: 'count'; readonly counter: string }
+  /** The connection ends at the port of the gateway that a port map has for this key. */
+  | { readonly kind: 'redirect'; readonly key: readonly Field[]; readonly map: string }
+  /** Dropped, and the sender of a TCP segment is told. */
+  | { readonly kind: 'reset' }
   /** Goes on with the rule only while this source keeps below its rate. */
   | { readonly kind: 'limit'; readonly set: string; readonly by: Field }
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string }

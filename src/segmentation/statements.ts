@@ -11,6 +11,8 @@ export const drop: Of<'verdict'> = { kind: 'verdict', verdict: 'drop' };
 export const goTo = (chain: string): Of<'verdict'> => ({ kind: 'verdict', verdict: { goto: chain } });
 export const count = (counter: string): Of<'count'> => ({ kind: 'count', counter });
 export const lookUp = (key: readonly Field[], map: string): Statement => ({ kind: 'look up', key, map });
+export const redirect = (key: readonly Field[], map: string): Statement => ({ kind: 'redirect', key, map });
+export const reset: Statement = { kind: 'reset' };
 export const limit = (set: string, by: Field): Statement => ({ kind: 'limit', set, by });
 export const choose = (key: Field, cases: readonly (readonly [string, Verdict])[]): Statement => ({
   kind: 'choose',

@@ -1,8 +1,10 @@
-import type { Conduit, Selector } from '../config/config.ts';
+import type { Conduit } from '../config/config.ts';
+import { isModbus } from '../config/guard.ts';
 import { ANY_PORT, type Traffic, trafficOf } from '../config/services.ts';
 import { GATEWAY } from '../config/zones.ts';
 import { flowsOf } from './flows.ts';
-import { type Addresses, addressesOf, isReachable, type Plant, type Reachable } from './plant.ts';
+import { conduitNames, partOf, selected } from './guards.ts';
+import { addressesOf, type Plant, type Reachable } from './plant.ts';
 import type { Flow } from './policy.ts';
 
 // What somebody wrote down: management, conduits, and what a zone may do within itself.
@@ -22,16 +24,13 @@ export function management(plant: Plant): Flow[] {
   return flowsOf(ends, given.allow.flatMap(trafficOf));
 }
 
-export function conduits(plant: Plant): Flow[] {
-  const counts = new Map<string, number>();
+/** `guarded` are the flows of those that are looked into, by place in the file: they stand in the place of Modbus. */
+export function conduits(plant: Plant, guarded: ReadonlyMap<string, readonly Flow[]>): Flow[] {
+  const names = conduitNames(plant.config.conduits);
   return plant.config.conduits.flatMap((conduit, i) => {
-    const { from, to, allow, because, only } = conduit;
-    // Numbered among those of the same two zones: what is added between others renames no counter.
-    const stem = `conduit-${from}-${to}`;
-    const count = counts.get(stem) ?? 0;
-    counts.set(stem, count + 1);
+    const { from, to, allow, because, only, guard } = conduit;
     const ends = {
-      name: `${stem}-${count}`,
+      name: names[i] ?? '',
       kind: 'conduit',
       from: plant.side(from, partOf(plant, only.from)),
       to: plant.side(to, partOf(plant, only.to)),
@@ -39,7 +38,8 @@ export function conduits(plant: Plant): Flow[] {
       path: `conduits[${i}]`,
       devices: devicesOf(plant, conduit).map(({ name }) => name),
     } as const;
-    const flows = flowsOf(ends, allow.flatMap(trafficOf));
+    const plain = guard === undefined ? allow : allow.filter((service) => !isModbus(service));
+    const flows = [...(guarded.get(ends.path) ?? []), ...flowsOf(ends, plain.flatMap(trafficOf))];
     if (flows.length === 0)
       plant.refuse(
         ends.path,
@@ -50,26 +50,8 @@ export function conduits(plant: Plant): Flow[] {
   });
 }
 
-/** Undefined where no part is named: all of it. */
-function partOf(plant: Plant, selectors: readonly Selector[]): Addresses | undefined {
-  if (selectors.length === 0) return undefined;
-  const texts = selectors.flatMap((selector) =>
-    selector.kind === 'subnet'
-      ? [selector.text]
-      : selected(plant, selector).map(({ endpoint }) => endpoint.host),
-  );
-  return addressesOf(texts);
-}
-
 function devicesOf(plant: Plant, { only }: Conduit): Reachable[] {
   return [...only.from, ...only.to].flatMap((selector) => selected(plant, selector));
-}
-
-function selected({ config }: Plant, { kind, text }: Selector): Reachable[] {
-  if (kind === 'subnet') return [];
-  return config.devices
-    .filter(isReachable)
-    .filter((device) => (kind === 'class' ? device.class : device.name) === text);
 }
 
 /** What a zone may do within itself where it is allowed to; as everywhere, ICMP is the echo request alone. */

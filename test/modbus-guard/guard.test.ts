@@ -46,7 +46,7 @@ t.test('every function code but the reads is refused where nothing may be writte
     const reply = await client.ask(code, 1, [code, 0, 0, 0, 1]);
     t.ok(
       reply.length === 2 && reply[0] === (code | 0x80) && (reply[1] === 1 || reply[1] === 3),
-      `${code}: ${reply}`,
+      `${code}: ${reply.join()}`,
     );
   }
 
@@ -92,7 +92,7 @@ t.test('requests are held to the ranges that are listed', async (t) => {
   for (const [i, [what, unit, pdu, passes]] of cases.entries()) {
     const before = device.requests.length;
     const reply = await client.ask(i, unit, pdu);
-    t.equal(reply[0] === pdu[0], passes, `${what}: ${reply}`);
+    t.equal(reply[0] === pdu[0], passes, `${what}: ${reply.join()}`);
     t.equal(device.requests.length - before, passes ? 1 : 0, what);
     if (!passes) t.same(reply, [(pdu[0] ?? 0) | 0x80, 1], what);
   }

@@ -11,13 +11,14 @@ import { viewOf } from '../../src/drivers/modbus/pdu.ts';
 
 const parsed = (pdu: readonly number[]) => parseRequest(viewOf(Uint8Array.from(pdu)), 0, pdu.length);
 
+const cells = (table: string, from: number, count: number): string[] =>
+  Array.from({ length: count }, (_, i) => `${table} ${from + i}`);
+const inside = (from: number, count: number, most: number): boolean =>
+  count >= 1 && count <= most && from + count <= 65_536;
+
 /** What a device would touch, laid out by hand from sections 6.1 to 6.17; undefined where it is no such request. */
 function touched(pdu: readonly number[]): { reads: string[]; writes: string[] } | undefined {
   const word = (at: number): number => (pdu[at] ?? 0) * 256 + (pdu[at + 1] ?? 0);
-  const cells = (table: string, from: number, count: number): string[] =>
-    Array.from({ length: count }, (_, i) => `${table} ${from + i}`);
-  const inside = (from: number, count: number, most: number): boolean =>
-    count >= 1 && count <= most && from + count <= 65_536;
   const [code] = pdu;
   switch (code) {
     case 1:
@@ -107,14 +108,15 @@ const spans = fc.oneof(
   ),
 );
 
+const has = (list: readonly TableSpan[]) => (cell: string) => {
+  const [table, at] = cell.split(' ');
+  return list.some((one) => one.table === table && one.low <= Number(at) && Number(at) <= one.high);
+};
+
 t.test('exactly what only touches listed addresses passes', async (t) => {
   let passed = 0;
   fc.assert(
     fc.property(request, spans, spans, (pdu, read, write) => {
-      const has = (list: readonly TableSpan[]) => (cell: string) => {
-        const [table, at] = cell.split(' ');
-        return list.some((one) => one.table === table && one.low <= Number(at) && Number(at) <= one.high);
-      };
       const cells = touched(pdu);
       const expected = cells !== undefined && cells.reads.every(has(read)) && cells.writes.every(has(write));
       const guard = { grade: 'enforced', units: undefined, read, write } as const;

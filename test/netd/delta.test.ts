@@ -186,7 +186,7 @@ t.test('counters go on counting, also where the table has to be replaced', { ski
 
 t.test('what cannot be read is replaced, and segmentation that is off takes the table away', async (t) => {
   const document = rulesOf(PLANT);
-  const off = render({ loaded: false, counters: [], sets: [], maps: [], chains: [] });
+  const off = render({ loaded: false, counters: [], sets: [], maps: [], portMaps: [], chains: [] });
 
   t.match(delta('{"nftables": [{"table": {"fl', document), { document, replaces: [/cannot be read/] });
   t.match(delta(undefined, document), { document, replaces: [/there is no table yet/] });

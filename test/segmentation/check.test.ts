@@ -56,6 +56,7 @@ const ruleset = (chains: readonly Chain[], more: Partial<Ruleset> = {}): Ruleset
   counters: ['n_a'],
   sets: [],
   maps: [{ name: 'm_a', types: ['ifname'], interval: false, elements: [] }],
+  portMaps: [],
   chains,
   ...more,
 });

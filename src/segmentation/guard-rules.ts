@@ -1,0 +1,133 @@
+import { denialCounter, flowChain } from './names.ts';
+import { denialLog } from './denials.ts';
+import type { Flow, Policy } from './policy.ts';
+import { FAMILIES, type Family, ofFamily } from './ranges.ts';
+import type { Chain, Field, KeyPart, KeyType, MapElement, PortMap, Rule, VerdictMap } from './ruleset.ts';
+import { accept, count, drop, is, lookUp, redirect, reset, rule } from './statements.ts';
+
+// Conduits that are looked into. Their connections are led to a listener of the gateway before they are routed; what
+// comes past that is dropped in front of everything that trusts a known connection. Rules are as many as families.
+
+/** Where destinations are rewritten, behind connection tracking (linux/netfilter_ipv4.h: NF_IP_PRI_NAT_DST). */
+const DESTINATIONS = -100;
+const LEADING = 'g_guard';
+const PAST_THE_GUARD = 'd_guard';
+const leadMap = (family: Family): string => `p_guard_${family}`;
+const guardedMap = (family: Family): string => `m_guarded_${family}`;
+const inspectedMap = (family: Family): string => `m_inspected_${family}`;
+
+export interface GuardRules {
+  readonly chains: readonly Chain[];
+  readonly maps: readonly VerdictMap[];
+  readonly portMaps: readonly PortMap[];
+  readonly guarded: readonly Rule[];
+  readonly inspected: readonly Rule[];
+}
+
+type Fields = Readonly<Record<Family, Field>>;
+const SOURCE: Fields = { 4: 'ip saddr', 6: 'ip6 saddr' };
+const DESTINATION: Fields = { 4: 'ip daddr', 6: 'ip6 daddr' };
+const ORIGINAL: Fields = { 4: 'ct original ip daddr', 6: 'ct original ip6 daddr' };
+const ADDRESS: Readonly<Record<Family, KeyType>> = { 4: 'ipv4_addr', 6: 'ipv6_addr' };
+
+export function guardRules({ flows, mode }: Policy): GuardRules {
+  const guarded = flows.filter(({ guard }) => guard !== undefined);
+  if (guarded.length === 0) return { chains: [], maps: [], portMaps: [], guarded: [], inspected: [] };
+  const maps: VerdictMap[] = [];
+  const portMaps: PortMap[] = [];
+  const leading: Rule[] = [];
+  const past: Rule[] = [];
+  const inspected: Rule[] = [];
+  for (const family of FAMILIES) {
+    const address = ADDRESS[family];
+    const direct: readonly Field[] = ['iifname', SOURCE[family], DESTINATION[family], 'tcp dport'];
+    const types: readonly KeyType[] = ['ifname', address, address, 'inet_service'];
+    const elements = guarded.flatMap((flow) => directElements(flow, family));
+    if (elements.length === 0) continue;
+    maps.push({ name: guardedMap(family), types, interval: true, elements });
+    past.push(rule(lookUp(direct, guardedMap(family))));
+    const led = guarded.flatMap((flow) => ledElements(flow, family));
+    if (led.length === 0) continue;
+    portMaps.push({
+      name: leadMap(family),
+      types,
+      elements: led.map(({ client, device, port }) => ({ key: [...client, ...device], port })),
+    });
+    leading.push(
+      // As nft lists it: the map of ports says by itself which packets it is for.
+      rule(is('l4proto', 'tcp'), is('nfproto', `ipv${family}`), redirect(direct, leadMap(family))),
+    );
+    maps.push({
+      name: inspectedMap(family),
+      types: ['ifname', address, 'inet_service', address, 'inet_service'],
+      interval: true,
+      elements: led.map(({ flow, client, device, port }) => ({
+        key: [...client, single(port), ...device],
+        verdict: { goto: flowChain(flow) },
+      })),
+    });
+    // The port first: it tells nft what protocol the original one is of.
+    const then: readonly Field[] = [
+      'iifname',
+      SOURCE[family],
+      'tcp dport',
+      ORIGINAL[family],
+      'ct original proto-dst',
+    ];
+    inspected.push(rule(lookUp(then, inspectedMap(family))));
+  }
+  const chains: Chain[] = [pastTheGuard(mode)];
+  if (leading.length > 0)
+    chains.push({
+      name: LEADING,
+      base: { type: 'nat', hook: 'prerouting', priority: DESTINATIONS, policy: 'accept' },
+      rules: [...leading, rule(accept)],
+    });
+  return { chains, maps, portMaps, guarded: past, inspected };
+}
+
+/** Packets that come past the guard, or belong to a connection from before there was one: its client is told, and asks again. */
+function pastTheGuard(mode: Policy['mode']): Chain {
+  const denied = mode === 'enforce';
+  const counting = rule(count(denialCounter(denied, PAST_THE_GUARD)));
+  return {
+    name: PAST_THE_GUARD,
+    rules: denied
+      ? [...denialLog('past the guard', mode), counting, rule(is('l4proto', 'tcp'), reset), rule(drop)]
+      : [...denialLog('past the guard', mode), rule(...counting.statements, accept)],
+  };
+}
+
+const single = (port: number): KeyPart => ({ low: BigInt(port), high: BigInt(port) });
+
+/** Packets of a guarded flow as they come from the client. */
+function directElements(flow: Flow, family: Family): MapElement[] {
+  const destinations = ofFamily(flow.to, family);
+  return ofFamily(flow.from, family).flatMap((source) =>
+    destinations.map((destination) => ({
+      key: [flow.from.interface ?? '', source, destination, single(flow.ports[0])],
+      verdict: { goto: PAST_THE_GUARD },
+    })),
+  );
+}
+
+interface Led {
+  readonly flow: Flow;
+  /** Interface and address that it comes from. */
+  readonly client: readonly KeyPart[];
+  /** Address and port that it wants to. */
+  readonly device: readonly KeyPart[];
+  readonly port: number;
+}
+
+function ledElements(flow: Flow, family: Family): Led[] {
+  const listeners = flow.guard?.listeners.filter((one) => one.family === family) ?? [];
+  return ofFamily(flow.from, family).flatMap((source) =>
+    listeners.map(({ address, port }) => ({
+      flow,
+      client: [flow.from.interface ?? '', source],
+      device: [{ low: address, high: address }, single(flow.ports[0])],
+      port,
+    })),
+  );
+}

@@ -1,0 +1,128 @@
+import t from 'tap';
+import { missingPymodbus } from '../support/modbus-peers.ts';
+import { noRules } from '../support/namespace.ts';
+import { missingPeer } from '../support/peer.ts';
+import { until } from '../support/wait.ts';
+import { policyOf } from '../segmentation/policies.ts';
+import { prove } from '../../src/segmentation/prove.ts';
+import { DEVICE, GuardedPlant } from './plant.ts';
+
+// Client, gateway and device in namespaces of their own; the device tells what it really carried out.
+
+const YAML = `
+gateway: { id: plant }
+zones:
+  control: { vlan: 10, subnet: [10.20.10.0/24, "fd00:10::/64"] }
+  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
+conduits:
+  - { from: supervision, to: control, allow: [modbus-tcp/read], because: "HMI reads the presses" }
+classes:
+  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
+devices:
+  press-1: { class: press, at: "modbus-tcp://10.20.10.11" }
+  press-2: { class: press, at: "modbus-tcp://[fd00:10::12]" }
+segmentation:
+  mode: enforce
+  management: { zone: supervision, from: [10.20.40.2], allow: [ssh] }
+`;
+
+const EVERYWHERE = [
+  'plain', 'pipelined', 'split', 'split in the header', 'merged and split', 'bytewise', 'urgent',
+  'a length that covers the write', 'a length that ends early', 'a length of nothing', 'another protocol id',
+  'an oversized length', 'read and write',
+]; // biome-ignore format: a list of names
+const BY_HAND = ['overlap', 'fragments', 'ip options'];
+
+const isRoot = process.getuid?.() === 0;
+const skip =
+  noRules() ||
+  missingPeer('nsenter', 'util-linux') ||
+  missingPeer('mbpoll', 'mbpoll') ||
+  missingPymodbus() ||
+  (isRoot ? false : 'three namespaces are wired by root');
+
+t.test('through the guard reads pass and no write does, whatever is tried', { skip }, async (t) => {
+  const plant = await GuardedPlant.make(t, YAML);
+  const guard = await plant.guard();
+  await plant.sh(
+    'client',
+    'nft add table ip own; nft add chain ip own out "{ type filter hook output priority 0; }"; nft add rule ip own out tcp sport 20000-30000 tcp flags rst drop',
+  );
+
+  const proof = prove(
+    policyOf(YAML),
+    await plant.run('gateway', 'nft', '-j', 'list', 'table', 'inet', 'sluice'),
+  );
+  t.equal(proof.proven, true, 'the kernel holds what is declared');
+
+  for (const host of [DEVICE[4], DEVICE[6]]) {
+    const said = await plant.peer('pymodbus', host);
+    t.match(said, /read \[7, 7\]/, `${host}: pymodbus reads`);
+    t.match(said, /write Exception Response\(134, 6, IllegalFunction\)/, `${host}: and its write is refused`);
+  }
+  const polled = await plant.run(
+    'client',
+    'mbpoll',
+    '-1',
+    '-0',
+    '-a',
+    '1',
+    '-t',
+    '4',
+    '-r',
+    '0',
+    '-c',
+    '2',
+    DEVICE[4],
+  );
+  t.match(polled, /\[0\]:\s+7/, 'mbpoll reads');
+  await t.rejects(
+    plant.run('client', 'mbpoll', '-1', '-0', '-a', '1', '-t', '4', '-r', '5', DEVICE[4], '9'),
+    {
+      message: /Illegal function/,
+    },
+  );
+
+  for (const host of [DEVICE[4], DEVICE[6]]) t.comment(await plant.attack(host, ...EVERYWHERE));
+  t.comment(await plant.attack(DEVICE[4], ...BY_HAND));
+  t.comment(await plant.attack(DEVICE[6], 'extension headers'));
+  t.same(plant.writes, [], 'the device carried out nothing');
+  t.match(
+    guard.told.join('\n'),
+    /"what":"guard: a request is forbidden".*"client":"10\.20\.40\.5".*"write":"holding:5","values":"4660"/,
+  );
+
+  await guard.stop();
+  t.match(await plant.attack(DEVICE[4], 'plain'), /no way/, 'without the process nothing passes');
+
+  await plant.sh('gateway', 'nft flush chain inet sluice g_guard');
+  t.match(await plant.attack(DEVICE[4], 'plain'), /no way/, 'and nothing passes beside it');
+  t.same(plant.writes, []);
+});
+
+t.test('a connection from before there was a guard does not go on past it', { skip }, async (t) => {
+  const plant = await GuardedPlant.make(t, YAML);
+  await plant.sh(
+    'gateway',
+    'nft flush ruleset; nft add table ip keep; nft add chain ip keep f "{ type filter hook forward priority 0; }"; nft add rule ip keep f ct state established accept',
+  );
+  const script =
+    'exec 3<>/dev/tcp/10.20.10.11/502; echo open; read -r go; printf "\\0\\2\\0\\0\\0\\6\\1\\6\\0\\5\\0\\1" >&3; cat <&3 >/dev/null; echo over';
+  const before = plant.run(
+    'client',
+    'bash',
+    '-c',
+    `mkfifo ${plant.folder}/go; ${script.replace('read -r go', `read -r go <${plant.folder}/go`)}`,
+  );
+  await until(
+    'its connection',
+    async () =>
+      (await plant.run('gateway', 'cat', '/proc/net/nf_conntrack').catch(() => '')).includes('dport=502') ||
+      (await plant.run('device', 'ss', '-Htn')).includes('10.20.40.5'),
+  );
+
+  await plant.sh('gateway', `nft -j -f ${plant.folder}/rules.json; echo go >${plant.folder}/go`);
+
+  t.match(await before.catch(String), /open|over|reset/);
+  t.same(plant.writes, [], 'its write never arrives');
+});

@@ -1,0 +1,212 @@
+"""The two ends of a guarded conduit: a device that does whatever its byte stream says, and clients that try everything."""
+import os, random, socket, struct, sys, time
+
+READ = struct.pack('>HHHBBHH', 1, 0, 6, 1, 3, 0, 2)
+WRITE = struct.pack('>HHHBBHH', 2, 0, 6, 1, 6, 5, 0x1234)
+
+
+def serve(host, port):
+    """Prints each write that it carries out. A real device with a simple parser: it trusts every length."""
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    server = socket.socket(family, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind((host, port))
+    server.listen(16)
+    print('ready', flush=True)
+    import threading
+    def talk(link):
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        held = b''
+        try:
+            while chunk := link.recv(4096):
+                held += chunk
+                while len(held) >= 6 and len(held) >= 6 + (size := struct.unpack('>H', held[4:6])[0]):
+                    frame, held = held[:6 + size], held[6 + size:]
+                    if size < 2: continue
+                    unit, code = frame[6], frame[7]
+                    if code in (5, 6, 15, 16, 22, 23): print('write', frame[6:].hex(), flush=True)
+                    else: print('read', code, flush=True)
+                    if code in (3, 4):
+                        count = struct.unpack('>H', frame[10:12])[0]
+                        body = bytes([unit, code, count * 2]) + b'\0\7' * count
+                    else: body = frame[6:12]
+                    link.sendall(frame[:4] + struct.pack('>H', len(body)) + body)
+        except OSError: pass
+    while True:
+        threading.Thread(target=talk, args=(server.accept()[0],), daemon=True).start()
+
+
+def opened(host, port):
+    link = socket.create_connection((host, port), 5)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.settimeout(2)
+    return link
+
+
+def answers(link):
+    """Everything that comes until the other end has nothing more to say."""
+    got = b''
+    try:
+        while chunk := link.recv(4096): got += chunk
+    except (TimeoutError, OSError): pass
+    return got
+
+
+def checksum(data):
+    if len(data) % 2: data += b'\0'
+    total = sum(struct.unpack(f'>{len(data) // 2}H', data))
+    while total >> 16: total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+class Raw:
+    """TCP over IPv4 by hand; whoever calls keeps the kernel from answering with resets."""
+    def __init__(self, host, port, options=b''):
+        self.host, self.port, self.own = host, port, random.randrange(20_000, 30_000)
+        probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        probe.connect((host, 9))
+        self.source, self.options = probe.getsockname()[0], options
+        self.raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self.ears = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        self.ears.settimeout(2)
+        self.seq, self.ack = 1_000, 0
+        self.send(0x02, b'')
+        self.seq += 1
+        self.ack = self.hear() + 1
+        self.send(0x10, b'')
+
+    def packet(self, flags, data, seq, urgent=0):
+        head = struct.pack('>HHIIBBHHH', self.own, self.port, seq, self.ack, 5 << 4, flags, 8192, 0, urgent)
+        ends = socket.inet_aton(self.source) + socket.inet_aton(self.host)
+        total = checksum(ends + struct.pack('>BBH', 0, 6, len(head) + len(data)) + head + data)
+        return head[:16] + struct.pack('>H', total) + head[18:] + data
+
+    def wire(self, body, offset=0, more=False, ident=None):
+        length = 20 + len(self.options) + len(body)
+        head = struct.pack('>BBHHHBBH4s4s', 0x40 + 5 + len(self.options) // 4, 0, length,
+                           ident or random.randrange(1, 65_535), (0x2000 if more else 0) | offset // 8, 64, 6, 0,
+                           socket.inet_aton(self.source), socket.inet_aton(self.host)) + self.options
+        head = head[:10] + struct.pack('>H', checksum(head)) + head[12:]
+        self.raw.sendto(head + body, (self.host, 0))
+
+    def send(self, flags, data, at=None, urgent=0):
+        self.wire(self.packet(flags, data, self.seq if at is None else at, urgent))
+
+    def fragments(self, data):
+        body, ident = self.packet(0x18, data, self.seq), random.randrange(1, 65_535)
+        for offset in range(0, len(body), 8):
+            self.wire(body[offset:offset + 8], offset, offset + 8 < len(body), ident)
+
+    def hear(self):
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            packet = self.ears.recv(4096)
+            at = (packet[0] & 15) * 4
+            if struct.unpack('>HH', packet[at:at + 4]) == (self.port, self.own) and packet[at + 13] & 0x12 == 0x12:
+                return struct.unpack('>I', packet[at + 4:at + 8])[0]
+        raise SystemExit('no connection')
+
+
+def bytewise(host, port):
+    link = opened(host, port)
+    for byte in READ + WRITE:
+        link.send(bytes([byte]))
+        time.sleep(0.002)
+    return link
+
+
+def whole(*parts):
+    def attack(host, port):
+        link = opened(host, port)
+        for part in parts:
+            link.sendall(part)
+            time.sleep(0.02)
+        return link
+    return attack
+
+
+def urgent(host, port):
+    link = opened(host, port)
+    link.send(READ[:5] + WRITE[:1], socket.MSG_OOB)
+    link.sendall(WRITE[1:])
+    link.send(WRITE, socket.MSG_OOB)
+    return link
+
+
+def overlap(host, port):
+    """Each segment looks like a read of its own; what they add up to has a write behind the first one."""
+    raw = Raw(host, port)
+    raw.send(0x18, READ)
+    start = raw.seq
+    for at in range(12, 24, 2):
+        raw.send(0x18, READ[:10] + WRITE[at - 12:at - 10], start + at - 10)
+        time.sleep(0.01)
+    time.sleep(0.5)
+    return None
+
+
+def fragments(host, port):
+    Raw(host, port).fragments(WRITE)
+    time.sleep(0.5)
+    return None
+
+
+def ip_options(host, port):
+    Raw(host, port, b'\x01\x01\x01\x01').send(0x18, WRITE)
+    time.sleep(0.5)
+    return None
+
+
+def extension(host, port):
+    """IPv6 with destination options in front of TCP, as setsockopt lets anybody send them."""
+    link = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    IPV6_DSTOPTS = 59
+    link.setsockopt(socket.IPPROTO_IPV6, IPV6_DSTOPTS, bytes([0, 0, 1, 4, 0, 0, 0, 0]))
+    link.settimeout(2)
+    link.connect((host, port))
+    link.sendall(WRITE)
+    return link
+
+
+ATTACKS = {
+    'plain': whole(WRITE),
+    'pipelined': whole(READ + WRITE),
+    'split': whole(WRITE[:7], WRITE[7:]),
+    'split in the header': whole(WRITE[:3], WRITE[3:]),
+    'merged and split': whole(READ + WRITE[:9], WRITE[9:] + READ),
+    'bytewise': bytewise,
+    'urgent': urgent,
+    'overlap': overlap,
+    'fragments': fragments,
+    'ip options': ip_options,
+    'extension headers': extension,
+    'a length that covers the write': whole(struct.pack('>HHHBBHH', 1, 0, 18, 1, 3, 0, 2) + WRITE),
+    'a length that ends early': whole(struct.pack('>HHHBB', 1, 0, 2, 1, 3) + WRITE),
+    'a length of nothing': whole(struct.pack('>HHH', 1, 0, 0) + WRITE),
+    'another protocol id': whole(struct.pack('>HHHBBHH', 1, 1, 6, 1, 3, 0, 2) + WRITE),
+    'an oversized length': whole(struct.pack('>HHHBB', 1, 0, 0xffff, 1, 3) + WRITE),
+    'read and write': whole(struct.pack('>HHHBBHHHHBH', 1, 0, 13, 1, 23, 0, 1, 5, 1, 2, 0x1234)),
+}
+
+if __name__ == '__main__':
+    command, host, port, *names = sys.argv[1:]
+    if command == 'serve': serve(host, int(port))
+    elif command == 'attack':
+        for name in names:
+            try:
+                link = ATTACKS[name](host, int(port))
+                if link is not None:
+                    try: link.shutdown(socket.SHUT_WR)
+                    except OSError: pass
+                print(name, ':', answers(link).hex() if link is not None else 'sent', flush=True)
+            except OSError as error: print(name, ': no way,', error, flush=True)
+    elif command == 'pymodbus':
+        import types
+        # Debian's package wants it for serial lines alone, and does without it on a minimal system.
+        sys.modules.setdefault('serial_asyncio', types.SimpleNamespace(create_serial_connection=None))
+        from pymodbus.client import ModbusTcpClient
+        client = ModbusTcpClient(host, port=int(port), timeout=5)
+        print('connected', client.connect())
+        print('read', client.read_holding_registers(0, 2, slave=1).registers)
+        print('write', client.write_register(5, 7, slave=1))
+        print('read', client.read_input_registers(1, 1, slave=1).registers)

@@ -63,12 +63,9 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
 
 /** What is not written stands in the log; it is tried again after the next change. */
 async function keepForBoot({ firewall, declared, log }: NetdParts): Promise<void> {
-  try {
-    const lost = await firewall.keepForBoot((await declared()).policy);
-    if (lost !== undefined) throw new Error(lost);
-  } catch (error) {
-    log.error('a start of the machine would not load what is confirmed', { error: errorText(error) });
-  }
+  const lost = await firewall.keepForBoot(async () => (await declared()).policy);
+  if (lost !== undefined)
+    log.error('a start of the machine would not load what is confirmed', { error: lost });
 }
 
 /** Once: what was told is called so. */

@@ -100,14 +100,14 @@ export class Firewall {
    * What a start of the machine would load is what is confirmed, and what it would load where that is damaged is there.
    * Returns why not, where it could not be written.
    */
-  async keepForBoot(policy: Policy): Promise<string | undefined> {
+  async keepForBoot(policy: () => Promise<Policy>): Promise<string | undefined> {
     try {
       const lock = await this.#locked();
       try {
         const confirmed = this.#state.confirmed();
         if (confirmed === undefined) return undefined;
         this.#state.keepBoot(confirmed);
-        if (!this.#state.hasClosed()) this.#state.keepClosed(closedRules(policy));
+        if (!this.#state.hasClosed()) this.#state.keepClosed(closedRules(await policy()));
         return undefined;
       } finally {
         lock[Symbol.dispose]();

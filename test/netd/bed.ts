@@ -54,6 +54,12 @@ export class Bed {
     return bed;
   }
 
+  /** Everything that was started here has ended. */
+  async stopped(): Promise<void> {
+    for (const running of this.#started) await running.stop('SIGKILL');
+    this.killGuards();
+  }
+
   #end(): void {
     for (const { child, over } of this.#started) if (over === undefined) child.kill('SIGKILL');
     for (const guard of [1, 2]) {

@@ -21,9 +21,9 @@ export function mountSmallDisk(path: string, megabytes: number): { unmount(): vo
 }
 
 /** Takes all space of the disk at `path` but `left` bytes; answers the file to remove. */
-export function fillDisk(path: string, left: number): string {
+export function fillDisk(path: string, left: number, name = 'stone'): string {
   const { bavail, bsize } = statfsSync(path);
-  const stone = join(path, 'stone');
+  const stone = join(path, name);
   writeFileSync(stone, Buffer.alloc(Math.max(0, bavail * bsize - left)));
   return stone;
 }

@@ -32,6 +32,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'print, apply, confirm and prove the network rules that follow from a configuration',
     run: async (args) => (await import('./cli/firewall.ts')).run(args),
   },
+  quarantine: {
+    summary: 'cut a device off, for a while or until it is released; or list who is',
+    run: async (args) => (await import('./cli/quarantine.ts')).run(args),
+  },
+  release: {
+    summary: 'let a device out of quarantine',
+    run: async (args) => (await import('./cli/quarantine.ts')).runRelease(args),
+  },
   netd: {
     summary: 'the process that changes the network rules of this machine, behind a socket',
     run: async (args) => (await import('./cli/netd.ts')).run(args),

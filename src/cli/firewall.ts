@@ -15,6 +15,7 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        ./sluice firewall audit [--json] [gateway.yaml]
        ./sluice firewall apply|rollback|status [--json] [--socket PATH] [gateway.yaml]
        ./sluice firewall confirm CHANGE [--json] [--socket PATH] [gateway.yaml]
+       ./sluice firewall island --because TEXT | rejoin [--json] [--socket PATH] [gateway.yaml]
 
   render  prints the network rules that follow from the configuration, as JSON for nft -j -f -. They replace the table
           inet sluice in one transaction and touch nothing else; where segmentation is off, they only remove it.
@@ -34,21 +35,30 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
   confirm   keeps a change that was applied; say it on a new connection, so that it shows that you still reach the gateway.
             The connection that applied (to netd, or by ssh) is refused.
   rollback  returns to the rules that were confirmed last, at once; also where somebody else changed the table.
+  island    cuts every conduit at once, those of the gateway and the upstream too, until rejoin; polls, zones within
+            themselves and management go on. Whatever is applied, rolled back or started keeps it.
+  rejoin    opens the conduits again, as declared.
   status    tells what the kernel holds, what waits, and what of the kernel is lacking. Changes nothing.
 
-The last four go through netd where it listens (./sluice netd, at /run/sluice/<gateway>.sock or --socket), and need no
+The last six go through netd where it listens (./sluice netd, at /run/sluice/<gateway>.sock or --socket), and need no
 root then; otherwise they act themselves, as root or with CAP_NET_ADMIN, on the network namespace that they are called in.
 They say which on standard error. nft 1.0.6 or newer is needed. What is known is kept in segmentation/ below gateway.data,
-with an audit of who did what. Connections that a change forbids are not cut: they end by themselves.
+with an audit of who did what. Connections that the rules do not allow any more are cut, with the program conntrack.
 
 Exit status: 0 done or proven, 1 not done or not proven (status: not the confirmed rules), 64 wrong usage,
 78 wrong configuration.
 `;
 
-const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'status'];
+const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'island', 'rejoin', 'status'];
 const VERBS = ['render', 'prove', 'plan', 'audit', ...CHANGING];
 const LATER = ['probe'];
-const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' }, socket: { type: 'string' } } as const;
+const OPTIONS = {
+  ...HELP,
+  ...JSON_TOO,
+  listing: { type: 'string' },
+  socket: { type: 'string' },
+  because: { type: 'string' },
+} as const;
 
 export async function run(args: readonly string[]): Promise<number> {
   const { values, positionals } = parsedOptions('firewall', args, OPTIONS);
@@ -62,7 +72,10 @@ export async function run(args: readonly string[]): Promise<number> {
   if (changing !== undefined) {
     if (values.listing !== undefined)
       throw usage('firewall', `firewall ${verb} takes no listing: it asks nft`);
-    return runChange(changing, files, { json: values.json, socket: values.socket });
+    if (values.because !== undefined && verb !== 'island')
+      throw usage('firewall', `firewall ${verb} takes no reason`);
+    const { json, socket, because } = values;
+    return runChange(changing, files, { json, socket, because });
   }
   if (values.socket !== undefined)
     throw usage('firewall', `firewall ${verb} asks nobody: it takes no socket`);

@@ -7,6 +7,7 @@ import { Audit } from '../netd/audit.ts';
 import { socketOf } from '../netd/client.ts';
 import { netd } from '../netd/daemon.ts';
 import { Firewall } from '../netd/firewall.ts';
+import { conntrackLack } from '../netd/conntrack.ts';
 import { Nft } from '../netd/nft.ts';
 import { whoElse } from '../netd/ours.ts';
 import type { Declared } from '../netd/perform.ts';
@@ -70,9 +71,10 @@ export async function run(args: readonly string[]): Promise<number> {
     audit: new Audit(firewall.folder),
     declared: async () => declaredBy(config, gateway),
     bootReport: values['boot-report'] ?? BOOT_REPORT,
+    devices: async () => (await readAnew(config)).devices,
     log,
   });
-  for (const { name, follows } of await probe(new Nft()))
+  for (const { name, follows } of [...(await probe(new Nft())), ...(await conntrackLack())])
     log.warn('this kernel lacks something', { name, follows });
   await runUntilStopped(tasks);
   return 0;
@@ -115,5 +117,6 @@ async function declaredBy(
       remedy: 'restart netd: systemctl restart sluice-netd',
     });
   }
-  return { policy: await declaredPolicy(config), confirmWithin: segmentation.confirmWithin };
+  const { confirmWithin, mustWork: flows, mustWorkWithin: within } = segmentation;
+  return { policy: await declaredPolicy(config), confirmWithin, mustWork: { flows, within } };
 }

@@ -185,6 +185,15 @@ async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): 
   while (!signal.aborted) {
     try {
       const id = await firewall.settle(GRACE);
+      for (const { device } of await firewall.sweep()) {
+        log.info('released: its time is over', { device });
+        await audit.record(OURSELVES, {
+          verb: 'release',
+          outcome: 'done',
+          device,
+          detail: 'its time is over',
+        });
+      }
       toldLast = '';
       if (id !== undefined) {
         log.warn('rolled back: nobody confirmed', { change: id });
@@ -198,7 +207,7 @@ async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): 
     } catch (error) {
       // Tried for ever, told once.
       const text = errorText(error);
-      if (text !== toldLast) log.error('cannot roll back', { error: text });
+      if (text !== toldLast) log.error('cannot roll back or release what is overdue', { error: text });
       toldLast = text;
     }
     await pause(GLANCE, undefined, { signal }).catch(() => {});

@@ -107,7 +107,7 @@ export class Nft {
       const child = spawn(this.#program, args, {
         // In a session of its own no Ctrl-C of our terminal reaches it in the middle of a transaction.
         detached: true,
-        env: { ...process.env, LC_ALL: 'C', PATH: [process.env['PATH'], ...SBIN].join(':') },
+        env: { ...process.env, LC_ALL: 'C', TZ: 'UTC', PATH: [process.env['PATH'], ...SBIN].join(':') },
         stdio: [document, 'pipe', 'pipe', ...(this.#lock === undefined ? [] : [this.#lock])],
       });
       return await ending(child, this.#limit);

@@ -114,12 +114,17 @@ export class State {
     });
   }
 
-  /** What the confirmed rules were made of; undefined where that is not known. Only for people: no rule follows from it. */
+  /** What the confirmed rules were made of; undefined where that is not known. */
   confirmedPolicy(): string | undefined {
     const confirmed = this.confirmed();
     if (confirmed === undefined) return undefined;
-    const rules = digest(confirmed);
     // Whoever was killed right after a confirmation left it as the candidate.
+    return this.policyTextOf(confirmed);
+  }
+
+  /** What rules on the disk were made of, the ones that wait among them; undefined where that is not known. */
+  policyTextOf(document: string): string | undefined {
+    const rules = digest(document);
     return this.#policy('confirmed-policy.json', rules) ?? this.#policy('candidate-policy.json', rules);
   }
 
@@ -160,6 +165,11 @@ export class State {
 
   hasClosed(): boolean {
     return this.#read('closed.json') !== undefined;
+  }
+
+  /** Are these the rules that leave management alone open? */
+  isClosed(document: string): boolean {
+    return this.#read('closed.json') === sealed(document);
   }
 
   keepClosed(document: string): void {

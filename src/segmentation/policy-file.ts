@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { epochMs } from '../core/units.ts';
 import type { Flow, Policy } from './policy.ts';
 import { POLICY_VERSION } from './policy-text.ts';
 
@@ -26,14 +27,19 @@ const flow = z.looseObject({
     })
     .optional(),
 });
+const moment = z.int().transform(epochMs);
 const policyFile = z.object({
   version: z.literal(POLICY_VERSION),
   /** Digest of the rules that were made of it: another one belongs to other rules. */
   rules: z.string(),
   policy: z.looseObject({
     mode: z.enum(['off', 'observe', 'enforce']),
-    zones: z.array(z.looseObject({ name: z.string(), interface: z.string(), ...both })),
+    zones: z.array(
+      z.looseObject({ name: z.string(), interface: z.string(), ...both, rest: z.boolean().optional() }),
+    ),
     flows: z.array(flow),
+    observeUntil: moment.optional(),
+    observed: z.array(z.object({ from: z.string(), to: z.string(), until: moment })).optional(),
     devices: z
       .array(z.looseObject({ name: z.string(), class: z.string(), zone: z.string(), ...both }))
       .optional()

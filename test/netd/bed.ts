@@ -94,12 +94,15 @@ export class Bed {
 
   /** From now on calls go through this shell script, which finds the program itself at $NFT. */
   nftIs(script: string): void {
+    rmSync(join(this.folder, 'calls'), { force: true });
+    this.programIs('nft', `NFT=/usr/sbin/nft; HERE=${this.folder}\n${script}`);
+  }
+
+  /** The same for any program. */
+  programIs(name: string, script: string): void {
     const path = join(this.folder, 'bin');
     mkdirSync(path, { recursive: true });
-    rmSync(join(this.folder, 'calls'), { force: true });
-    writeFileSync(join(path, 'nft'), `#!/bin/sh\nNFT=/usr/sbin/nft; HERE=${this.folder}\n${script}`, {
-      mode: 0o755,
-    });
+    writeFileSync(join(path, name), `#!/bin/sh\n${script}`, { mode: 0o755 });
     this.#env['PATH'] = `${path}:${process.env['PATH'] ?? ''}`;
   }
 
@@ -109,6 +112,19 @@ export class Bed {
 
   set(name: string, value: string): void {
     this.#env[name] = value;
+  }
+
+  /** Of the process that holds the namespace. */
+  get pid(): number {
+    return this.#holder.pid ?? 0;
+  }
+
+  /** A program in the namespace that goes on. */
+  spawn(program: string, ...args: readonly string[]): ChildProcess {
+    const enter = IS_ROOT ? ['-n'] : ['-U', '-n', '--preserve-credentials'];
+    return spawn('nsenter', ['-t', String(this.#holder.pid), ...enter, program, ...args], {
+      stdio: 'ignore',
+    });
   }
 
   async run(program: string, ...args: readonly string[]): Promise<Ran> {

@@ -6,6 +6,7 @@ import { declaredPolicy } from './declared-policy.ts';
 import { runAudit } from './firewall-audit.ts';
 import { type Changing, runChange } from './firewall-change.ts';
 import { runPlan } from './firewall-plan.ts';
+import { runProbe } from './firewall-probe.ts';
 import { runProve } from './firewall-prove.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
@@ -13,6 +14,7 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
        ./sluice firewall plan [--json] [gateway.yaml]
        ./sluice firewall audit [--json] [gateway.yaml]
+       ./sluice firewall probe [--json] [gateway.yaml]
        ./sluice firewall apply|rollback|status [--json] [--socket PATH] [gateway.yaml]
        ./sluice firewall confirm CHANGE [--json] [--socket PATH] [gateway.yaml]
        ./sluice firewall island --because TEXT | rejoin [--json] [--socket PATH] [gateway.yaml]
@@ -26,6 +28,9 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
           tracking do is assumed (docs/configuration.md).
   plan    tells who gains and who loses access compared with the rules that are confirmed, and, run as root, with what the
           kernel holds where that is something else. Packets are compared, not lines. Changes nothing.
+  probe   builds a twin of the plant in network namespaces, a gateway with these very rules and hosts around it, sends real
+          packets through each cell of the matrix and tells where they differ from what is declared. Needs root, changes
+          nothing of this machine, and leaves nothing behind, however it ends.
 
   audit   tells who changed what last, or was refused, and verifies that each record follows from the one before.
 
@@ -50,8 +55,7 @@ Exit status: 0 done or proven, 1 not done or not proven (status: not the confirm
 `;
 
 const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'island', 'rejoin', 'status'];
-const VERBS = ['render', 'prove', 'plan', 'audit', ...CHANGING];
-const LATER = ['probe'];
+const VERBS = ['render', 'prove', 'plan', 'probe', 'audit', ...CHANGING];
 const OPTIONS = {
   ...HELP,
   ...JSON_TOO,
@@ -85,9 +89,9 @@ export async function run(args: readonly string[]): Promise<number> {
     if (values.listing !== undefined) throw usage('firewall', 'firewall audit takes no listing');
     return runAudit(file, values.json);
   }
-  if (verb === 'plan') {
-    if (values.listing !== undefined) throw usage('firewall', 'firewall plan takes no listing: it asks nft');
-    return runPlan(file, values.json);
+  if (verb === 'plan' || verb === 'probe') {
+    if (values.listing !== undefined) throw usage('firewall', `firewall ${verb} takes no listing`);
+    return verb === 'plan' ? runPlan(file, values.json) : runProbe(await declaredPolicy(file), values.json);
   }
   if (values.listing !== undefined || values.json) {
     throw usage('firewall', 'firewall render takes no options: it prints JSON as it is');
@@ -99,8 +103,6 @@ export async function run(args: readonly string[]): Promise<number> {
 function checkVerb(verb: string | undefined): void {
   if (verb === undefined) throw usage('firewall', `firewall wants a verb: there are ${VERBS.join(', ')}`);
   if (VERBS.includes(verb)) return;
-  if (LATER.includes(verb))
-    throw usage('firewall', `firewall ${verb} comes in a later version: there are ${VERBS.join(', ')}`);
   const meant = nearest(verb, VERBS);
   const hint = meant === undefined ? `there are ${VERBS.join(', ')}` : `did you mean ${meant}?`;
   throw usage('firewall', `firewall knows no ${visible(verb)}: ${hint}`);

@@ -32,6 +32,7 @@ import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { type Lack, probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
+import { refusalOf } from './refusal.ts';
 import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
@@ -150,7 +151,7 @@ export class Firewall {
   async apply(policy: Policy, within: Duration, by: Actor = {}, work?: MustWork): Promise<Applied> {
     const document = render(compile(policy));
     // Before anything is written: who may not change rules leaves no files behind.
-    await mayLoad(document);
+    await mayLoad(document, policy);
     this.#state.prepare();
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
@@ -446,14 +447,18 @@ export class Firewall {
 const closedRules = (policy: Policy): string => render(compile(closed(policy)));
 
 /** Throws unless nft is there, new enough and allowed, and the kernel would take the rules; then says what it lacks. */
-async function mayLoad(document: string): Promise<void> {
+async function mayLoad(document: string, policy: Policy): Promise<void> {
   const nft = new Nft();
   await nft.version();
   try {
     await nft.check(document);
   } catch (error) {
     const lacks = (await probe(nft)).filter(({ needed }) => needed);
-    if (lacks.length === 0) throw error;
+    if (lacks.length === 0) {
+      const refusal =
+        error instanceof SluiceError ? await refusalOf(nft, document, policy, error) : undefined;
+      throw refusal ?? error;
+    }
     throw new SluiceError('SETUP', `this kernel lacks ${lacks.map(({ name }) => name).join(', ')}`, {
       cause: error,
       remedy: `${lacks[0]?.follows}; use the kernel of Debian 12 or newer`,

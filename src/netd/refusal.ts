@@ -9,8 +9,9 @@ export class RulesRefused extends SluiceError {
   readonly path: string;
   readonly says: string;
 
-  constructor(path: string, says: string, cause: unknown) {
-    super('SETUP', `${path}: the kernel refuses the rules that were made of it: ${says}`, {
+  constructor(path: string, place: string | undefined, says: string, cause: unknown) {
+    const where = place === undefined ? path : `${place}: ${path}`;
+    super('SETUP', `${where}: the kernel refuses the rules that were made of it: ${says}`, {
       cause,
       remedy:
         'nothing was changed; say it in another way, and report it with the output of ./sluice firewall render',
@@ -45,16 +46,16 @@ export async function refusalOf(
   const before = commands.slice(0, first - 1);
   const elements = withElements(guilty);
   if (elements === undefined || !(await refused(before.concat([guilty]))))
-    return told(blame(guilty, policy), cause);
+    return told(blame(guilty, policy), policy, cause);
   const count = await shortest(elements.elements, async (some) =>
     refused([...before, withElements(guilty, some)?.command]),
   );
   const element = count === undefined ? undefined : withElements(guilty, count)?.last;
-  return told(blame(element ?? guilty, policy) ?? blame(guilty, policy), cause);
+  return told(blame(element ?? guilty, policy) ?? blame(guilty, policy), policy, cause);
 }
 
-const told = (path: string | undefined, cause: SluiceError): RulesRefused | undefined =>
-  path === undefined ? undefined : new RulesRefused(path, cause.message, cause);
+const told = (path: string | undefined, policy: Policy, cause: SluiceError): RulesRefused | undefined =>
+  path === undefined ? undefined : new RulesRefused(path, policy.placeOf?.(path), cause.message, cause);
 
 /** The smallest number, from 1 to `most`, that is refused; whatever contains it is refused too. */
 async function shortest(

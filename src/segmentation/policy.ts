@@ -101,4 +101,6 @@ export interface Policy {
   readonly devices?: readonly PolicyDevice[];
   /** What frames may claim at the access ports of a bridge; undefined where there are none. */
   readonly guard?: PortGuard;
+  /** `gateway.yaml:9:5` for `conduits[0]`, for people; where the file is at hand. */
+  readonly placeOf?: (path: string) => string;
 }

@@ -8,8 +8,13 @@ import { POLICY_VERSION } from './policy-text.ts';
 const address = z.string().regex(/^\d+$/).transform(BigInt);
 const ranges = z.array(z.object({ low: address, high: address }).strict());
 const both = { v4: ranges, v6: ranges };
-const side = z.looseObject({ zone: z.string(), interface: z.string().optional(), ...both });
-const flow = z.looseObject({
+const side = z.object({ zone: z.string(), interface: z.string().optional(), ...both });
+const guard = z.object({
+  grade: z.enum(['enforced', 'filtered']),
+  listeners: z.array(z.object({ family: z.literal([4, 6]), address, port: z.int() })),
+  limits: z.string(),
+});
+const flow = z.object({
   name: z.string(),
   kind: z.custom<Flow['kind']>((kind) => typeof kind === 'string'),
   from: side.transform((one) => ({ ...one, interface: one.interface })),
@@ -32,16 +37,16 @@ const policyFile = z.object({
   version: z.literal(POLICY_VERSION),
   /** Digest of the rules that were made of it: another one belongs to other rules. */
   rules: z.string(),
-  policy: z.looseObject({
+  policy: z.object({
     mode: z.enum(['off', 'observe', 'enforce']),
     zones: z.array(
-      z.looseObject({ name: z.string(), interface: z.string(), ...both, rest: z.boolean().optional() }),
+      z.object({ name: z.string(), interface: z.string(), ...both, rest: z.boolean().optional() }),
     ),
     flows: z.array(flow),
     observeUntil: moment.optional(),
     observed: z.array(z.object({ from: z.string(), to: z.string(), until: moment })).optional(),
     devices: z
-      .array(z.looseObject({ name: z.string(), class: z.string(), zone: z.string(), ...both }))
+      .array(z.object({ name: z.string(), class: z.string(), zone: z.string(), ...both }))
       .optional()
       .transform((devices) => devices ?? []),
   }),

@@ -93,7 +93,11 @@ function pairCells(policy: Policy, from: End, to: End, family: Family, { gateway
   const key = family === 4 ? 'v4' : 'v6';
   const facing = gateway.get(from.interface)?.[key];
   if (to.interface === '' && (facing === undefined || facing === to.address)) return [];
-  const services = servicesBetween(policy, from.zone, to.zone);
+  // Behind a guard somebody of the gateway answers, who is not in the twin.
+  const services = servicesBetween(policy, from.zone, to.zone).filter(
+    (service) =>
+      !policy.flows.some((flow) => flow.guard !== undefined && isBetween(flow, from, to, family, service)),
+  );
   const base = { family, from: from.name, source: from.address, to: to.name, target: to.address };
   const cell = (kind: CellKind, { protocol, port }: Service, sourcePort?: number): Cell => {
     const declared = isDeclared(policy, from, to, family, { protocol, port });
@@ -137,15 +141,15 @@ function servicesBetween({ flows }: Policy, from: string, to: string): Service[]
 
 /** Does a flow allow it? Said here once more, and shared with nothing that makes or proves rules. */
 function isDeclared({ flows }: Policy, from: End, to: End, family: Family, service: Service): boolean {
-  return flows.some(
-    (flow) =>
-      flow.from.zone === from.zone &&
-      flow.to.zone === to.zone &&
-      isThis(flow, family, service) &&
-      has(flow.from, family, from.address) &&
-      has(flow.to, family, to.address),
-  );
+  return flows.some((flow) => flow.guard === undefined && isBetween(flow, from, to, family, service));
 }
+
+const isBetween = (flow: Flow, from: End, to: End, family: Family, service: Service): boolean =>
+  flow.from.zone === from.zone &&
+  flow.to.zone === to.zone &&
+  isThis(flow, family, service) &&
+  has(flow.from, family, from.address) &&
+  has(flow.to, family, to.address);
 
 function isThis({ protocol, ports: [low, high] }: Flow, family: Family, service: Service): boolean {
   if (service.protocol === 'icmp') return protocol === (family === 4 ? 'icmp' : 'icmpv6');
@@ -163,7 +167,10 @@ function foreignCells({ flows, zones }: Policy, ends: readonly End[], family: Fa
         one.name === zone && ofFamily(one, family).some(({ low, high }) => low <= address && address <= high),
     );
   return flows
-    .filter(({ from, protocol }) => from.zone !== GATEWAY && (protocol === 'tcp' || protocol === 'udp'))
+    .filter(
+      ({ from, protocol, guard }) =>
+        guard === undefined && from.zone !== GATEWAY && (protocol === 'tcp' || protocol === 'udp'),
+    )
     .flatMap((flow) => {
       const victim = ends.find(
         (end) =>

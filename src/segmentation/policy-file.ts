@@ -9,11 +9,6 @@ const address = z.string().regex(/^\d+$/).transform(BigInt);
 const ranges = z.array(z.object({ low: address, high: address }).strict());
 const both = { v4: ranges, v6: ranges };
 const side = z.object({ zone: z.string(), interface: z.string().optional(), ...both });
-const guard = z.object({
-  grade: z.enum(['enforced', 'filtered']),
-  listeners: z.array(z.object({ family: z.literal([4, 6]), address, port: z.int() })),
-  limits: z.string(),
-});
 const flow = z.object({
   name: z.string(),
   kind: z.custom<Flow['kind']>((kind) => typeof kind === 'string'),

@@ -143,13 +143,14 @@ function service({ protocol, port, kind }: Cell): string {
   return `${name}${marks[kind]}`;
 }
 
+const named = (some: readonly { readonly cell: Cell }[]): string =>
+  [...new Set(some.map(({ cell }) => service(cell)))].join(' ') || '-';
+
 function matrix(cells: readonly Cell[], seen: readonly Seen[]): string[] {
   const rows = Map.groupBy(
     cells.map((cell, i) => ({ cell, one: seen[i] ?? 'nothing' })),
     ({ cell }) => `${cell.from} -> ${cell.to}`,
   );
-  const named = (some: readonly { readonly cell: Cell }[]): string =>
-    [...new Set(some.map(({ cell }) => service(cell)))].join(' ') || '-';
   return [
     ...[...rows].map(([name, row]) => {
       const [passed, not] = [
@@ -162,19 +163,20 @@ function matrix(cells: readonly Cell[], seen: readonly Seen[]): string[] {
   ];
 }
 
+const record = (cell: Cell, one: Seen): object => ({
+  kind: cell.kind,
+  from: cell.from,
+  source: formatAddress(cell.family, cell.source),
+  to: cell.to,
+  target: formatAddress(cell.family, cell.target),
+  protocol: cell.protocol,
+  port: cell.protocol === 'icmp' ? null : cell.port,
+  declared: cell.declared,
+  seen: one,
+});
+
 function forMachine(probed: Probed): object {
   const { plant, cells, seen, mode, wouldDeny } = probed;
-  const record = (cell: Cell, one: Seen): object => ({
-    kind: cell.kind,
-    from: cell.from,
-    source: formatAddress(cell.family, cell.source),
-    to: cell.to,
-    target: formatAddress(cell.family, cell.target),
-    protocol: cell.protocol,
-    port: cell.protocol === 'icmp' ? null : cell.port,
-    declared: cell.declared,
-    seen: one,
-  });
   return {
     mode,
     'one-host-for-each': plant.one,

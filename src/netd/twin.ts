@@ -98,14 +98,14 @@ export async function probeTwin(
   // Kinds apart: two packets of one batch never have the same addresses and ports.
   for (const group of Map.groupBy(numbered, ({ cell }) => cell.kind).values()) {
     for (let start = 0; start < group.length; start += BATCH) {
-      const batch = group.slice(start, start + BATCH);
-      for (const [id, one] of await twin.send(batch)) seen[id] = one;
+      const some = group.slice(start, start + BATCH);
+      for (const [id, one] of await twin.send(some)) seen[id] = one;
       for (let again = 0; again < REPEATS; again += 1) {
-        const missing = batch.filter(({ cell, id }) => cell.declared && seen[id] !== 'answered');
+        const missing = some.filter(({ cell, id }) => cell.declared && seen[id] !== 'answered');
         if (missing.length === 0) break;
         for (const [id, one] of await twin.send(missing)) if (one !== 'nothing') seen[id] = one;
       }
-      done += batch.length;
+      done += some.length;
       options.progress(done, cells.length);
     }
   }

@@ -176,11 +176,11 @@ for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as c
     });
     let said = '';
     child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    const over = once(child, 'close');
+    const over = once(child, 'close').then(([code]: unknown[]) => code);
     const [first] = await until('hosts of the twin', () => (agents().length > 3 ? agents() : undefined));
     if (how === 'a host that is killed') process.kill(first ?? 0, 'SIGKILL');
     else child.kill(how);
-    const [code] = await over;
+    const code = await over;
 
     await until('the end of all hosts', () => agents().length === 0);
     t.equal(outside(), before, 'no namespace and no interface more than before');

@@ -28,6 +28,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'show every request that will be sent, and the load on each line',
     run: async (args) => (await import('./cli/plan.ts')).run(args),
   },
+  network: {
+    summary: 'make the VLANs of the zones, on a trunk or a bridge, and check them',
+    run: async (args) => (await import('./cli/network.ts')).run(args),
+  },
   firewall: {
     summary: 'print, apply, confirm and prove the network rules that follow from a configuration',
     run: async (args) => (await import('./cli/firewall.ts')).run(args),

@@ -52,7 +52,7 @@ segmentation: { mode: observe }
     stderr,
     'gateway.yaml:5:12: conduits[0]: no packet can flow from control to other; choose addresses of one family, or take it out\n' +
       'gateway.yaml:9:34: devices.pump.at: pushes from fd00::5, and coap.listen is 10.0.0.1; let coap.listen have an address of the same family, or [::]\n' +
-      'gateway.yaml:9:72: devices.fan.at: 10.0.1.9 lies in zone other, and the device in loose; use an address of its own zone, or another class\n' +
+      'gateway.yaml:9:77: devices.fan.at: 10.0.1.9 lies in zone other, and the device in loose; use an address of its own zone, or another class\n' +
       'sluice: gateway.yaml has 3 problems; nothing was started\n',
   );
 });

@@ -1,6 +1,5 @@
 import type { Applied, Plan, Status } from './firewall.ts';
 import { visible } from '../core/visible.ts';
-import { cutText, measuresFor, measuresLines } from './tell-measures.ts';
 
 // What came of a request, for programs and for people: the same over the socket as without it.
 
@@ -40,7 +39,7 @@ export const statusTold = (status: Status): Told => ({
 });
 
 export function planTold({ rules, kernel, changes, replaces }: Plan): Told {
-  const how = { changes, replaces, complaints: [], cut: NO_CUT };
+  const how = { changes, replaces, complaints: [] };
   return {
     result: { rules, kernel, ...howFor(how) },
     text: `to hold what the configuration declares:\n${howText(how)}${KERNEL[kernel]}\n`,
@@ -48,10 +47,9 @@ export function planTold({ rules, kernel, changes, replaces }: Plan): Told {
   };
 }
 
-type How = Pick<Applied, 'changes' | 'replaces' | 'complaints' | 'cut'>;
-const NO_CUT = { connections: 0, problem: undefined };
+type How = Pick<Applied, 'changes' | 'replaces' | 'complaints'>;
 
-function howFor({ changes, replaces, complaints, cut }: How): object {
+function howFor({ changes, replaces, complaints }: How): object {
   return {
     chains: changes.chains,
     'elements-added': changes.elementsAdded,
@@ -60,12 +58,10 @@ function howFor({ changes, replaces, complaints, cut }: How): object {
     'objects-deleted': changes.objectsDeleted,
     replaced: replaces,
     complaints,
-    cut: cut.connections,
-    'not-cut': cut.problem ?? null,
   };
 }
 
-function howText({ changes, replaces, complaints, cut }: How): string {
+function howText({ changes, replaces, complaints }: How): string {
   const { chains, elementsAdded, elementsDeleted, objectsAdded, objectsDeleted } = changes;
   const counts = [
     [chains, 'chains written'],
@@ -82,7 +78,7 @@ function howText({ changes, replaces, complaints, cut }: How): string {
   const said = complaints.map(
     (complaint) => `  nft complained, and the kernel was read back: ${visible(complaint)}\n`,
   );
-  return `  ${visible(how)}\n${said.join('')}${cutText(cut)}`;
+  return `  ${visible(how)}\n${said.join('')}`;
 }
 
 function appliedFor({ id, within, first, closes = false, ...how }: Applied): object {
@@ -117,7 +113,7 @@ const KERNEL: Readonly<Record<Status['kernel'], string>> = {
     'the kernel holds something else than the rules that were confirmed: ./sluice firewall rollback restores them',
 };
 
-function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): object {
+function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): object {
   return {
     nft,
     kernel,
@@ -125,15 +121,13 @@ function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }
     'ever-confirmed': everConfirmed,
     pending:
       pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
-    ...measuresFor(now),
     lacks,
   };
 }
 
-function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): string {
+function statusText({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): string {
   const lines = [
     KERNEL[kernel],
-    ...measuresLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),
     proof.proven
       ? 'proven: it accepts exactly what the configuration declares'

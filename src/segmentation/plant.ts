@@ -26,9 +26,9 @@ export class Plant {
   constructor(config: Config) {
     this.config = config;
     const taken = addressesOf(config.zones.flatMap(({ subnets }) => subnets));
-    const left = (family: Family): AddressRange[] =>
+    const rest = (family: Family): AddressRange[] =>
       without(EVERY[family], [...NEVER[family], ...ofFamily(taken, family)]);
-    const others = { v4: left(4), v6: left(6) };
+    const others = { v4: rest(4), v6: rest(6) };
     this.zones = new Map(
       config.zones.flatMap((zone) => {
         const own = interfaceOf(zone);
@@ -41,8 +41,7 @@ export class Plant {
           return [];
         }
         const addresses = zone.subnets.length === 0 ? others : addressesOf(zone.subnets);
-        const rest = zone.subnets.length === 0 ? { rest: true } : {};
-        return [[zone.name, { name: zone.name, interface: own, ...addresses, ...rest }]];
+        return [[zone.name, { name: zone.name, interface: own, ...addresses }]];
       }),
     );
   }

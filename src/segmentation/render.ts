@@ -130,17 +130,13 @@ function ruleCommand(chain: string, { statements, comment }: Rule): Command {
   const rule = {
     ...HERE,
     chain,
-    expr: statements.flatMap(statementOf),
+    expr: statements.map(statementOf),
     ...(comment !== undefined && { comment }),
   };
   return { add: { rule } };
 }
 
-const timeIs = (op: '>=' | '<', right: number): Json => ({
-  match: { op, left: { meta: { key: 'time' } }, right },
-});
-
-function statementOf(statement: Statement): Json | readonly Json[] {
+function statementOf(statement: Statement): Json {
   switch (statement.kind) {
     case 'match':
       return { match: { op: statement.op, left: FIELDS[statement.field], right: operandOf(statement.to) } };
@@ -168,8 +164,6 @@ function statementOf(statement: Statement): Json | readonly Json[] {
       };
     case 'log':
       return { log: { group: statement.group, prefix: statement.prefix } };
-    case 'while':
-      return [timeIs('>=', statement.from), timeIs('<', statement.until)];
     case 'verdict':
       return verdictOf(statement.verdict);
     default:

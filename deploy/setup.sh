@@ -53,7 +53,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # program:package pairs of the peers that nobody here wrote
 missing=
 for pair in mbpoll:mbpoll coap-client-notls:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
-  sqlite3:sqlite3 openssl:openssl gcc:gcc pkg-config:pkg-config nft:nftables ip:iproute2 flock:util-linux setpriv:util-linux; do
+  sqlite3:sqlite3 openssl:openssl gcc:gcc pkg-config:pkg-config nft:nftables ip:iproute2 conntrack:conntrack flock:util-linux setpriv:util-linux; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 pkg-config --exists libmodbus 2>/dev/null || missing="$missing libmodbus-dev libc6-dev"

@@ -28,9 +28,21 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'show every request that will be sent, and the load on each line',
     run: async (args) => (await import('./cli/plan.ts')).run(args),
   },
+  network: {
+    summary: 'make the VLANs of the zones, on a trunk or a bridge, and check them',
+    run: async (args) => (await import('./cli/network.ts')).run(args),
+  },
   firewall: {
     summary: 'print, apply, confirm and prove the network rules that follow from a configuration',
     run: async (args) => (await import('./cli/firewall.ts')).run(args),
+  },
+  quarantine: {
+    summary: 'cut a device off, for a while or until it is released; or list who is',
+    run: async (args) => (await import('./cli/quarantine.ts')).run(args),
+  },
+  release: {
+    summary: 'let a device out of quarantine',
+    run: async (args) => (await import('./cli/quarantine.ts')).runRelease(args),
   },
   netd: {
     summary: 'the process that changes the network rules of this machine, behind a socket',

@@ -1,5 +1,7 @@
 import type { Config, Problem } from '../config/config.ts';
 import { formatProblem } from '../config/problem.ts';
+import { endless, expired } from '../config/observation.ts';
+import { epochMs } from '../core/units.ts';
 import { SluiceError } from '../core/errors.ts';
 import type { Finding, Parsed } from '../config/parse.ts';
 import { declare } from '../segmentation/declare.ts';
@@ -30,11 +32,13 @@ export async function run(args: readonly string[]): Promise<number> {
   const { json } = values;
   const file = oneFile('check', positionals);
   const parsed = json ? await readOrProblem(file) : await readConfig(file);
-  const problems = 'problems' in parsed ? parsed.problems : [];
+  const now = epochMs(Date.now());
+  const over = 'config' in parsed ? expired(parsed.config, now).map(parsed.place) : [];
+  const problems = 'problems' in parsed ? parsed.problems : over;
   const warnings = 'config' in parsed ? warningsOf(parsed.config).map(parsed.place) : [];
   if (json)
     process.stdout.write(`${JSON.stringify({ file, ok: problems.length === 0, problems, warnings })}\n`);
-  if ('config' in parsed) {
+  if ('config' in parsed && over.length === 0) {
     if (!json) process.stderr.write(warnings.map((one) => `warning: ${formatProblem(one)}\n`).join(''));
     if (!json) process.stdout.write(`${file} is right: ${summary(parsed.config)}\n`);
     return 0;
@@ -48,7 +52,7 @@ export async function run(args: readonly string[]): Promise<number> {
 
 function warningsOf(config: Config): readonly Finding[] {
   const declared = declare(config);
-  return 'policy' in declared ? lint(config, declared.policy) : [];
+  return 'policy' in declared ? [...lint(config, declared.policy), ...endless(config)] : [];
 }
 
 /** A file that cannot be read is a problem too: a program that asked for JSON gets an answer. */

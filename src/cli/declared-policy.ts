@@ -1,11 +1,18 @@
 import { SluiceError } from '../core/errors.ts';
 import { declare } from '../segmentation/declare.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import { loadConfig } from './load.ts';
+import { loadChecked } from './load.ts';
 
 /** What a configuration declares. What is wrong goes to standard error, all of it; then throws CONFIG_INVALID. */
 export async function declaredPolicy(file: string): Promise<Policy> {
-  const declared = declare(await loadConfig(file));
-  if ('policy' in declared) return declared.policy;
-  throw new SluiceError('CONFIG_INVALID', `${file} contradicts itself: ${declared.problems[0]?.found}`);
+  const { config, place } = await loadChecked(file);
+  const declared = declare(config);
+  if ('problems' in declared) {
+    throw new SluiceError('CONFIG_INVALID', `${file} contradicts itself: ${declared.problems[0]?.found}`);
+  }
+  const placeOf = (path: string): string => {
+    const { line, column } = place({ path, found: '', fix: '' });
+    return `${file}:${line}:${column}`;
+  };
+  return { ...declared.policy, placeOf };
 }

@@ -15,12 +15,16 @@ import { oneFile, usage } from './options.ts';
 
 // What changes the rules of this machine, and how it stands: through netd where it answers, and directly otherwise.
 
-export type Changing = 'apply' | 'confirm' | 'rollback' | 'status';
+export type Changing = 'apply' | 'confirm' | 'rollback' | 'island' | 'rejoin' | 'status';
+
+/** As long as netd takes. */
+const LONGEST_REASON = 200;
 
 export interface ChangeOptions {
   readonly json: boolean;
   /** Where netd listens; the place of this gateway below /run/sluice where left out. */
   readonly socket: string | undefined;
+  readonly because?: string | undefined;
 }
 
 export async function runChange(
@@ -36,7 +40,9 @@ export async function runChange(
       'firewall confirm wants the change that apply named, as in: firewall confirm 5f3a90c2',
     );
   }
-  return runRequest({ verb, ...(verb === 'confirm' && { change: first }) }, file, options);
+  const because = verb === 'island' ? reason('firewall island', options.because) : undefined;
+  const more = { ...(verb === 'confirm' && { change: first }), ...(because !== undefined && { because }) };
+  return runRequest({ verb, ...more }, file, options);
 }
 
 /** Asks, prints what came of it; exit status 0 where that is good. */
@@ -45,7 +51,7 @@ export async function runRequest(
   file: string,
   { json, socket }: ChangeOptions,
 ): Promise<number> {
-  const { gateway, segmentation } = await loadConfig(file);
+  const { gateway, segmentation, devices } = await loadConfig(file);
   const session = process.env['SSH_CONNECTION'];
   const whole = { ...request, ...(session !== undefined && session !== '' && { session }) };
   const path = socket ?? socketOf(gateway.id);
@@ -57,8 +63,10 @@ export async function runRequest(
     const declared = async () => ({
       policy: await declaredPolicy(file),
       confirmWithin: segmentation.confirmWithin,
+      mustWork: { flows: segmentation.mustWork, within: segmentation.mustWorkWithin },
     });
-    told = await perform({ firewall, audit: new Audit(firewall.folder), declared }, whole, { who: me() });
+    const machine = { firewall, audit: new Audit(firewall.folder), declared, devices: async () => devices };
+    told = await perform(machine, whole, { who: me() });
     warnOf(firewall.folder);
   } else {
     mustBeFor(connection, file, path);
@@ -99,4 +107,13 @@ function me(): Who {
     via: 'command line',
     ...(person !== undefined && person !== '' && { person: person.slice(0, 64) }),
   };
+}
+
+/** Whoever finds it months later has to know why. Throws USAGE where it is missing. */
+export function reason(command: string, because: string | undefined): string {
+  if (because !== undefined && because.trim() !== '' && because.length <= LONGEST_REASON) return because;
+  throw usage(
+    'firewall',
+    `${command} wants a reason: --because "..." of at most ${LONGEST_REASON} characters`,
+  );
 }

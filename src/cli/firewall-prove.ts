@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { errorText, SluiceError } from '../core/errors.ts';
+import { epochMs } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import { addressText } from '../segmentation/addresses.ts';
 import { etherText, inQuarantine, type Packet, packetText } from '../segmentation/packet.ts';
@@ -11,7 +12,7 @@ import { usage } from './options.ts';
 
 /** Proves and prints; exit status 0 where it is proven, 1 where it is not. */
 export async function runProve(policy: Policy, listing: string | undefined, json: boolean): Promise<number> {
-  const proof = prove(policy, await listed(listing));
+  const proof = prove(policy, await listed(listing), epochMs(Date.now()));
   process.stdout.write(json ? `${JSON.stringify(forMachine(proof))}\n` : forPerson(proof, policy));
   return proof.proven ? 0 : 1;
 }

@@ -6,6 +6,7 @@ import { declaredPolicy } from './declared-policy.ts';
 import { runAudit } from './firewall-audit.ts';
 import { type Changing, runChange } from './firewall-change.ts';
 import { runPlan } from './firewall-plan.ts';
+import { runProbe } from './firewall-probe.ts';
 import { runProve } from './firewall-prove.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
@@ -13,8 +14,10 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
        ./sluice firewall plan [--json] [gateway.yaml]
        ./sluice firewall audit [--json] [gateway.yaml]
+       ./sluice firewall probe [--json] [gateway.yaml]
        ./sluice firewall apply|rollback|status [--json] [--socket PATH] [gateway.yaml]
        ./sluice firewall confirm CHANGE [--json] [--socket PATH] [gateway.yaml]
+       ./sluice firewall island --because TEXT | rejoin [--json] [--socket PATH] [gateway.yaml]
 
   render  prints the network rules that follow from the configuration, as JSON for nft -j -f -. They replace the table
           inet sluice in one transaction and touch nothing else; where segmentation is off, they only remove it.
@@ -25,6 +28,9 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
           tracking do is assumed (docs/configuration.md).
   plan    tells who gains and who loses access compared with the rules that are confirmed, and, run as root, with what the
           kernel holds where that is something else. Packets are compared, not lines. Changes nothing.
+  probe   builds a twin of the plant in network namespaces, a gateway with these very rules and hosts around it, sends real
+          packets through each cell of the matrix and tells where they differ from what is declared. Needs root, changes
+          nothing of this machine, and leaves nothing behind, however it ends.
 
   audit   tells who changed what last, or was refused, and verifies that each record follows from the one before.
 
@@ -34,21 +40,29 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
   confirm   keeps a change that was applied; say it on a new connection, so that it shows that you still reach the gateway.
             The connection that applied (to netd, or by ssh) is refused.
   rollback  returns to the rules that were confirmed last, at once; also where somebody else changed the table.
+  island    cuts every conduit at once, those of the gateway and the upstream too, until rejoin; polls, zones within
+            themselves and management go on. Whatever is applied, rolled back or started keeps it.
+  rejoin    opens the conduits again, as declared.
   status    tells what the kernel holds, what waits, and what of the kernel is lacking. Changes nothing.
 
-The last four go through netd where it listens (./sluice netd, at /run/sluice/<gateway>.sock or --socket), and need no
+The last six go through netd where it listens (./sluice netd, at /run/sluice/<gateway>.sock or --socket), and need no
 root then; otherwise they act themselves, as root or with CAP_NET_ADMIN, on the network namespace that they are called in.
 They say which on standard error. nft 1.0.6 or newer is needed. What is known is kept in segmentation/ below gateway.data,
-with an audit of who did what. Connections that a change forbids are not cut: they end by themselves.
+with an audit of who did what. Connections that the rules do not allow any more are cut, with the program conntrack.
 
 Exit status: 0 done or proven, 1 not done or not proven (status: not the confirmed rules), 64 wrong usage,
 78 wrong configuration.
 `;
 
-const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'status'];
-const VERBS = ['render', 'prove', 'plan', 'audit', ...CHANGING];
-const LATER = ['probe'];
-const OPTIONS = { ...HELP, ...JSON_TOO, listing: { type: 'string' }, socket: { type: 'string' } } as const;
+const CHANGING: readonly Changing[] = ['apply', 'confirm', 'rollback', 'island', 'rejoin', 'status'];
+const VERBS = ['render', 'prove', 'plan', 'probe', 'audit', ...CHANGING];
+const OPTIONS = {
+  ...HELP,
+  ...JSON_TOO,
+  listing: { type: 'string' },
+  socket: { type: 'string' },
+  because: { type: 'string' },
+} as const;
 
 export async function run(args: readonly string[]): Promise<number> {
   const { values, positionals } = parsedOptions('firewall', args, OPTIONS);
@@ -62,7 +76,10 @@ export async function run(args: readonly string[]): Promise<number> {
   if (changing !== undefined) {
     if (values.listing !== undefined)
       throw usage('firewall', `firewall ${verb} takes no listing: it asks nft`);
-    return runChange(changing, files, { json: values.json, socket: values.socket });
+    if (values.because !== undefined && verb !== 'island')
+      throw usage('firewall', `firewall ${verb} takes no reason`);
+    const { json, socket, because } = values;
+    return runChange(changing, files, { json, socket, because });
   }
   if (values.socket !== undefined)
     throw usage('firewall', `firewall ${verb} asks nobody: it takes no socket`);
@@ -72,9 +89,9 @@ export async function run(args: readonly string[]): Promise<number> {
     if (values.listing !== undefined) throw usage('firewall', 'firewall audit takes no listing');
     return runAudit(file, values.json);
   }
-  if (verb === 'plan') {
-    if (values.listing !== undefined) throw usage('firewall', 'firewall plan takes no listing: it asks nft');
-    return runPlan(file, values.json);
+  if (verb === 'plan' || verb === 'probe') {
+    if (values.listing !== undefined) throw usage('firewall', `firewall ${verb} takes no listing`);
+    return verb === 'plan' ? runPlan(file, values.json) : runProbe(await declaredPolicy(file), values.json);
   }
   if (values.listing !== undefined || values.json) {
     throw usage('firewall', 'firewall render takes no options: it prints JSON as it is');
@@ -86,8 +103,6 @@ export async function run(args: readonly string[]): Promise<number> {
 function checkVerb(verb: string | undefined): void {
   if (verb === undefined) throw usage('firewall', `firewall wants a verb: there are ${VERBS.join(', ')}`);
   if (VERBS.includes(verb)) return;
-  if (LATER.includes(verb))
-    throw usage('firewall', `firewall ${verb} comes in a later version: there are ${VERBS.join(', ')}`);
   const meant = nearest(verb, VERBS);
   const hint = meant === undefined ? `there are ${VERBS.join(', ')}` : `did you mean ${meant}?`;
   throw usage('firewall', `firewall knows no ${visible(verb)}: ${hint}`);

@@ -14,8 +14,13 @@ export const DEFAULT_FILE = 'gateway.yaml';
  * as a compiler would print it. Throws CONFIG_INVALID where there is one, or where the file cannot be read.
  */
 export async function loadConfig(path: string = DEFAULT_FILE): Promise<Config> {
+  return (await loadChecked(path)).config;
+}
+
+/** The same, with the way back from a path to its line. */
+export async function loadChecked(path: string): Promise<Extract<Parsed, { readonly config: Config }>> {
   const parsed = await readConfig(path);
-  if ('config' in parsed) return parsed.config;
+  if ('config' in parsed) return parsed;
   const { problems } = parsed;
   process.stderr.write(problems.map((problem) => `${formatProblem(problem)}\n`).join(''));
   throw new SluiceError(

@@ -7,6 +7,7 @@ import { Audit } from '../netd/audit.ts';
 import { socketOf } from '../netd/client.ts';
 import { netd } from '../netd/daemon.ts';
 import { Firewall } from '../netd/firewall.ts';
+import { conntrackLack } from '../netd/conntrack.ts';
 import { Nft } from '../netd/nft.ts';
 import { whoElse } from '../netd/ours.ts';
 import type { Declared } from '../netd/perform.ts';
@@ -56,7 +57,7 @@ export async function run(args: readonly string[]): Promise<number> {
   const uids = (values['allow-uid'] ?? []).map(uidOf);
   const group = values['allow-group'];
   if (group !== undefined) groupOf(group);
-  const { gateway, segmentation } = await loadConfig(file);
+  const { gateway } = await loadConfig(file);
   const config = realpathSync(file);
   mustBeOurs(config);
   const log = streamLog();
@@ -69,11 +70,11 @@ export async function run(args: readonly string[]): Promise<number> {
     firewall,
     audit: new Audit(firewall.folder),
     declared: async () => declaredBy(config, gateway),
-    heal: healing(config, segmentation.heal),
     bootReport: values['boot-report'] ?? BOOT_REPORT,
+    devices: async () => (await readAnew(config)).devices,
     log,
   });
-  for (const { name, follows } of await probe(new Nft()))
+  for (const { name, follows } of [...(await probe(new Nft())), ...(await conntrackLack())])
     log.warn('this kernel lacks something', { name, follows });
   await runUntilStopped(tasks);
   return 0;
@@ -104,20 +105,6 @@ async function readAnew(config: string): Promise<Config> {
   });
 }
 
-/** What it says now; what it said last, while it is wrong or could be of others. */
-function healing(config: string, first: boolean): () => Promise<boolean> {
-  let last = first;
-  return async () => {
-    try {
-      mustBeOurs(config);
-      last = (await readAnew(config)).segmentation.heal;
-    } catch {
-      // Whoever asks for a change is told what is wrong with it.
-    }
-    return last;
-  };
-}
-
 /** What it declares now. */
 async function declaredBy(
   config: string,
@@ -130,5 +117,6 @@ async function declaredBy(
       remedy: 'restart netd: systemctl restart sluice-netd',
     });
   }
-  return { policy: await declaredPolicy(config), confirmWithin: segmentation.confirmWithin };
+  const { confirmWithin, mustWork: flows, mustWorkWithin: within } = segmentation;
+  return { policy: await declaredPolicy(config), confirmWithin, mustWork: { flows, within } };
 }

@@ -3,6 +3,8 @@ import { checked } from './checked.ts';
 import type { DeviceClass } from './classes.ts';
 import { type GuardShape, readGuard } from './guard.ts';
 import { includes, overlap, parseAddressOrSubnet } from './network.ts';
+import type { EpochMs } from '../core/units.ts';
+import { MOMENT_EXAMPLES, parseMoment } from './moment.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import * as schema from './schema.ts';
@@ -43,6 +45,13 @@ function readConduit(value: unknown, path: Path, named: Named, report: Report): 
     );
   }
   checkServices(allow, [...path, 'allow'], report);
+  if (shape.only !== undefined && shape['observe-until'] !== undefined) {
+    report(
+      [...path, 'observe-until'],
+      'a time for a part of the two zones',
+      'the two zones as a whole are observed: give it to a conduit without only',
+    );
+  }
   const part = (names: readonly string[] | undefined, zone: string, end: 'from' | 'to'): Selector[] =>
     (names ?? []).flatMap(
       (text, i) => selectorOf(text, zone, [...path, 'only', end, i], named, report) ?? [],
@@ -54,12 +63,21 @@ function readConduit(value: unknown, path: Path, named: Named, report: Report): 
     named,
     report,
   );
-  return { from, to, allow, because, only: parts, guard };
+  const observeUntil = readMoment(shape['observe-until'], [...path, 'observe-until'], report);
+  return { from, to, allow, because, observeUntil, only: parts, guard };
 }
 
 function guardShape(value: unknown, path: Path, report: Report): GuardShape | undefined {
   if (value === undefined) return undefined;
   return checked(schema.guard, value, [...path, 'guard'], report).shape;
+}
+
+/** Undefined where there is none, or none such. */
+export function readMoment(text: string | undefined, path: Path, report: Report): EpochMs | undefined {
+  if (text === undefined) return undefined;
+  const moment = parseMoment(text);
+  if (moment === undefined) report(path, `no such day, ${describe(text)}`, `write ${MOMENT_EXAMPLES}`);
+  return moment;
 }
 
 export function checkServices(services: readonly string[], path: Path, report: Report): void {

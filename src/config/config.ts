@@ -1,4 +1,4 @@
-import type { Bytes, Duration } from '../core/units.ts';
+import type { Bytes, Duration, EpochMs } from '../core/units.ts';
 
 /** What gateway.yaml says, checked, with every default filled in. Immutable. DESIGN 5.1 names the keys. */
 export interface Config {
@@ -34,8 +34,11 @@ export interface Config {
   readonly segmentation: {
     readonly mode: 'off' | 'observe' | 'enforce';
     readonly confirmWithin: Duration;
-    /** Is what another program changed in our tables put right? */
-    readonly heal: boolean;
+    /** From then on mode observe is enforce. */
+    readonly observeUntil: EpochMs | undefined;
+    /** Flows that have to carry new connections after a change: kinds, or names of conduits. */
+    readonly mustWork: readonly string[];
+    readonly mustWorkWithin: Duration;
     /** Who always reaches the gateway; never undefined where the mode is enforce. */
     readonly management: Management | undefined;
   };
@@ -84,6 +87,8 @@ export interface Conduit {
   readonly to: string;
   readonly allow: readonly string[];
   readonly because: string;
+  /** Until then nothing is denied between these two zones in this direction. */
+  readonly observeUntil: EpochMs | undefined;
   /** What of the zones is meant; an empty list is all of it. */
   readonly only: { readonly from: readonly Selector[]; readonly to: readonly Selector[] };
   /** What of Modbus passes; undefined where Modbus is not looked into. */

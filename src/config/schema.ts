@@ -5,6 +5,7 @@ import { DEFAULTS } from './defaults.ts';
 import { DURATION, DURATION_EXAMPLES } from './duration.ts';
 import { EVENT_PATTERN, TELEMETRY_PATTERN } from './pattern.ts';
 import { SERVICE, SERVICES } from './services.ts';
+import { MOMENT, MOMENT_EXAMPLES } from './moment.ts';
 import { SIZE, SIZE_EXAMPLES } from './size.ts';
 
 // The shape of gateway.yaml, from which both the checks and gateway.schema.json come. The message of a leaf is the
@@ -32,6 +33,7 @@ const file = z
   .string({ error: 'write the path of a file, relative to this one' })
   .min(1, { error: 'write the path of a file' })
   .refine((path) => !/\p{C}/u.test(path), { error: 'write the path of a file, without control characters' });
+const moment = text(MOMENT, MOMENT_EXAMPLES);
 const hostAndPort = text(
   /^.+:\d{1,5}$/,
   'an IP address and a port, such as 127.0.0.1:8883 or [fd00::1]:8883',
@@ -261,6 +263,11 @@ const conduitKeys = {
     .max(MAX_TEXT_LENGTH, { error: `use at most ${MAX_TEXT_LENGTH} characters` })
     .describe('Why these flows are needed; whoever reviews the rules reads it.'),
   only: only.optional(),
+  'observe-until': moment
+    .optional()
+    .describe(
+      'Until then (2026-12-31, or 2026-12-31T06:00Z; UTC) what nothing allows between these two zones in this direction passes, logged and counted; from then on it is denied.',
+    ),
   guard: guard.optional(),
 };
 const CONDUIT = 'Declared, justified flows from one zone to another. What no conduit allows is denied.';
@@ -468,6 +475,7 @@ export const network = keys(
   'How the VLANs of the zones come into being: on a trunk or on a bridge.',
 );
 
+const MUST_WORK = 'write a list of polls, pushes, upstream, management or names of conduits';
 const segmentationKeys = {
   mode: oneOf(['off', 'observe', 'enforce'])
     .default(DEFAULTS.mode)
@@ -475,12 +483,20 @@ const segmentationKeys = {
   'confirm-within': duration
     .default(DEFAULTS.confirmWithin)
     .describe('New rules are rolled back unless confirmed within this time.'),
-  heal: z
-    .boolean({ error: 'write true or false' })
-    .default(DEFAULTS.heal)
+  'observe-until': moment
+    .optional()
+    .describe('In mode observe: from then on (2026-12-31, or 2026-12-31T06:00Z; UTC) the mode is enforce.'),
+  'must-work': z
+    .array(z.string({ error: MUST_WORK }).regex(/^[a-z][a-z0-9-]{0,120}$/, { error: MUST_WORK }), {
+      error: MUST_WORK,
+    })
+    .optional()
     .describe(
-      'What another program changed in the tables of Sluice is put right at once (docs/segmentation.md, Drift); false only tells it.',
+      'Flows that have to carry new connections after a change, or it is rolled back: polls, pushes, upstream, management, or names of conduits such as conduit-supervision-control-0.',
     ),
+  'must-work-within': duration
+    .optional()
+    .describe('How long they have for that, 5s to 4m; confirm-within, at most 4m, where left out.'),
   management: management.optional(),
 };
 export const segmentationHead = keys(

@@ -1,7 +1,7 @@
-import { minutes, seconds } from '../core/units.ts';
+import { milliseconds, minutes, seconds } from '../core/units.ts';
 import type { Conduit, Config, Management } from './config.ts';
 import { checked } from './checked.ts';
-import { checkServices, subnetOf } from './conduits.ts';
+import { checkServices, readMoment, subnetOf } from './conduits.ts';
 import { READ_ONLY } from './guard.ts';
 import { parseSubnet, type Subnet } from './network.ts';
 import { describe, type Report } from './problem.ts';
@@ -11,6 +11,9 @@ import { choose, GATEWAY, interfaceOf, type Known, type ZoneEntry } from './zone
 
 /** Long enough for a person to look, short enough for the plant not to miss what was cut off. */
 const CONFIRM_WITHIN = [seconds(10), minutes(60)] as const;
+
+/** A flow that is used every few seconds shows itself by then; whoever asked for the change waits for it. */
+const MUST_WORK_WITHIN = [seconds(5), minutes(4)] as const;
 
 export function readSegmentation(
   value: unknown,
@@ -23,8 +26,24 @@ export function readSegmentation(
   const within = readDuration(shape['confirm-within'], [...path, 'confirm-within'], report, CONFIRM_WITHIN);
   const management =
     shape.management === undefined ? undefined : readManagement(shape.management, zones, report);
-  const { mode, heal } = shape;
-  if (mode === undefined || heal === undefined || within === undefined) return undefined;
+  const { mode } = shape;
+  const observeUntil = readMoment(shape['observe-until'], [...path, 'observe-until'], report);
+  if (observeUntil !== undefined && mode !== undefined && mode !== 'observe') {
+    report(
+      [...path, 'observe-until'],
+      `a time for mode observe, and the mode is ${mode}`,
+      'set mode: observe, or give the time to a conduit',
+    );
+  }
+  const mustWork = shape['must-work'] ?? [];
+  checkMustWork(mustWork, conduits, report);
+  const longest = milliseconds(Math.min(within ?? MUST_WORK_WITHIN[1], MUST_WORK_WITHIN[1]));
+  const given = shape['must-work-within'];
+  const atWork =
+    given === undefined
+      ? longest
+      : readDuration(given, [...path, 'must-work-within'], report, [MUST_WORK_WITHIN[0], longest]);
+  if (mode === undefined || within === undefined || atWork === undefined) return undefined;
   if (mode === 'enforce' && whole && shape.management === undefined) {
     report(
       [...path, 'mode'],
@@ -36,7 +55,29 @@ export function readSegmentation(
     checkInterfaces(zones, report);
     checkConduits(conduits, zones, report);
   }
-  return { mode, confirmWithin: within, heal, management };
+  return { mode, confirmWithin: within, observeUntil, mustWork, mustWorkWithin: atWork, management };
+}
+
+/** Kinds of flows that somebody may name; conduits have names of their own. */
+const KINDS = ['polls', 'pushes', 'upstream', 'management'];
+
+function checkMustWork(names: readonly string[], conduits: readonly Conduit[], report: Report): void {
+  const known = [...KINDS, ...conduitNames(conduits)];
+  for (const [i, name] of names.entries()) {
+    if (!known.includes(name))
+      report(['segmentation', 'must-work', i], `no flow ${describe(name)}`, choose(name, known, 'flows'));
+  }
+}
+
+/** As their counters are called: numbered among those of the same two zones. */
+export function conduitNames(conduits: readonly Pick<Conduit, 'from' | 'to'>[]): string[] {
+  const counts = new Map<string, number>();
+  return conduits.map(({ from, to }) => {
+    const stem = `conduit-${from}-${to}`;
+    const count = counts.get(stem) ?? 0;
+    counts.set(stem, count + 1);
+    return `${stem}-${count}`;
+  });
 }
 
 function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report): Management {

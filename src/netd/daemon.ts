@@ -6,7 +6,6 @@ import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
 import type { Who } from './audit.ts';
 import { Bucket } from './bucket.ts';
-import { driftTasks } from './drift.ts';
 import { lockOf } from './lock.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { isRead, type Machine, perform } from './perform.ts';
@@ -37,8 +36,6 @@ export interface NetdParts extends Machine {
   readonly permitted: Permitted;
   /** What the script said that loaded rules when the machine started. */
   readonly bootReport: string;
-  /** Is what another program changes put right? Read anew. */
-  readonly heal: () => Promise<boolean>;
   readonly log: Log;
 }
 
@@ -60,7 +57,6 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
       refuse: (uid, why) => desk.refuse(uid, why),
       log,
     }),
-    ...driftTasks({ ...parts, who: OURSELVES }),
     { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
   ];
 }
@@ -189,6 +185,15 @@ async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): 
   while (!signal.aborted) {
     try {
       const id = await firewall.settle(GRACE);
+      for (const { device } of await firewall.sweep()) {
+        log.info('released: its time is over', { device });
+        await audit.record(OURSELVES, {
+          verb: 'release',
+          outcome: 'done',
+          device,
+          detail: 'its time is over',
+        });
+      }
       toldLast = '';
       if (id !== undefined) {
         log.warn('rolled back: nobody confirmed', { change: id });
@@ -202,7 +207,7 @@ async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): 
     } catch (error) {
       // Tried for ever, told once.
       const text = errorText(error);
-      if (text !== toldLast) log.error('cannot roll back', { error: text });
+      if (text !== toldLast) log.error('cannot roll back or release what is overdue', { error: text });
       toldLast = text;
     }
     await pause(GLANCE, undefined, { signal }).catch(() => {});

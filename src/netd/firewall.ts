@@ -9,14 +9,30 @@ import { packetText } from '../segmentation/packet.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyText } from '../segmentation/policy-text.ts';
 import { type Proof, prove } from '../segmentation/prove.ts';
+import type { Suspect } from '../segmentation/quarantine.ts';
 import { render } from '../segmentation/render.ts';
 import { arm, GUARDS, guardPid } from './arm.ts';
-import { bring, type Brought, holds } from './bring.ts';
-import { type Found, inspect, type Inspected } from './inspect.ts';
+import { type Brought, holds } from './bring.ts';
+import { conntrackLack } from './conntrack.ts';
+import { type Cut, InForce } from './in-force.ts';
+import type { Island } from './island.ts';
 import { type Lock, lockOf } from './lock.ts';
+import {
+  type Because,
+  type Ground,
+  island,
+  quarantine,
+  type Quarantined,
+  rejoin,
+  release,
+  releaseOverdue,
+} from './measures.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
+import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { type Lack, probe } from './probe.ts';
+import type { Entry } from './quarantine-book.ts';
+import { refusalOf } from './refusal.ts';
 import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
@@ -30,6 +46,7 @@ export interface Applied {
   readonly changes: Changes;
   readonly replaces: readonly string[];
   readonly complaints: readonly string[];
+  readonly cut: Cut;
   /** Nothing was ever confirmed: without confirmation the table is taken away again. */
   readonly first: boolean;
   /** Nothing was, but there were rules in the kernel: without confirmation all but management is closed. */
@@ -44,6 +61,8 @@ export interface Status {
   readonly proof: Proof;
   readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
   readonly everConfirmed: boolean;
+  readonly island: Island | undefined;
+  readonly quarantined: readonly Entry[];
 }
 
 /** What a plan is compared with. */
@@ -87,6 +106,7 @@ export interface Intended {
 export class Firewall {
   readonly #data: string;
   readonly #state: State;
+  readonly #force: InForce;
   /** Where everything that is known about the rules lies. */
   readonly folder: string;
 
@@ -94,6 +114,7 @@ export class Firewall {
   constructor(data: string, { strict = false }: { readonly strict?: boolean } = {}) {
     this.#data = data;
     this.#state = new State(data, { strict });
+    this.#force = new InForce(this.#state);
     this.folder = this.#state.folder;
   }
 
@@ -107,7 +128,7 @@ export class Firewall {
       try {
         const confirmed = this.#state.confirmed();
         if (confirmed === undefined) return undefined;
-        this.#state.keepBoot(confirmed);
+        this.#keepBoot();
         if (!this.#state.hasClosed()) this.#state.keepClosed(closedRules(await policy()));
         return undefined;
       } finally {
@@ -127,10 +148,10 @@ export class Firewall {
    * The kernel holds what the policy declares when this returns, proven; and holds it on only when `confirm` is called
    * in time. Throws where it could not be done: then the kernel holds what was confirmed before.
    */
-  async apply(policy: Policy, within: Duration, by: Actor = {}): Promise<Applied> {
+  async apply(policy: Policy, within: Duration, by: Actor = {}, work?: MustWork): Promise<Applied> {
     const document = render(compile(policy));
     // Before anything is written: who may not change rules leaves no files behind.
-    await mayLoad(document);
+    await mayLoad(document, policy);
     this.#state.prepare();
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
@@ -138,9 +159,8 @@ export class Firewall {
     const confirmed = this.#state.confirmed();
     if (confirmed !== undefined && digest(confirmed) === digest(document)) {
       await by.intend?.({ rules: digest(document) });
-      const brought = await bring(nft, document);
-      mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));
-      this.#state.keepBoot(document);
+      const brought = await this.#loadProven(nft, document, policy);
+      this.#keepBoot();
       this.#state.keepClosed(closedRules(policy));
       return { id: undefined, within, first: false, ...brought };
     }
@@ -167,8 +187,8 @@ export class Firewall {
         before: isForeign ? shut : undefined,
       });
       await arm(this.#data, this.#state.folder, id);
-      const brought = await bring(nft, document);
-      mustBeProven(prove(policy, brought.listing ?? EMPTY_LISTING));
+      const brought = await this.#loadProven(nft, document, policy);
+      if (work !== undefined) await mustWork(nft, this.#force.policy(policy), work);
       // Whoever has to look at the plant gets the whole time for it.
       this.#state.prolong({ ...pending, until: milliseconds(sinceBoot() + within) });
       return { id, within, first: confirmed === undefined, closes: isForeign, ...brought };
@@ -197,19 +217,19 @@ export class Firewall {
     mustBeNew(pending, by);
     await by.intend?.({ change: id, rules: pending.rules });
     const document = this.#state.candidate();
-    const problem = await objection(nft, pending, document);
+    const problem = await objection(nft, pending, document, this.#force);
     if (problem !== undefined || document === undefined) {
       const error = new SluiceError('SETUP', `change ${id} cannot be confirmed: ${problem}`, {
         remedy: './sluice firewall apply applies it again',
       });
       throw await this.#takenBack(nft, this.#state.before(), error);
     }
-    this.#state.confirm(document);
+    this.#state.confirm(document, this.#force.document(document));
     this.#state.end();
   }
 
   /** Back to the rules that were confirmed last, whether a change waits or somebody else was at the table. */
-  async rollback(by: Actor = {}): Promise<Brought & { readonly id: string | undefined }> {
+  async rollback(by: Actor = {}): Promise<Brought & { readonly cut: Cut; readonly id: string | undefined }> {
     this.#state.prepare();
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
@@ -226,7 +246,7 @@ export class Firewall {
     }
     const before = this.#state.before();
     await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
-    const brought = await bring(nft, before);
+    const brought = await this.#force.bring(nft, before);
     this.#state.end();
     return { id, ...brought };
   }
@@ -239,7 +259,7 @@ export class Firewall {
     if (process.getuid?.() !== 0) return { confirmed, kernel: 'not permitted' };
     try {
       const listing = await new Nft().list();
-      const same = rules === undefined ? listing === undefined : holds(listing, rules);
+      const same = rules === undefined ? listing === undefined : holds(listing, this.#force.document(rules));
       return { confirmed, kernel: { listing, holds: same } };
     } catch {
       return { confirmed, kernel: 'not permitted' };
@@ -258,8 +278,8 @@ export class Firewall {
     const id = this.#waitingOrDamaged();
     const before = this.#state.before();
     await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
-    await bring(new Nft({ lock: lock.descriptor }), before);
-    if (before !== NO_RULES) this.#state.keepBoot(before);
+    await this.#force.bring(new Nft({ lock: lock.descriptor }), before);
+    if (before !== NO_RULES) this.#keepBoot();
     this.#state.end();
     return id;
   }
@@ -273,18 +293,57 @@ export class Firewall {
     }
   }
 
-  /** What the kernel holds beside what it should, put right where `heal` says so; see inspect.ts. */
-  async inspect(heal: (found: Found) => Promise<boolean>): Promise<Inspected | undefined> {
-    using lock = await this.#locked();
-    return await inspect(this.#state, new Nft({ lock: lock.descriptor }), heal);
-  }
-
   /** Changes nothing. */
   async plan(policy: Policy): Promise<Plan> {
     const document = render(compile(policy));
     const listing = await new Nft().list();
     const { changes, replaces } = delta(listing, document);
     return { rules: digest(document), changes, replaces, kernel: this.#kernel(listing) };
+  }
+
+  /** From now on nobody hears it and it reaches nobody, whatever its connections; also after a start of the machine. */
+  async quarantine(
+    suspect: Suspect & { readonly device: string },
+    how: Because & { readonly lasts: Duration | undefined },
+    by: Actor = {},
+  ): Promise<Quarantined> {
+    using ground = await this.#ground(by);
+    return await quarantine(ground, suspect, how);
+  }
+
+  async release(device: string, by: Actor = {}): Promise<readonly Entry[]> {
+    using ground = await this.#ground(by);
+    return await release(ground, device);
+  }
+
+  /** Releases those whose time is over; to be called every few seconds. */
+  async sweep(by: Actor = {}): Promise<readonly Entry[]> {
+    if (this.#force.book.entries().length === 0) return [];
+    using ground = await this.#ground(by);
+    return await releaseOverdue(ground);
+  }
+
+  /** Changes nothing. */
+  quarantined(): readonly Entry[] {
+    return this.#force.quarantined;
+  }
+
+  /** Every conduit is cut, and stays so until `rejoin`. */
+  async island(why: Because, by: Actor = {}): Promise<{ readonly cut: Cut }> {
+    using ground = await this.#ground(by);
+    return await island(ground, why);
+  }
+
+  async rejoin(by: Actor = {}): Promise<void> {
+    using ground = await this.#ground(by);
+    await rejoin(ground);
+  }
+
+  async #ground({ intend }: Actor): Promise<Ground & Disposable> {
+    this.#state.prepare();
+    const lock = await this.#locked();
+    const end = (): void => lock[Symbol.dispose]();
+    return { state: this.#state, force: this.#force, lock, intend, [Symbol.dispose]: end };
   }
 
   /** Changes nothing. */
@@ -296,9 +355,9 @@ export class Firewall {
     const pending = this.#state.pending();
     return {
       nft: version,
-      lacks: await probe(nft),
+      lacks: [...(await probe(nft)), ...(await conntrackLack())],
       kernel: this.#kernel(listing),
-      proof: prove(policy, listing ?? EMPTY_LISTING),
+      proof: prove(this.#force.policy(policy), listing ?? EMPTY_LISTING, epochMs(Date.now())),
       pending: pending && {
         id: pending.id,
         left: remaining(pending),
@@ -306,15 +365,30 @@ export class Firewall {
           .length,
       },
       everConfirmed: confirmed !== undefined,
+      island: this.#force.island,
+      quarantined: this.#force.quarantined,
     };
   }
 
   #kernel(listing: string | undefined): Status['kernel'] {
     const confirmed = this.#state.confirmed();
-    if (confirmed !== undefined && holds(listing, confirmed)) return 'confirmed';
+    if (confirmed !== undefined && holds(listing, this.#force.document(confirmed))) return 'confirmed';
     const candidate = this.#state.pending() && this.#state.candidate();
-    if (candidate !== undefined && holds(listing, candidate)) return 'waiting';
+    if (candidate !== undefined && holds(listing, this.#force.document(candidate))) return 'waiting';
     return listing === undefined ? 'nothing' : 'something else';
+  }
+
+  /** Connections are cut only by rules that are proven. */
+  async #loadProven(nft: Nft, document: string, policy: Policy): Promise<Brought & { readonly cut: Cut }> {
+    const brought = await this.#force.load(nft, document);
+    mustBeProven(prove(this.#force.policy(policy), brought.listing ?? EMPTY_LISTING, epochMs(Date.now())));
+    return { ...brought, cut: await this.#force.cut(document) };
+  }
+
+  /** What a machine that starts loads: what is confirmed, with the island and whoever is in quarantine. */
+  #keepBoot(): void {
+    const confirmed = this.#state.confirmed();
+    if (confirmed !== undefined) this.#state.keepBoot(this.#force.document(confirmed));
   }
 
   async #locked(): Promise<Lock> {
@@ -348,7 +422,7 @@ export class Firewall {
         remedy: `./sluice firewall confirm ${pending.id}, or ./sluice firewall rollback`,
       });
     }
-    await bring(nft, this.#state.before());
+    await this.#force.bring(nft, this.#state.before());
     this.#state.end();
   }
 
@@ -361,7 +435,7 @@ export class Firewall {
         ...(hint && { remedy: hint }),
       });
     try {
-      await bring(nft, before);
+      await this.#force.bring(nft, before);
       this.#state.end();
       return tell(before === NO_RULES ? 'no rules are loaded' : 'the confirmed rules hold', remedy);
     } catch (second) {
@@ -373,14 +447,18 @@ export class Firewall {
 const closedRules = (policy: Policy): string => render(compile(closed(policy)));
 
 /** Throws unless nft is there, new enough and allowed, and the kernel would take the rules; then says what it lacks. */
-async function mayLoad(document: string): Promise<void> {
+async function mayLoad(document: string, policy: Policy): Promise<void> {
   const nft = new Nft();
   await nft.version();
   try {
     await nft.check(document);
   } catch (error) {
     const lacks = (await probe(nft)).filter(({ needed }) => needed);
-    if (lacks.length === 0) throw error;
+    if (lacks.length === 0) {
+      const refusal =
+        error instanceof SluiceError ? await refusalOf(nft, document, policy, error) : undefined;
+      throw refusal ?? error;
+    }
     throw new SluiceError('SETUP', `this kernel lacks ${lacks.map(({ name }) => name).join(', ')}`, {
       cause: error,
       remedy: `${lacks[0]?.follows}; use the kernel of Debian 12 or newer`,
@@ -430,11 +508,12 @@ async function objection(
   nft: Nft,
   pending: Pending,
   document: string | undefined,
+  force: InForce,
 ): Promise<string | undefined> {
   if (remaining(pending) <= 0) return 'it is too late';
   if (document === undefined || digest(document) !== pending.rules)
     return 'its rules on the disk are damaged';
   const listing = await nft.list();
-  if (holds(listing, document)) return undefined;
+  if (holds(listing, force.document(document))) return undefined;
   return `somebody ${listing === undefined ? 'took the table away' : 'changed the table'} since it was applied`;
 }

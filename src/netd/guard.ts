@@ -6,7 +6,7 @@ import { errorText } from '../core/errors.ts';
 import { type Log, streamLog } from '../core/log.ts';
 import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
 import { armedFile, GUARDS, guardPid, start } from './arm.ts';
-import { bring } from './bring.ts';
+import { InForce } from './in-force.ts';
 import { lockOf } from './lock.ts';
 import { sinceBoot } from './monotonic.ts';
 import { Nft } from './nft.ts';
@@ -83,8 +83,14 @@ async function rolledBack(known: Pending, before: string): Promise<boolean> {
     if (pending === undefined) return true;
     if (remaining(pending) > 0) return false; // it was proven only now: its time begins with that
     if (!isConfirmed(pending)) {
-      const { replaces } = await bring(new Nft({ lock: lock.descriptor }), before);
-      log.warn('rolled back: nobody confirmed', { change: id, how: replaces.join('; ') || 'in place' });
+      const nft = new Nft({ lock: lock.descriptor });
+      const { replaces, cut } = await new InForce(state).bring(nft, before);
+      log.warn('rolled back: nobody confirmed', {
+        change: id,
+        how: replaces.join('; ') || 'in place',
+        cut: cut.connections,
+        ...(cut.problem !== undefined && { 'not cut': cut.problem }),
+      });
     }
     state.end();
     return true;

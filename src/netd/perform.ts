@@ -2,17 +2,21 @@ import { errorText } from '../core/errors.ts';
 import type { Duration } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Policy } from '../segmentation/policy.ts';
+import { type KnownDevice, suspectOf } from '../segmentation/quarantine.ts';
 import type { Audit, Deed, Who } from './audit.ts';
 import { SluiceError } from '../core/errors.ts';
 import type { Actor, Firewall, Intended } from './firewall.ts';
+import type { MustWork } from './must-work.ts';
 import type { Request, Verb } from './request.ts';
 import { appliedTold, confirmedTold, planTold, rolledBackTold, statusTold, type Told } from './tell.ts';
+import { islandTold, quarantinedTold, rejoinedTold, releasedTold } from './tell-measures.ts';
 
 // One request, whichever way it came: from the socket or from the command line.
 
 export interface Declared {
   readonly policy: Policy;
   readonly confirmWithin: Duration;
+  readonly mustWork: MustWork;
 }
 
 export interface Machine {
@@ -20,6 +24,8 @@ export interface Machine {
   readonly audit: Audit;
   /** Reads and compiles the configuration anew. */
   readonly declared: () => Promise<Declared>;
+  /** Devices of the configuration, read anew. */
+  readonly devices: () => Promise<readonly KnownDevice[]>;
 }
 
 export interface Asker {
@@ -58,7 +64,7 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
   const by = { intend, session, ...(asker.opened !== undefined && { opened: asker.opened }) };
   let told: Told;
   try {
-    told = await done(machine, request, by);
+    told = await done(machine, request, by, whoText(who));
   } catch (error) {
     await note('failed', errorText(error));
     throw error;
@@ -67,13 +73,18 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
   return unseen === undefined ? told : withWarning(told, unseen);
 }
 
-async function done({ firewall, declared }: Machine, request: Request, by: Actor): Promise<Told> {
+async function done(
+  { firewall, declared, devices }: Machine,
+  request: Request,
+  by: Actor,
+  who: string,
+): Promise<Told> {
   switch (request.verb) {
     case 'plan':
       return planTold(await firewall.plan((await declared()).policy));
     case 'apply': {
-      const { policy, confirmWithin } = await declared();
-      return appliedTold(await firewall.apply(policy, confirmWithin, by));
+      const { policy, confirmWithin, mustWork } = await declared();
+      return appliedTold(await firewall.apply(policy, confirmWithin, by, mustWork));
     }
     case 'confirm': {
       const { change = '' } = request;
@@ -84,11 +95,19 @@ async function done({ firewall, declared }: Machine, request: Request, by: Actor
       return rolledBackTold(await firewall.rollback(by));
     case 'status':
       return statusTold(await firewall.status((await declared()).policy));
-    case 'quarantine':
+    case 'quarantine': {
+      const { device = '', lasts } = request;
+      const suspect = suspectOf(device, await devices());
+      const asked = { who, because: request.because ?? '', lasts };
+      return quarantinedTold(await firewall.quarantine(suspect, asked, by));
+    }
     case 'release':
+      return releasedTold(await firewall.release(request.device ?? '', by));
     case 'island':
+      return islandTold(await firewall.island({ who, because: request.because ?? '' }, by));
     case 'rejoin':
-      throw new SluiceError('USAGE', `${request.verb} comes in a later version`);
+      await firewall.rejoin(by);
+      return rejoinedTold();
     default:
       return request.verb satisfies never;
   }
@@ -101,3 +120,5 @@ function withWarning(told: Told, unseen: string): Told {
     text: `${told.text}  this is not in the audit, which cannot be written: ${visible(unseen)}\n`,
   };
 }
+
+const whoText = ({ user, person }: Who): string => (person === undefined ? user : `${user} for ${person}`);

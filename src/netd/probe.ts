@@ -101,6 +101,16 @@ const PROBES: readonly (Feature & { readonly objects: Objects })[] = [
     objects: [table('inet'), chain(), rule({ log: { group: 20, prefix: 'sluice probe ' } })],
   },
   {
+    name: 'rules that look at the clock',
+    follows: 'observe-until cannot be used (it needs kernel 5.4)',
+    needed: false,
+    objects: [
+      table('inet'),
+      chain(),
+      rule({ match: { op: '<', left: meta('time'), right: 1_800_000_000 } }, { accept: null }),
+    ],
+  },
+  {
     name: 'tables of a bridge',
     follows: 'nothing guards the ports of a bridge from one another',
     needed: false,

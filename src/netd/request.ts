@@ -43,9 +43,9 @@ const KEYS: Readonly<Record<Verb, readonly string[]>> = {
   apply: [],
   confirm: ['change!'],
   rollback: [],
-  quarantine: ['device!', 'lasts-ms', 'because'],
+  quarantine: ['device!', 'lasts-ms', 'because!'],
   release: ['device!', 'because'],
-  island: ['because'],
+  island: ['because!'],
   rejoin: ['because'],
   status: [],
 };

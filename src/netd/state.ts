@@ -167,6 +167,11 @@ export class State {
     return this.#read('closed.json') !== undefined;
   }
 
+  /** Are these the rules that leave management alone open? */
+  isClosed(document: string): boolean {
+    return this.#read('closed.json') === sealed(document);
+  }
+
   keepClosed(document: string): void {
     if (this.#read('closed.json') !== sealed(document)) this.#write('closed.json', sealed(document));
   }

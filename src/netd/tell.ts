@@ -1,5 +1,6 @@
 import type { Applied, Plan, Status } from './firewall.ts';
 import { visible } from '../core/visible.ts';
+import { cutText, measuresFor, measuresLines } from './tell-measures.ts';
 
 // What came of a request, for programs and for people: the same over the socket as without it.
 
@@ -39,7 +40,7 @@ export const statusTold = (status: Status): Told => ({
 });
 
 export function planTold({ rules, kernel, changes, replaces }: Plan): Told {
-  const how = { changes, replaces, complaints: [] };
+  const how = { changes, replaces, complaints: [], cut: NO_CUT };
   return {
     result: { rules, kernel, ...howFor(how) },
     text: `to hold what the configuration declares:\n${howText(how)}${KERNEL[kernel]}\n`,
@@ -47,9 +48,10 @@ export function planTold({ rules, kernel, changes, replaces }: Plan): Told {
   };
 }
 
-type How = Pick<Applied, 'changes' | 'replaces' | 'complaints'>;
+type How = Pick<Applied, 'changes' | 'replaces' | 'complaints' | 'cut'>;
+const NO_CUT = { connections: 0, problem: undefined };
 
-function howFor({ changes, replaces, complaints }: How): object {
+function howFor({ changes, replaces, complaints, cut }: How): object {
   return {
     chains: changes.chains,
     'elements-added': changes.elementsAdded,
@@ -58,10 +60,12 @@ function howFor({ changes, replaces, complaints }: How): object {
     'objects-deleted': changes.objectsDeleted,
     replaced: replaces,
     complaints,
+    cut: cut.connections,
+    'not-cut': cut.problem ?? null,
   };
 }
 
-function howText({ changes, replaces, complaints }: How): string {
+function howText({ changes, replaces, complaints, cut }: How): string {
   const { chains, elementsAdded, elementsDeleted, objectsAdded, objectsDeleted } = changes;
   const counts = [
     [chains, 'chains written'],
@@ -78,7 +82,7 @@ function howText({ changes, replaces, complaints }: How): string {
   const said = complaints.map(
     (complaint) => `  nft complained, and the kernel was read back: ${visible(complaint)}\n`,
   );
-  return `  ${visible(how)}\n${said.join('')}`;
+  return `  ${visible(how)}\n${said.join('')}${cutText(cut)}`;
 }
 
 function appliedFor({ id, within, first, closes = false, ...how }: Applied): object {
@@ -113,7 +117,7 @@ const KERNEL: Readonly<Record<Status['kernel'], string>> = {
     'the kernel holds something else than the rules that were confirmed: ./sluice firewall rollback restores them',
 };
 
-function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): object {
+function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): object {
   return {
     nft,
     kernel,
@@ -121,13 +125,15 @@ function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed }: Status
     'ever-confirmed': everConfirmed,
     pending:
       pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
+    ...measuresFor(now),
     lacks,
   };
 }
 
-function statusText({ nft, lacks, kernel, proof, pending, everConfirmed }: Status): string {
+function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): string {
   const lines = [
     KERNEL[kernel],
+    ...measuresLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),
     proof.proven
       ? 'proven: it accepts exactly what the configuration declares'

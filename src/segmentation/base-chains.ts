@@ -54,9 +54,14 @@ export interface Placed {
   readonly inspected: readonly Rule[];
 }
 
-export function baseChains({ mode }: Policy, { management, guarded, inspected }: Placed): Chain[] {
+export function baseChains(
+  { mode, observeUntil }: Policy,
+  { management, guarded, inspected }: Placed,
+): Chain[] {
+  // A policy cannot know the time: where observing has an end, the rules alone let pass.
+  const closed = mode === 'enforce' || observeUntil !== undefined;
   const base = (hook: 'input' | 'forward' | 'output') =>
-    ({ type: 'filter', hook, priority: PRIORITY, policy: mode === 'enforce' ? 'drop' : 'accept' }) as const;
+    ({ type: 'filter', hook, priority: PRIORITY, policy: closed ? 'drop' : 'accept' }) as const;
   return [
     {
       name: 'g_raw',
@@ -101,11 +106,11 @@ export function baseChains({ mode }: Policy, { management, guarded, inspected }:
       ],
     },
     { name: RELATED, rules: related() },
-    denial(UNDECLARED, 'undeclared interface', mode),
-    denial(SPOOFED, 'foreign source', mode),
-    denial(NO_IPV6, 'ipv6 where there is none', mode),
-    denial(INVALID, 'invalid', mode),
-    denial(UNRELATED, 'unrelated', mode),
+    denial(UNDECLARED, 'undeclared interface', mode, observeUntil),
+    denial(SPOOFED, 'foreign source', mode, observeUntil),
+    denial(NO_IPV6, 'ipv6 where there is none', mode, observeUntil),
+    denial(INVALID, 'invalid', mode, observeUntil),
+    denial(UNRELATED, 'unrelated', mode, observeUntil),
     // Somebody put it there: that holds in mode observe too.
     denial(QUARANTINED, 'quarantine', 'enforce'),
   ];

@@ -1,4 +1,5 @@
 import { type DataType, fieldOf, isRecord, text } from './field.ts';
+import { isTime, secondsOf } from './time-match.ts';
 import { ORDERED, ValueReader } from './field-value.ts';
 
 // A table in the form in which what was generated and what the kernel lists of it are the same text: numbers for names,
@@ -23,7 +24,7 @@ export interface CanonicalSet {
   readonly kind: 'set' | 'map';
   /** Types of keys, flags, time and size: none of them can be changed in place. */
   readonly type: string;
-  /** Its elements belong to the running system; they are no part of what is compared. */
+  /** Its elements come and go with packets, and are no part of what is compared. Those of the quarantine are. */
   readonly dynamic: boolean;
   readonly elements: ReadonlyMap<string, CanonicalElement>;
 }
@@ -134,8 +135,9 @@ class TableReader implements CanonicalTable {
   #set(kind: 'set' | 'map', inside: Inside): CanonicalSet {
     const types = listOf(inside['type']).map(text);
     const flags = listOf(inside['flags']).map(text);
-    const dynamic = flags.includes('timeout');
     const { timeout = 0, size = 0, map = '' } = inside;
+    // Rules fill those of which every element goes by itself.
+    const dynamic = timeout !== 0;
     const type = JSON.stringify([kind, types, map, flags.toSorted(), timeout, size]);
     const elements = new Map<string, CanonicalElement>();
     for (const json of listOf(inside['elem'])) {
@@ -178,7 +180,11 @@ function canonicalJson(json: unknown, values: ValueReader): unknown {
   if (!isRecord(json)) return json;
   const { left, right } = json;
   const type = isRecord(left) ? typeOf(left) : undefined;
-  const inner: Inside = isOrdered(type) ? { ...json, right: numbersOf(right, type, values) } : json;
+  const inner: Inside = isTime(left)
+    ? { ...json, right: secondsOf(right) ?? right }
+    : isOrdered(type)
+      ? { ...json, right: numbersOf(right, type, values) }
+      : json;
   return Object.fromEntries(
     Object.keys(inner)
       .toSorted()

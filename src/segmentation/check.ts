@@ -43,16 +43,23 @@ const field = oneOf({
 const CASES = literal('established', 'related', 'invalid', 'ipv4', 'ipv6');
 
 const statement = oneOf({
-  match: object({
-    op: literal('==', '!='),
-    left: field,
-    right: either(
-      REFERENCE,
-      whole(0, 255),
-      oneOf({ set: listOf(whole(0, 255)), prefix }),
-      literal('lo', 'ipv4', 'ipv6', 'tcp', '::'),
-    ),
-  }),
+  match: either(
+    object({
+      op: literal('>=', '<'),
+      left: object({ meta: object({ key: literal('time') }) }),
+      right: whole(0, 2 ** 33),
+    }),
+    object({
+      op: literal('==', '!='),
+      left: field,
+      right: either(
+        REFERENCE,
+        whole(0, 255),
+        oneOf({ set: listOf(whole(0, 255)), prefix }),
+        literal('lo', 'ipv4', 'ipv6', 'tcp', '::'),
+      ),
+    }),
+  ),
   vmap: object({
     key: either(field, object({ concat: listOf(field, 2) })),
     data: either(REFERENCE, object({ set: listOf(pairOf(CASES, oneOf(verdict))) })),

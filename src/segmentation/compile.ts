@@ -59,12 +59,13 @@ function pairsOf({ zones }: Policy): Pair[] {
   ];
 }
 
-function compilePair(pair: Pair, { flows, mode }: Policy): CompiledPair {
+function compilePair(pair: Pair, policy: Policy): CompiledPair {
+  const { flows } = policy;
   const own = flows.filter(
     ({ kind, guard, from, to }) =>
       kind !== 'management' && guard === undefined && from.zone === pair.from && to.zone === pair.to,
   );
-  const denied = denialOfPair(pair, mode);
+  const denied = denialOfPair(pair, policy);
   if (own.length === 0) return { pair, entry: denied.name, chains: [denied], maps: [] };
   const families = FAMILIES.map((family) => ({ family, ...lookUps(pair, own, family) }));
   const used = families.filter(({ maps }) => maps.length > 0);

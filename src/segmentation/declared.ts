@@ -47,6 +47,31 @@ export function quarantineBoxes(): Box[] {
   }));
 }
 
+/** What passes between two zones that are observed, whether a flow allows it or not: it only has to be of its zone. */
+export function observedBoxes({ zones, observed = [] }: Policy, space: PacketSpace): Box[] {
+  return observed.flatMap(({ from, to }) => {
+    const [source, target] = [from, to].map((name) => zones.find((zone) => zone.name === name));
+    const hook: Hook = to === GATEWAY ? 'input' : from === GATEWAY ? 'output' : 'forward';
+    const way: Box = {
+      hook: onHook(hook),
+      in: space.interface(source?.interface ?? ''),
+      out: space.interface(target?.interface ?? ''),
+      state: inState('new', 'untracked'),
+      quarantine: free(MAY_NOT_BE[hook]),
+    };
+    if (source === undefined) return [way];
+    const neighbours = source.v6.length === 0 ? [] : neighbourKinds();
+    return [
+      ...FAMILIES.flatMap((family) => {
+        const sources = addresses(source, family);
+        return sources.length === 0 ? [] : [{ ...way, family: ofFamily(family), source: sources }];
+      }),
+      // The rules before routing let them in by any address; forwarded, they are judged like the rest.
+      ...neighbours.map((kind) => ({ ...way, ...kind })),
+    ];
+  });
+}
+
 /**
  * New connections of the flows. Untracked packets are judged each by itself; replies to them are not expected. ICMP is
  * the echo request alone.
@@ -231,15 +256,17 @@ function ipv6Interfaces({ zones }: Policy, space: PacketSpace): Interval[] {
 /** What IPv6 needs to find a neighbour, and never leaves its link (RFC 4890, 4.4.1): in by some interfaces, out by all. */
 function neighbourBoxes(inputs: readonly Interval[]): Box[] {
   const ways: readonly Box[] = [{ hook: onHook('input'), in: inputs }, { hook: onHook('output') }];
+  return ways.flatMap((way) => neighbourKinds().map((kind) => ({ ...way, ...kind })));
+}
+
+function neighbourKinds(): Box[] {
   const linkLocal = [{ low: 0xfe80n << 112n, high: (0xfec0n << 112n) - 1n }];
   const kinds: readonly Box[] = [
     { port: [133, 135, 136, 141, 142].map(exactly), hopLimit: [exactly(255)] }, // a router would have lowered it
     { port: [130, 131, 132, 134, 143, 148, 149, 151, 152, 153].map(exactly), source: linkLocal },
     { port: [143, 148].map(exactly), source: [exactly(0n)] }, // before a host has an address (RFC 3590)
   ];
-  return ways.flatMap((way) =>
-    kinds.map((kind) => ({ ...way, family: ofFamily('ipv6'), protocol: [exactly(ICMPV6)], ...kind })),
-  );
+  return kinds.map((kind) => ({ family: ofFamily('ipv6'), protocol: [exactly(ICMPV6)], ...kind }));
 }
 
 function addresses({ v4, v6 }: Pick<Side, 'v4' | 'v6'>, family: Family): Interval[] {

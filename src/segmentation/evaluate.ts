@@ -183,6 +183,8 @@ class Evaluator {
         case 'redirect':
           this.#gap(rule.place, 'leads connections elsewhere, where nothing should');
           return;
+        case 'never':
+          return;
         case 'chance':
           chance = statement.what;
           this.#checkWrite(statement.writes, rule);

@@ -1,3 +1,4 @@
+import type { EpochMs } from '../core/units.ts';
 import { ipv4Value, ipv6Value } from './addresses.ts';
 import { exactly, type Interval, type Value } from './boxes.ts';
 import { type DataType, hasOnly, isRecord } from './field.ts';
@@ -102,8 +103,11 @@ export const ORDERED: ReadonlySet<DataType> = new Set([
 export class ValueReader {
   readonly #known = new Map<DataType, Map<unknown, Interval>>();
   readonly #interfaceNumber: (name: string) => number;
+  /** What the clock shows; undefined where no rule may depend on it. */
+  readonly now: EpochMs | undefined;
 
-  constructor(interfaceNumber: (name: string) => number) {
+  constructor(interfaceNumber: (name: string) => number, now?: EpochMs) {
+    this.now = now;
     this.#interfaceNumber = interfaceNumber;
   }
 

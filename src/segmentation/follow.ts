@@ -87,6 +87,8 @@ export class Follower {
             element: `, element ${this.#elementText(element, statement.fields)}`,
           };
         }
+        case 'never':
+          return undefined;
         case 'verdict':
           return { what: statement.verdict, element: '' };
         default: // counts, logs and limits decide nothing that can be proven

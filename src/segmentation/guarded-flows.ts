@@ -34,7 +34,7 @@ function flowsOfGuard(guard: GuardedConduit, plant: Plant): Flow[] {
       kind: 'conduit',
       from: plant.side(from, clients),
       to: plant.side(to, addressesOf(here.map(({ host }) => host))),
-      because,
+      because: `${because} (guarded: ${limitsText(limits, here)})`,
       path,
       devices: here.flatMap(({ devices }) => devices),
     } as const;

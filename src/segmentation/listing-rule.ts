@@ -1,5 +1,6 @@
 import { type Field, fieldOf, hasOnly, isPayload, isRecord, text } from './field.ts';
 import { ORDERED, type ValueReader } from './field-value.ts';
+import { holdsAt, isTime } from './time-match.ts';
 import { type Elements, elementsOf, type Verdict, VerdictReader } from './listing-set.ts';
 
 /** `outside` is "not equal" and "not in". */
@@ -21,6 +22,8 @@ export type Statement =
   | { readonly kind: 'redirect'; readonly fields: readonly Field[]; readonly map: string }
   /** Counts or logs; `counter` is its name where it has one. */
   | { readonly kind: 'note'; readonly counter: string }
+  /** A condition that no packet meets now. */
+  | { readonly kind: 'never' }
   /** Ends the rule for some packets by what is not in the packet: a rate, room in a set. */
   | { readonly kind: 'chance'; readonly what: string; readonly writes: string };
 
@@ -137,6 +140,7 @@ function vmapOf(inside: Readonly<Record<string, unknown>>, values: ValueReader):
 }
 
 function matchOf(inside: Readonly<Record<string, unknown>>, values: ValueReader): Statement | undefined {
+  if (isTime(inside['left'])) return timeMatchOf(inside, values);
   const fields = keyFields(inside['left']);
   if (fields === undefined || !hasOnly(inside, ['op', 'left', 'right'])) return undefined;
   const { op, right } = inside;
@@ -155,6 +159,14 @@ function matchOf(inside: Readonly<Record<string, unknown>>, values: ValueReader)
     default:
       return orderOf(fields, op, right, values);
   }
+}
+
+/** The clock is the same for all packets: what it decides is known when the proof is made. */
+function timeMatchOf(inside: Readonly<Record<string, unknown>>, { now }: ValueReader): Statement | undefined {
+  if (now === undefined || !hasOnly(inside, ['op', 'left', 'right'])) return undefined;
+  const holds = holdsAt(inside['op'], inside['right'], now);
+  if (holds === undefined) return undefined;
+  return holds ? { kind: 'note', counter: '' } : { kind: 'never' };
 }
 
 /** `ct state established,related`: the packet has one of them. Its state is one bit, so this is "in a set". */

@@ -26,9 +26,9 @@ export class Plant {
   constructor(config: Config) {
     this.config = config;
     const taken = addressesOf(config.zones.flatMap(({ subnets }) => subnets));
-    const rest = (family: Family): AddressRange[] =>
+    const left = (family: Family): AddressRange[] =>
       without(EVERY[family], [...NEVER[family], ...ofFamily(taken, family)]);
-    const others = { v4: rest(4), v6: rest(6) };
+    const others = { v4: left(4), v6: left(6) };
     this.zones = new Map(
       config.zones.flatMap((zone) => {
         const own = interfaceOf(zone);
@@ -41,7 +41,8 @@ export class Plant {
           return [];
         }
         const addresses = zone.subnets.length === 0 ? others : addressesOf(zone.subnets);
-        return [[zone.name, { name: zone.name, interface: own, ...addresses }]];
+        const rest = zone.subnets.length === 0 ? { rest: true } : {};
+        return [[zone.name, { name: zone.name, interface: own, ...addresses, ...rest }]];
       }),
     );
   }

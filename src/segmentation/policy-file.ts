@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { epochMs } from '../core/units.ts';
 import type { Flow, Policy } from './policy.ts';
 import { POLICY_VERSION } from './policy-text.ts';
 
@@ -7,8 +8,8 @@ import { POLICY_VERSION } from './policy-text.ts';
 const address = z.string().regex(/^\d+$/).transform(BigInt);
 const ranges = z.array(z.object({ low: address, high: address }).strict());
 const both = { v4: ranges, v6: ranges };
-const side = z.looseObject({ zone: z.string(), interface: z.string().optional(), ...both });
-const flow = z.looseObject({
+const side = z.object({ zone: z.string(), interface: z.string().optional(), ...both });
+const flow = z.object({
   name: z.string(),
   kind: z.custom<Flow['kind']>((kind) => typeof kind === 'string'),
   from: side.transform((one) => ({ ...one, interface: one.interface })),
@@ -26,16 +27,21 @@ const flow = z.looseObject({
     })
     .optional(),
 });
+const moment = z.int().transform(epochMs);
 const policyFile = z.object({
   version: z.literal(POLICY_VERSION),
   /** Digest of the rules that were made of it: another one belongs to other rules. */
   rules: z.string(),
-  policy: z.looseObject({
+  policy: z.object({
     mode: z.enum(['off', 'observe', 'enforce']),
-    zones: z.array(z.looseObject({ name: z.string(), interface: z.string(), ...both })),
+    zones: z.array(
+      z.object({ name: z.string(), interface: z.string(), ...both, rest: z.boolean().optional() }),
+    ),
     flows: z.array(flow),
+    observeUntil: moment.optional(),
+    observed: z.array(z.object({ from: z.string(), to: z.string(), until: moment })).optional(),
     devices: z
-      .array(z.looseObject({ name: z.string(), class: z.string(), zone: z.string(), ...both }))
+      .array(z.object({ name: z.string(), class: z.string(), zone: z.string(), ...both }))
       .optional()
       .transform((devices) => devices ?? []),
   }),

@@ -1,4 +1,5 @@
 import type { PortGuard } from './port-guard.ts';
+import type { EpochMs } from '../core/units.ts';
 
 /** Addresses from `low` to `high`, both inclusive; lists of them are sorted and disjoint. */
 export interface AddressRange {
@@ -66,6 +67,16 @@ export interface PolicyZone {
   readonly interface: string;
   readonly v4: readonly AddressRange[];
   readonly v6: readonly AddressRange[];
+  /** It names no subnet, and has every address that no other zone has. */
+  readonly rest?: boolean | undefined;
+}
+
+/** Two zones on a way; `gateway` is one of them too. */
+export interface ObservedPair {
+  readonly from: string;
+  readonly to: string;
+  /** Until then what no flow of the pair allows passes, counted and logged; from then on it is denied. */
+  readonly until: EpochMs;
 }
 
 /** A device that has an address, for people: rules know only addresses. */
@@ -82,8 +93,14 @@ export interface Policy {
   readonly mode: 'off' | 'observe' | 'enforce';
   readonly zones: readonly PolicyZone[];
   readonly flows: readonly Flow[];
+  /** Mode observe ends then by itself: from then on it is enforce. */
+  readonly observeUntil?: EpochMs | undefined;
+  /** In mode enforce: pairs that are observed for a while. */
+  readonly observed?: readonly ObservedPair[] | undefined;
   /** Names for addresses; nothing else depends on them. */
   readonly devices?: readonly PolicyDevice[];
   /** What frames may claim at the access ports of a bridge; undefined where there are none. */
   readonly guard?: PortGuard;
+  /** `gateway.yaml:9:5` for `conduits[0]`, for people; where the file is at hand. */
+  readonly placeOf?: (path: string) => string;
 }

@@ -1,5 +1,14 @@
 import { type Box, inState, onHook } from './boxes.ts';
-import { boxesOf, exemptBoxes, flowBoxes, guardedBoxes, ledBoxes, quarantineBoxes } from './declared.ts';
+import type { EpochMs } from '../core/units.ts';
+import {
+  boxesOf,
+  exemptBoxes,
+  flowBoxes,
+  guardedBoxes,
+  ledBoxes,
+  observedBoxes,
+  quarantineBoxes,
+} from './declared.ts';
 import { baseChainsOf, evaluate, type Outcome } from './evaluate.ts';
 import { ValueReader } from './field-value.ts';
 import { Follower } from './follow.ts';
@@ -9,6 +18,7 @@ import { HOOKS, type Packet } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
 import { PacketSpace } from './packet-space.ts';
 import type { Flow, Policy } from './policy.ts';
+import { policyAt } from './policy-at.ts';
 import { possible } from './possible.ts';
 
 /** A packet that the declaration and the kernel do not agree about. */
@@ -49,14 +59,17 @@ const MOST_DIFFERENCES = 20;
 /**
  * Does the table that `nft -j list table inet sluice` printed accept exactly what is declared? In mode enforce: the
  * accepted packets are the declared ones, and without its rules the table would accept none. In mode observe: those that pass without an objection are the declared ones,
- * those in quarantine are dropped, and all others pass with an objection. In mode off: everything passes; an empty
- * listing will do.
+ * those in quarantine are dropped, and all others pass with an objection; so it is for pairs of zones that are observed
+ * in mode enforce. In mode off: everything passes; an empty listing will do. `now` is what the clock shows: without it
+ * no rule is understood that depends on it.
  */
-export function prove(policy: Policy, listing: string): Proof {
+export function prove(declared: Policy, listing: string, now?: EpochMs): Proof {
+  const policy = now === undefined ? declared : policyAt(declared, now);
   const space = new PacketSpace();
-  const values = new ValueReader((name) => space.interfaceNumber(name));
+  const values = new ValueReader((name) => space.interfaceNumber(name), now);
   const parsed = parseListing(listing, values);
-  const observes = policy.mode === 'observe' ? wouldDeny : () => false;
+  const some = policy.mode === 'observe' || (policy.observed ?? []).length > 0;
+  const observes = some ? wouldDeny : () => false;
   const expected = expectationOf(policy, space);
   const { accepted, observed, led, gaps } = evaluate(space, parsed, observes);
   if (gaps.length > 0) return { proven: false, notUnderstood: gaps };
@@ -137,8 +150,12 @@ function expectationOf(policy: Policy, space: PacketSpace): { accepted: PacketSe
   const declared = setOf(space, boxesOf(policy, space));
   const all = space.union(HOOKS.map((hook) => possible(space, hook)));
   if (policy.mode === 'off') return { accepted: all, observed: space.nothing };
-  const accepted = space.minus(space.and(all, declared), setOf(space, guardedBoxes(policy, space)));
-  if (policy.mode === 'enforce') return { accepted, observed: space.nothing };
+  const guarded = setOf(space, guardedBoxes(policy, space));
+  const accepted = space.minus(space.and(all, declared), guarded);
+  if (policy.mode === 'enforce') {
+    const pairs = space.minus(setOf(space, observedBoxes(policy, space)), guarded);
+    return { accepted, observed: space.minus(space.and(all, pairs), accepted) };
+  }
   // Quarantine is in force here too; what it does not reach, it does not reach by any interface.
   const exempt = setOf(space, exemptBoxes(policy, space, [space.interfaces]));
   const dropped = space.minus(setOf(space, quarantineBoxes()), exempt);

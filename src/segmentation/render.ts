@@ -130,13 +130,17 @@ function ruleCommand(chain: string, { statements, comment }: Rule): Command {
   const rule = {
     ...HERE,
     chain,
-    expr: statements.map(statementOf),
+    expr: statements.flatMap(statementOf),
     ...(comment !== undefined && { comment }),
   };
   return { add: { rule } };
 }
 
-function statementOf(statement: Statement): Json {
+const timeIs = (op: '>=' | '<', right: number): Json => ({
+  match: { op, left: { meta: { key: 'time' } }, right },
+});
+
+function statementOf(statement: Statement): Json | readonly Json[] {
   switch (statement.kind) {
     case 'match':
       return { match: { op: statement.op, left: FIELDS[statement.field], right: operandOf(statement.to) } };
@@ -164,6 +168,8 @@ function statementOf(statement: Statement): Json {
       };
     case 'log':
       return { log: { group: statement.group, prefix: statement.prefix } };
+    case 'while':
+      return [timeIs('>=', statement.from), timeIs('<', statement.until)];
     case 'verdict':
       return verdictOf(statement.verdict);
     default:

@@ -119,4 +119,6 @@ export type Statement =
   /** Goes on with the rule only while this source keeps below its rate. */
   | { readonly kind: 'limit'; readonly set: string; readonly by: Field }
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string }
+  /** Only while the clock shows a time from `from` on and before `until`, in seconds since 1970. */
+  | { readonly kind: 'while'; readonly from: number; readonly until: number }
   | { readonly kind: 'verdict'; readonly verdict: Verdict };

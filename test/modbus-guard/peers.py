@@ -201,9 +201,9 @@ if __name__ == '__main__':
                 print(name, ':', answers(link).hex() if link is not None else 'sent', flush=True)
             except OSError as error: print(name, ': no way,', error, flush=True)
     elif command == 'pymodbus':
-        import types
-        # Debian's package wants it for serial lines alone, and does without it on a minimal system.
-        sys.modules.setdefault('serial_asyncio', types.SimpleNamespace(create_serial_connection=None))
+        from unittest import mock
+        # It wants these for serial lines alone; a minimal system does not have them.
+        for module in ('serial', 'serial_asyncio'): sys.modules.setdefault(module, mock.MagicMock())
         from pymodbus.client import ModbusTcpClient
         client = ModbusTcpClient(host, port=int(port), timeout=5)
         print('connected', client.connect())

@@ -13,10 +13,9 @@ import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { holds } from '../../src/netd/bring.ts';
-import { digest, State } from '../../src/netd/state.ts';
-import { policyText } from '../../src/segmentation/policy-text.ts';
+import { State } from '../../src/netd/state.ts';
 import { REPOSITORY, Running } from '../support/process.ts';
-import { policyOf, rulesOf } from '../segmentation/policies.ts';
+import { rulesOf } from '../segmentation/policies.ts';
 import { until } from '../support/wait.ts';
 
 const IS_ROOT = process.getuid?.() === 0;
@@ -89,27 +88,21 @@ export class Bed {
     if (status !== 0) throw new Error(stderr);
   }
 
-  /** What the confirmed rules were made of, as a confirmation leaves it. */
-  knows(yaml: string): void {
-    writeFileSync(
-      join(this.state, 'confirmed-policy.json'),
-      policyText(policyOf(yaml), digest(rulesOf(yaml))),
-      { mode: 0o600 },
-    );
-  }
-
   declare(yaml: string): void {
     writeFileSync(join(this.folder, 'gateway.yaml'), yaml);
   }
 
   /** From now on calls go through this shell script, which finds the program itself at $NFT. */
   nftIs(script: string): void {
+    rmSync(join(this.folder, 'calls'), { force: true });
+    this.programIs('nft', `NFT=/usr/sbin/nft; HERE=${this.folder}\n${script}`);
+  }
+
+  /** The same for any program. */
+  programIs(name: string, script: string): void {
     const path = join(this.folder, 'bin');
     mkdirSync(path, { recursive: true });
-    rmSync(join(this.folder, 'calls'), { force: true });
-    writeFileSync(join(path, 'nft'), `#!/bin/sh\nNFT=/usr/sbin/nft; HERE=${this.folder}\n${script}`, {
-      mode: 0o755,
-    });
+    writeFileSync(join(path, name), `#!/bin/sh\n${script}`, { mode: 0o755 });
     this.#env['PATH'] = `${path}:${process.env['PATH'] ?? ''}`;
   }
 
@@ -119,6 +112,19 @@ export class Bed {
 
   set(name: string, value: string): void {
     this.#env[name] = value;
+  }
+
+  /** Of the process that holds the namespace. */
+  get pid(): number {
+    return this.#holder.pid ?? 0;
+  }
+
+  /** A program in the namespace that goes on. */
+  spawn(program: string, ...args: readonly string[]): ChildProcess {
+    const enter = IS_ROOT ? ['-n'] : ['-U', '-n', '--preserve-credentials'];
+    return spawn('nsenter', ['-t', String(this.#holder.pid), ...enter, program, ...args], {
+      stdio: 'ignore',
+    });
   }
 
   async run(program: string, ...args: readonly string[]): Promise<Ran> {

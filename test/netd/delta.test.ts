@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import t, { type Test } from 'tap';
+import { quarantineElements, withQuarantine } from '../../src/segmentation/quarantine.ts';
 import { canonical, fingerprint, objectsOf } from '../../src/segmentation/canonical.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import { delta } from '../../src/segmentation/delta.ts';
@@ -106,8 +107,11 @@ function object(listing: string, name: string): unknown {
 }
 
 t.test('whatever a stranger did to the table is undone, and nothing else is touched', { skip }, async (t) => {
-  const document = rulesOf(PLANT);
+  const suspect = { mac: '02:00:00:00:00:66', addresses: ['10.20.10.66'] };
+  const document = withQuarantine(rulesOf(PLANT), quarantineElements([suspect]));
   const strange = [
+    'add element inet sluice q_ip_4 { 10.20.10.77 }',
+    'delete element inet sluice q_mac { 02:00:00:00:00:66 }',
     'add rule inet sluice g_forward accept',
     'insert rule inet sluice g_forward accept',
     'flush chain inet sluice g_input',
@@ -126,24 +130,19 @@ t.test('whatever a stranger did to the table is undone, and nothing else is touc
     'add limit inet sluice theirs { rate 1/second }',
     'add quota inet sluice theirs { over 1 mbytes }',
   ].map((steps) => steps.replaceAll('; add', '\nadd').replaceAll('; insert', '\ninsert'));
-  const own =
-    'add element inet sluice q_ip_4 { 10.20.10.66 }\nadd element inet sluice q_mac { 02:00:00:00:00:66 timeout 1h }';
-  const [fresh = '', ...changed] = listed(t, [
-    [document],
-    ...strange.map((change) => [document, own, change]),
-  ]);
+  const [fresh = '', ...changed] = listed(t, [[document], ...strange.map((change) => [document, change])]);
   const deltas = changed.map((listing) => delta(listing, document));
 
   const healed = listed(
     t,
-    deltas.map((one, i) => [document, own, strange[i] ?? '', one.document ?? '']),
+    deltas.map((one, i) => [document, strange[i] ?? '', one.document ?? '']),
   );
 
   for (const [i, listing] of healed.entries()) {
     t.not(shown(changed[i] ?? ''), shown(fresh), `seen: ${strange[i]}`);
     t.equal(shown(listing), shown(fresh), `undone: ${strange[i]}`);
     t.match(object(listing, 'q_ip_4'), { elem: ['10.20.10.66'] }, 'quarantine stays');
-    t.match(object(listing, 'q_mac'), { elem: [{ elem: { val: '02:00:00:00:00:66', timeout: 3_600 } }] });
+    t.match(object(listing, 'q_mac'), { elem: ['02:00:00:00:00:66'] });
     const replaces = deltas[i]?.replaces ?? [];
     t.equal(replaces.length > 0, /limit|quota/.test(strange[i] ?? ''), replaces.join('; '));
   }

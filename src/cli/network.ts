@@ -1,0 +1,138 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SluiceError } from '../core/errors.ts';
+import { visible } from '../core/visible.ts';
+import { networkdRuns, readLive, reload, take, unitsThere, writeUnits } from '../netd/vlan.ts';
+import {
+  type LiveNetwork,
+  type NetworkDifference,
+  networkDifferences,
+} from '../segmentation/network-live.ts';
+import { type NetworkPlan, networkPlan } from '../segmentation/network-plan.ts';
+import { networkUnits, UNIT_PREFIX } from '../segmentation/network-units.ts';
+import { loadConfig } from './load.ts';
+import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
+
+const TEXT = `Usage: ./sluice network render [--out DIR] [gateway.yaml]
+       ./sluice network plan|verify [--root DIR] [--json] [gateway.yaml]
+       ./sluice network apply [--without-networkd] [--force] [--root DIR] [--json] [gateway.yaml]
+
+The VLANs of the zones, on a trunk or on a bridge (network and zones.X.ports of gateway.yaml).
+
+  render  prints the units for systemd-networkd, or writes them into DIR. Needs no root, and changes nothing.
+  plan    tells which files and links differ from what the file wants. Changes nothing.
+  apply   writes the units into /etc/systemd/network (names that begin with ${UNIT_PREFIX}, no others), removes what is
+          obsolete, files and links, and lets systemd-networkd load them; or sets the links itself, --without-networkd.
+          Refuses to take the addresses away from an interface that has some, unless --force.
+  verify  reads the kernel and tells every link that is not as the file wants it.
+
+Exit status: 0 done or nothing differs, 1 not done or something differs (verify), 64 wrong usage, 78 wrong configuration.
+`;
+
+const VERBS = ['render', 'plan', 'apply', 'verify'];
+const OPTIONS = {
+  ...HELP,
+  ...JSON_TOO,
+  out: { type: 'string' },
+  root: { type: 'string', default: '/' },
+  force: { type: 'boolean', default: false },
+  'without-networkd': { type: 'boolean', default: false },
+} as const;
+
+export async function run(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parsedOptions('network', args, OPTIONS);
+  if (values.help) {
+    process.stdout.write(TEXT);
+    return 0;
+  }
+  const [verb = '', ...files] = positionals;
+  if (!VERBS.includes(verb))
+    throw usage(
+      'network',
+      `network knows no ${visible(verb) || 'command without a verb'}: there are ${VERBS.join(', ')}`,
+    );
+  if (verb !== 'render' && values.out !== undefined)
+    throw usage('network', `network ${verb} writes no folder`);
+  const plan = networkPlan(await loadConfig(oneFile(`network ${verb}`, files)));
+  const units = networkUnits(plan);
+  if (verb === 'render') return render(units, values.out);
+  const { root, json } = values;
+  const there = unitsThere(root);
+  const obsolete = obsoleteLinks(there, units);
+  const changed = changedFiles(there, units);
+  if (verb === 'apply') {
+    if (!values.force) refuseLockOut(plan, readLive());
+    writeUnits(root, units);
+    bringLinks(plan, obsolete, values['without-networkd']);
+  }
+  const differences = networkDifferences(plan, readLive(), obsolete);
+  const filesLeft = verb === 'apply' ? [] : changed;
+  process.stdout.write(
+    json ? `${JSON.stringify({ files: filesLeft, links: differences })}\n` : told(filesLeft, differences),
+  );
+  if (verb === 'plan') return 0;
+  return differences.length + (verb === 'verify' ? changed.length : 0) === 0 ? 0 : 1;
+}
+
+function render(units: ReadonlyMap<string, string>, out: string | undefined): number {
+  if (out !== undefined) mkdirSync(out, { recursive: true });
+  for (const [name, text] of units) {
+    if (out === undefined) process.stdout.write(`# ---- ${name}\n${text}\n`);
+    else writeFileSync(join(out, name), text);
+  }
+  return 0;
+}
+
+/** Links that a unit of ours once made, and none makes now. */
+function obsoleteLinks(there: ReadonlyMap<string, string>, wanted: ReadonlyMap<string, string>): string[] {
+  return [...there.keys()]
+    .filter((name) => name.endsWith('.netdev') && !wanted.has(name))
+    .map((name) => name.slice(UNIT_PREFIX.length, -'.netdev'.length));
+}
+
+function changedFiles(there: ReadonlyMap<string, string>, wanted: ReadonlyMap<string, string>): string[] {
+  const names = [...new Set([...there.keys(), ...wanted.keys()])].toSorted();
+  return names.filter((name) => there.get(name) !== wanted.get(name));
+}
+
+/** Whoever sits behind such an address would be cut off in the middle of the command. */
+function refuseLockOut({ ports, bridge }: NetworkPlan, live: LiveNetwork): void {
+  for (const { name } of ports) {
+    const link = live.get(name);
+    // Those that the kernel makes by itself carry nobody.
+    const [address] = (link?.addresses ?? []).filter((one) => !one.startsWith('fe80:'));
+    if (link === undefined || address === undefined || (bridge !== undefined && link.master === bridge))
+      continue;
+    throw new SluiceError('SETUP', `${name} has the address ${address}, which it would lose`, {
+      remedy: 'give that address to another interface first; or --force, where nobody comes in by it',
+    });
+  }
+}
+
+const isGone = ({ what }: NetworkDifference): boolean =>
+  what.endsWith('nothing wants it') || what.startsWith('is VLAN');
+
+/** networkd makes what is missing, and never takes away or changes what is there. */
+function bringLinks(plan: NetworkPlan, obsolete: readonly string[], withoutNetworkd: boolean): void {
+  if (withoutNetworkd) {
+    for (const { steps } of networkDifferences(plan, readLive(), obsolete)) take(steps);
+    return;
+  }
+  if (!networkdRuns()) {
+    throw new SluiceError('SETUP', 'the units are written, and systemd-networkd does not run here', {
+      remedy: 'systemctl enable --now systemd-networkd; or --without-networkd sets the links by themselves',
+    });
+  }
+  for (const difference of networkDifferences(plan, readLive(), obsolete)) {
+    if (isGone(difference)) take(difference.steps.slice(0, 1));
+  }
+  reload();
+}
+
+function told(files: readonly string[], differences: readonly NetworkDifference[]): string {
+  const lines = [
+    ...files.map((name) => `/etc/systemd/network/${name} differs`),
+    ...differences.map(({ link, what }) => `${link} ${what}`),
+  ];
+  return lines.length === 0 ? 'nothing differs\n' : `${lines.map(visible).join('\n')}\n`;
+}

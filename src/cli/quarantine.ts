@@ -1,0 +1,78 @@
+import { parseDuration } from '../config/duration.ts';
+import { Firewall } from '../netd/firewall.ts';
+import { listTold } from '../netd/tell-measures.ts';
+import { reason, runRequest } from './firewall-change.ts';
+import { loadConfig } from './load.ts';
+import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
+
+const TEXT = `Usage: ./sluice quarantine DEVICE [--for 1h] --because TEXT [--json] [--socket PATH] [gateway.yaml]
+       ./sluice release DEVICE [--json] [--socket PATH] [gateway.yaml]
+       ./sluice quarantine [--json]
+
+Cuts a device off by its hardware address and its addresses, its living connections too, at once, and keeps it so over a
+change of the rules, a roll back and a start of the machine, until it is released or its time is over. DEVICE is a name
+of gateway.yaml, an address, or a hardware address. Also in mode observe; where segmentation is off, nothing enforces it,
+and that is said. Without a device it lists who is in quarantine, and why.
+
+Whoever manages the gateway, and finding neighbours in IPv6, are not held back, so that nobody locks themselves out.
+Packets that do not pass the gateway, between devices at one switch, no gateway can stop.
+
+  --for TIME      ends by itself, such as 30m, 8h or 2d; counted by a clock that nobody can set. It is netd that ends
+                  it; without netd the next command does.
+  --because TEXT  why; goes to the audit, and to whoever asks later.
+
+Exit status: 0 done, 1 not done, or nothing enforces it, 64 wrong usage, 78 wrong configuration.
+`;
+
+const OPTIONS = {
+  ...HELP,
+  ...JSON_TOO,
+  for: { type: 'string' },
+  because: { type: 'string' },
+  socket: { type: 'string' },
+} as const;
+
+export async function run(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parsedOptions('quarantine', args, OPTIONS);
+  if (values.help) {
+    process.stdout.write(TEXT);
+    return 0;
+  }
+  const { json, socket } = values;
+  const [device, ...files] = positionals;
+  if (device === undefined || isFile(device)) {
+    if (values.because !== undefined || values.for !== undefined)
+      throw usage('quarantine', 'quarantine wants a device to put there');
+    return list(oneFile('quarantine', positionals), json);
+  }
+  const because = reason('quarantine', values.because);
+  const lasts = values.for === undefined ? undefined : parseDuration(values.for);
+  if (values.for !== undefined && (lasts === undefined || lasts < 1))
+    throw usage('quarantine', '--for wants a time, such as --for 1h');
+  const request = { verb: 'quarantine', device, because, ...(lasts !== undefined && { lasts }) } as const;
+  return runRequest(request, oneFile('quarantine', files), { json, socket });
+}
+
+export async function runRelease(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parsedOptions('release', args, OPTIONS);
+  if (values.help) {
+    process.stdout.write(TEXT);
+    return 0;
+  }
+  const [device, ...files] = positionals;
+  if (device === undefined) throw usage('release', 'release wants a device: ./sluice quarantine lists them');
+  if (values.for !== undefined) throw usage('release', 'release takes no time');
+  const { json, socket, because } = values;
+  const request = { verb: 'release', device, ...(because !== undefined && { because }) } as const;
+  return runRequest(request, oneFile('release', files), { json, socket });
+}
+
+/** No device has a name with a dot and letters behind it, nor a slash. */
+const isFile = (text: string): boolean => /\.ya?ml$/.test(text);
+
+async function list(file: string, json: boolean): Promise<number> {
+  const { gateway } = await loadConfig(file);
+  const told = listTold(new Firewall(gateway.data).quarantined());
+  process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
+  return 0;
+}

@@ -1,0 +1,123 @@
+import { errorText } from '../core/errors.ts';
+import { epochMs } from '../core/units.ts';
+import { compile } from '../segmentation/compile.ts';
+import { type Connection, Judge } from '../segmentation/connections.ts';
+import { islanded } from '../segmentation/island.ts';
+import type { Policy } from '../segmentation/policy.ts';
+import { policyOfText } from '../segmentation/policy-file.ts';
+import { policyAt } from '../segmentation/policy-at.ts';
+import { quarantinedIn, quarantineElements, withQuarantine } from '../segmentation/quarantine.ts';
+import { render } from '../segmentation/render.ts';
+import { bring, type Brought } from './bring.ts';
+import { connectionsThat, deleteConnections, ownAddresses } from './conntrack.ts';
+import { type Island, IslandMark, noPolicy } from './island.ts';
+import type { Nft } from './nft.ts';
+import { type Entry, isOver, QuarantineBook } from './quarantine-book.ts';
+import { digest, NO_RULES, type State } from './state.ts';
+
+/** What became of the connections that the rules do not allow any more. */
+export interface Cut {
+  readonly connections: number;
+  /** Why some may go on. */
+  readonly problem: string | undefined;
+}
+
+/**
+ * Rules are made from gateway.yaml; what is in force beside them is not in it: the island, and who is in quarantine.
+ * Both are on the disk and are put into whatever is loaded, so that nothing that is applied, rolled back or started ends
+ * them.
+ */
+export class InForce {
+  readonly #state: State;
+  readonly mark: IslandMark;
+  readonly book: QuarantineBook;
+
+  constructor(state: State) {
+    this.#state = state;
+    this.mark = new IslandMark(state.folder);
+    this.book = new QuarantineBook(state.folder);
+  }
+
+  get island(): Island | undefined {
+    return this.mark.get();
+  }
+
+  /** Those whose time is not over. */
+  get quarantined(): Entry[] {
+    return this.book.entries().filter((entry) => !isOver(entry));
+  }
+
+  /** What the kernel shall hold while these are the rules; also what a machine that starts may load. */
+  document(rules: string): string {
+    return withQuarantine(this.#cut(rules), quarantineElements(this.quarantined));
+  }
+
+  /** What has to be proven while this is declared. */
+  policy(policy: Policy): Policy {
+    return this.island === undefined ? policy : islanded(policy);
+  }
+
+  /** What rules on the disk were made of; undefined where that is not known. */
+  policyOf(rules: string): Policy | undefined {
+    const text = this.#state.policyTextOf(rules);
+    return text === undefined ? undefined : policyOfText(text, digest(rules));
+  }
+
+  #cut(rules: string): string {
+    if (this.island === undefined || rules === NO_RULES) return rules;
+    const policy = this.policyOf(rules);
+    if (policy === undefined && this.#state.isClosed(rules)) return rules; // nothing in it to cut
+    if (policy === undefined) throw noPolicy();
+    return render(compile(islanded(policy)));
+  }
+
+  /** The kernel holds these rules and what is in force beside them when this returns. */
+  async load(nft: Nft, rules: string): Promise<Brought> {
+    return bring(nft, this.document(rules));
+  }
+
+  /** For a return, which no damage may keep from happening; then connections are cut that nobody could open now. */
+  async bring(nft: Nft, rules: string): Promise<Brought & { readonly cut: Cut }> {
+    const brought = await bring(nft, await this.#lenient(nft, rules));
+    return { ...brought, cut: await this.cut(rules) };
+  }
+
+  /** A book that cannot be read releases nobody: then those stay in quarantine whom the kernel holds there. */
+  async #lenient(nft: Nft, rules: string): Promise<string> {
+    try {
+      return this.document(rules);
+    } catch (error) {
+      if (this.#isReadable()) throw error;
+      const listing = await nft.list().catch(() => undefined);
+      return withQuarantine(this.#cut(rules), quarantinedIn(listing));
+    }
+  }
+
+  #isReadable(): boolean {
+    try {
+      this.book.entries();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Never throws: the rules hold already, and what could not be cut is told. */
+  async cut(rules: string): Promise<Cut> {
+    if (rules === NO_RULES) return { connections: 0, problem: undefined };
+    const policy = this.policyOf(rules);
+    if (policy === undefined)
+      return { connections: 0, problem: 'what these rules were made from is not known' };
+    try {
+      const judge = new Judge(policyAt(this.policy(policy), epochMs(Date.now())), ownAddresses());
+      return { connections: await cutAll((one) => judge.judge(one) === 'forbidden'), problem: undefined };
+    } catch (error) {
+      return { connections: 0, problem: errorText(error) };
+    }
+  }
+}
+
+/** Those that are opened anew between two looks are judged by the rules. */
+export async function cutAll(wanted: (connection: Connection) => boolean): Promise<number> {
+  return deleteConnections(await connectionsThat(wanted));
+}

@@ -1,0 +1,100 @@
+import { formatDuration } from '../config/duration.ts';
+import { type Duration, milliseconds } from '../core/units.ts';
+import { visible } from '../core/visible.ts';
+import type { Status } from './firewall.ts';
+import type { Cut } from './in-force.ts';
+import type { Quarantined } from './measures.ts';
+import { type Entry, leftOf } from './quarantine-book.ts';
+import type { Told } from './tell.ts';
+
+// What came of measures that change no declaration.
+
+export function quarantinedTold({ entry, notEnforced, cut }: Quarantined): Told {
+  const by = [...(entry.mac === undefined ? [] : [entry.mac]), ...entry.addresses].join(', ');
+  const warning = notEnforced === undefined ? '' : `  warning: ${notEnforced}\n`;
+  return {
+    result: { ...entryFor(entry), enforced: notEnforced === undefined, ...cutFor(cut) },
+    text: `${visible(entry.device)} is in quarantine (${by})${lastsText(entry)}\n${warning}${cutText(cut)}`,
+    good: notEnforced === undefined,
+  };
+}
+
+export function releasedTold(released: readonly Entry[]): Told {
+  return {
+    result: { released: released.map(({ device }) => device) },
+    text: released.map(({ device }) => `${visible(device)} is released\n`).join(''),
+    good: true,
+  };
+}
+
+export function listTold(entries: readonly Entry[]): Told {
+  return {
+    result: { quarantined: entries.map(entryFor) },
+    text: entries.length === 0 ? 'nobody is in quarantine\n' : `${entries.map(entryLine).join('\n')}\n`,
+    good: true,
+  };
+}
+
+export const islandTold = ({ cut }: { readonly cut: Cut }): Told => ({
+  result: { island: true, ...cutFor(cut) },
+  text: `every conduit is cut, proven; zones go on within themselves, and management reaches the gateway
+${cutText(cut)}  ./sluice firewall rejoin ends it
+`,
+  good: true,
+});
+
+export const rejoinedTold = (): Told => ({
+  result: { island: false },
+  text: 'the conduits are open again, as declared\n',
+  good: true,
+});
+
+export function cutText({ connections, problem }: Cut): string {
+  const some = connections === 0 ? '' : `  ${connections} connections that are forbidden now were cut\n`;
+  if (problem === undefined) return some;
+  return `${some}  warning: connections that are forbidden now may go on until they end by themselves: ${visible(problem)}\n`;
+}
+
+const cutFor = ({ connections, problem }: Cut): object => ({ cut: connections, 'not-cut': problem ?? null });
+
+type Measures = Pick<Status, 'island' | 'quarantined'>;
+
+export const measuresFor = ({ island, quarantined }: Measures): object => ({
+  island: island === undefined ? null : { ...island, since: new Date(island.since).toISOString() },
+  quarantined: quarantined.map(entryFor),
+});
+
+export function measuresLines({ island, quarantined }: Measures): string[] {
+  const cut =
+    island === undefined
+      ? []
+      : [
+          `the gateway is an island since ${new Date(island.since).toISOString()}: ${visible(island.because)} (${visible(island.who)})`,
+        ];
+  return [...cut, ...quarantined.map((entry) => `in quarantine: ${entryLine(entry)}`)];
+}
+
+function entryFor({ device, mac, addresses, who, because, since, left }: Entry): object {
+  return {
+    device,
+    mac: mac ?? null,
+    addresses,
+    who,
+    because,
+    since: new Date(since).toISOString(),
+    'left-ms': left === undefined ? null : leftOf(left),
+  };
+}
+
+const entryLine = (entry: Entry): string =>
+  visible(
+    `${entry.device} since ${new Date(entry.since).toISOString()}${lastsText(entry)}: ${entry.because} (${entry.who})`,
+  );
+
+function lastsText({ left }: Entry): string {
+  return left === undefined
+    ? ', until it is released'
+    : `, for ${formatDuration(wholeSeconds(leftOf(left)))}`;
+}
+
+const wholeSeconds = (left: Duration): Duration => milliseconds(Math.ceil(left / 1_000) * 1_000);

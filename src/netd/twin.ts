@@ -1,0 +1,411 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { formatAddress } from '../config/network.ts';
+import { GATEWAY } from '../config/zones.ts';
+import { SluiceError } from '../core/errors.ts';
+import type { Cell, CellKind } from '../segmentation/twin-cells.ts';
+import type { TwinHost, TwinPlant } from '../segmentation/twin-hosts.ts';
+import type { Place } from './twin-agent.ts';
+import { TwinProcess } from './twin-host.ts';
+
+// A plant in network namespaces that have no name, one process each: real packets through the very rules.
+
+/** What became of a cell: answered, arrived without an answer, or neither. */
+export type Seen = 'answered' | 'arrived' | 'nothing';
+
+export interface TwinOptions {
+  /** Documents for nft, loaded in this order. */
+  readonly documents: readonly string[];
+  readonly signal: AbortSignal;
+  readonly progress: (done: number, all: number) => void;
+}
+
+export interface TwinResult {
+  readonly seen: readonly Seen[];
+  /** Named counters of the gateway, those of our table. */
+  readonly counters: ReadonlyMap<string, number>;
+}
+
+/** Sockets that are open at the same time; far below what a process may have. */
+const BATCH = 200;
+/** Whoever is to be answered has this long; packets take microseconds, a busy machine takes its time. */
+const PATIENCE_MS = 3_000;
+/** A busy machine drops a datagram now and then, as a network does: what is declared is sent again before it is told. */
+const REPEATS = 2;
+/** Packets pass a veth before their sender goes on: this long without an answer is the end of it. */
+const QUIET_MS = 250;
+/** Larger than any frame here; and what fits five packets of the smallest size that IPv4 allows. */
+const SIZES: Readonly<Record<CellKind, number>> = {
+  new: 16,
+  'answer unasked': 16,
+  'foreign source': 16,
+  fragments: 5_000,
+  'small fragments': 200,
+};
+/** The port that packets have whose route has the smallest size of IPv4 (68 bytes): the first has 48 of the datagram. */
+const SMALL_PORT = 2_049;
+const SMALLEST = 68;
+const SMALL_TABLE = 99;
+
+/**
+ * What arrives is noted in sets, in a table of its own behind all others. Node has no sockets for ICMP: a datagram with
+ * the source port 0x0800 or 0x8000 is made an echo request on its way out, since these are its first two bytes.
+ */
+const WATCH = [
+  'add table inet twin',
+  ...['seen', 'ping', 'pong'].flatMap((set) =>
+    ['ipv4_addr', 'ipv6_addr'].map((type) => {
+      const more = set === 'seen' ? ' . inet_proto . inet_service' : '';
+      const name = `${set}_${type === 'ipv4_addr' ? 4 : 6}`;
+      return `add set inet twin ${name} { type ${type} . ${type}${more}; size 65535; flags dynamic; }`;
+    }),
+  ),
+  'add chain inet twin in { type filter hook input priority 300; policy accept; }',
+  'add rule inet twin in meta nfproto ipv4 meta l4proto { tcp, udp } add @seen_4 { ip saddr . ip daddr . meta l4proto . th dport }',
+  'add rule inet twin in meta nfproto ipv6 meta l4proto { tcp, udp } add @seen_6 { ip6 saddr . ip6 daddr . meta l4proto . th dport }',
+  'add rule inet twin in icmp type echo-request add @ping_4 { ip saddr . ip daddr }',
+  'add rule inet twin in icmpv6 type echo-request add @ping_6 { ip6 saddr . ip6 daddr }',
+  'add rule inet twin in icmp type echo-reply add @pong_4 { ip saddr . ip daddr }',
+  'add rule inet twin in icmpv6 type echo-reply add @pong_6 { ip6 saddr . ip6 daddr }',
+  'add chain inet twin out { type filter hook output priority -400; policy accept; }',
+  'add rule inet twin out ip protocol udp udp sport 2048 ip protocol set 1',
+  'add rule inet twin out ip6 nexthdr udp udp sport 32768 ip6 nexthdr set 58',
+].join('; ');
+
+const KNOBS = {
+  // Without a link-local address, for which a search for duplicates takes seconds, nobody asks for a neighbour.
+  'ipv6/conf/all/accept_dad': '0',
+  'ipv6/conf/default/accept_dad': '0',
+  'ipv4/conf/all/rp_filter': '0',
+  'ipv4/conf/default/rp_filter': '0',
+  'ipv4/conf/all/send_redirects': '0',
+  'ipv4/conf/default/send_redirects': '0',
+  // The demonstration plant has addresses of the loopback network.
+  'ipv4/conf/all/route_localnet': '1',
+  'ipv4/conf/default/route_localnet': '1',
+} as const;
+const ROUTER = { 'ipv4/ip_forward': '1', 'ipv6/conf/all/forwarding': '1' } as const;
+
+export async function probeTwin(
+  plant: TwinPlant,
+  cells: readonly Cell[],
+  options: TwinOptions,
+): Promise<TwinResult> {
+  await using twin = new Twin(options.signal);
+  await twin.build(plant, options.documents);
+  const seen: Seen[] = cells.map(() => 'nothing');
+  const numbered = cells.map((cell, id) => ({ cell, id }));
+  let done = 0;
+  // Kinds apart: two packets of one batch never have the same addresses and ports.
+  for (const group of Map.groupBy(numbered, ({ cell }) => cell.kind).values()) {
+    for (let start = 0; start < group.length; start += BATCH) {
+      const some = group.slice(start, start + BATCH);
+      for (const [id, one] of await twin.send(some)) seen[id] = one;
+      for (let again = 0; again < REPEATS; again += 1) {
+        const missing = some.filter(({ cell, id }) => cell.declared && seen[id] !== 'answered');
+        if (missing.length === 0) break;
+        for (const [id, one] of await twin.send(missing)) if (one !== 'nothing') seen[id] = one;
+      }
+      done += some.length;
+      options.progress(done, cells.length);
+    }
+  }
+  return { seen, counters: await twin.counters() };
+}
+
+interface Numbered {
+  readonly cell: Cell;
+  readonly id: number;
+}
+
+class Twin implements AsyncDisposable {
+  readonly #hosts = new Map<string, TwinProcess>();
+  readonly #signal: AbortSignal;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  #host(name: string): TwinProcess {
+    const host = this.#hosts.get(name);
+    if (host === undefined) throw new Error(`the twin has no ${name}`);
+    return host;
+  }
+
+  async build(plant: TwinPlant, documents: readonly string[]): Promise<void> {
+    for (const name of [GATEWAY, ...plant.hosts.map((host) => host.name)])
+      this.#hosts.set(name, new TwinProcess(name));
+    await this.#all(async (host) => {
+      await host.ready();
+      await host.do({ do: 'set', knobs: host.name === GATEWAY ? { ...KNOBS, ...ROUTER } : KNOBS });
+      await host.do({ do: 'run', program: 'nft', args: [WATCH] });
+    });
+    const gateway = this.#host(GATEWAY);
+    await batch(
+      gateway,
+      gatewayLinks(plant, (host) => this.#host(host.name).pid),
+    );
+    await Promise.all(plant.hosts.map(async (host) => batch(this.#host(host.name), hostLinks(host, plant))));
+    await this.#warm(plant);
+    for (const document of documents) {
+      this.#signal.throwIfAborted();
+      await gateway.do({ do: 'load', document });
+    }
+  }
+
+  /** A cable takes a moment until it carries anything, and neighbours have to find one another: before any rule is loaded. */
+  async #warm({ hosts, gateway }: TwinPlant): Promise<void> {
+    const calls = hosts.flatMap((host) => {
+      const there = gateway.get(host.interface);
+      return familiesOf(host).flatMap(([family, source]) => {
+        const target = family === 4 ? there?.v4 : there?.v6;
+        return target === undefined ? [] : [warmCell(host.name, family, source, target)];
+      });
+    });
+    const end = performance.now() + PATIENCE_MS;
+    for (let left = calls; left.length > 0 && performance.now() < end; ) {
+      const seen = await this.send(left.map((cell, id) => ({ cell, id })));
+      left = left.filter((_, id) => seen.get(id) !== 'answered');
+      if (left.length > 0 && performance.now() >= end) throw unsound(left[0]);
+    }
+  }
+
+  async #all(work: (host: TwinProcess) => Promise<void>): Promise<void> {
+    this.#signal.throwIfAborted();
+    await Promise.all([...this.#hosts.values()].map(work));
+    this.#signal.throwIfAborted();
+  }
+
+  async send(cells: readonly Numbered[]): Promise<Map<number, Seen>> {
+    const targets = Map.groupBy(cells, ({ cell }) => cell.to);
+    const senders = Map.groupBy(cells, ({ cell }) => cell.from);
+    await this.#lie(senders, 'add');
+    await this.#all(async (host) => {
+      const places = targets.get(host.name)?.flatMap(({ cell }) => placeOf(cell)) ?? [];
+      const unique = new Map(places.map((place) => [JSON.stringify(place), place]));
+      if (unique.size > 0) await host.do({ do: 'listen', places: [...unique.values()] });
+    });
+    await this.#all(async (host) => {
+      const own = senders.get(host.name)?.map(agentCell) ?? [];
+      if (own.length > 0) await host.do({ do: 'send', cells: own });
+    });
+    await this.#settled(cells);
+    const notes = new Map<string, Notes>();
+    await this.#all(async (host) => {
+      notes.set(
+        host.name,
+        notesOf(await host.do({ do: 'run', program: 'nft', args: ['-j', 'list', 'table', 'inet', 'twin'] })),
+      );
+      const flush = ['seen', 'ping', 'pong'].flatMap((set) =>
+        [4, 6].map((family) => `flush set inet twin ${set}_${family}`),
+      );
+      await host.do({ do: 'run', program: 'nft', args: [flush.join('; ')] });
+      await host.do({ do: 'close' });
+    });
+    await this.#lie(senders, 'del');
+    const fates = new Map(cells.map(({ cell, id }) => [id, this.#fate(cell, id, notes)]));
+    for (const host of this.#hosts.values()) host.answered.clear();
+    return fates;
+  }
+
+  /** Whoever sends with the address of somebody else has it meanwhile. */
+  async #lie(senders: ReadonlyMap<string, readonly Numbered[]>, what: 'add' | 'del'): Promise<void> {
+    await this.#all(async (host) => {
+      const lies = (senders.get(host.name) ?? []).filter(({ cell }) => cell.kind === 'foreign source');
+      const addresses = new Set(lies.map(({ cell }) => hostText(cell.family, cell.source)));
+      const nodad = what === 'add' ? ' nodad' : '';
+      await batch(
+        host,
+        [...addresses].map((address) => `addr ${what} ${address} dev eth${nodad}`),
+      );
+    });
+  }
+
+  /** Until everything that is declared is answered, and nothing more comes. */
+  async #settled(cells: readonly Numbered[]): Promise<void> {
+    const awaited = cells.filter(({ cell }) => cell.declared && cell.protocol !== 'icmp');
+    const end = performance.now() + PATIENCE_MS;
+    const began = performance.now();
+    for (;;) {
+      this.#signal.throwIfAborted();
+      const missing = awaited.some(({ cell, id }) => !this.#host(cell.from).answered.has(id));
+      const last = Math.max(began, ...[...this.#hosts.values()].map(({ lastAnswer }) => lastAnswer));
+      const now = performance.now();
+      if (now > end || (!missing && now - last > QUIET_MS)) return;
+      await pause(20, undefined, { signal: this.#signal });
+    }
+  }
+
+  #fate(cell: Cell, id: number, notes: ReadonlyMap<string, Notes>): Seen {
+    const { family } = cell;
+    const [source, target] = [formatAddress(family, cell.source), formatAddress(family, cell.target)];
+    const [here, there] = [notes.get(cell.from), notes.get(cell.to)];
+    if (cell.protocol === 'icmp') {
+      if (here?.pongs.has(`${target} ${source}`) === true) return 'answered';
+      return there?.pings.has(`${source} ${target}`) === true ? 'arrived' : 'nothing';
+    }
+    if (this.#host(cell.from).answered.has(id)) return 'answered';
+    return there?.seen.has(`${source} ${target} ${cell.protocol} ${cell.port}`) === true
+      ? 'arrived'
+      : 'nothing';
+  }
+
+  async counters(): Promise<Map<string, number>> {
+    const text = await this.#host(GATEWAY).do({
+      do: 'run',
+      program: 'nft',
+      args: ['-j', 'list', 'counters'],
+    });
+    return new Map(
+      objectsIn(text).flatMap((object): [string, number][] => {
+        const counter = field(object, 'counter');
+        return field(counter, 'table') === 'sluice'
+          ? [[String(field(counter, 'name')), Number(field(counter, 'packets'))]]
+          : [];
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#hosts.values()].map(async (host) => host[Symbol.asyncDispose]()));
+  }
+}
+
+function unsound(cell: Cell | undefined): SluiceError {
+  return new SluiceError(
+    'SETUP',
+    `in the twin ${cell?.from} does not reach the gateway over IPv${cell?.family}, without any rules`,
+    {
+      remedy: 'this kernel, or the load of this machine, does not allow a twin; nothing is left of it',
+    },
+  );
+}
+
+const warmCell = (from: string, family: 4 | 6, source: bigint, target: bigint): Cell => {
+  const ends = { from, source, to: GATEWAY, target, family } as const;
+  return { ...ends, kind: 'new', protocol: 'udp', port: 9, sourcePort: undefined, declared: true };
+};
+
+const hostText = (family: 4 | 6, address: bigint): string =>
+  `${formatAddress(family, address)}/${family === 4 ? 32 : 128}`;
+
+async function batch(host: TwinProcess, lines: readonly string[]): Promise<void> {
+  if (lines.length > 0)
+    await host.do({ do: 'run', program: 'ip', args: ['-batch', '-'], input: `${lines.join('\n')}\n` });
+}
+
+const familiesOf = ({
+  v4,
+  v6,
+}: {
+  readonly v4: bigint | undefined;
+  readonly v6: bigint | undefined;
+}): (readonly [4 | 6, bigint])[] => [
+  ...(v4 === undefined ? [] : [[4, v4] as const]),
+  ...(v6 === undefined ? [] : [[6, v6] as const]),
+];
+
+/** Each interface of a zone is a cable to its only host, or a switch whose ports do not talk to one another. */
+function gatewayLinks({ hosts, gateway, listening }: TwinPlant, pid: (host: TwinHost) => number): string[] {
+  const lines: string[] = [];
+  for (const [name, own] of gateway) {
+    const there = hosts.filter((host) => host.interface === name);
+    if (there.length === 0) continue;
+    const shared = there.length > 1;
+    if (shared) lines.push(`link add ${name} type bridge`);
+    for (const host of there) {
+      const port = shared ? `twin-${hosts.indexOf(host)}` : name;
+      lines.push(`link add ${port} type veth peer name eth netns ${pid(host)}`);
+      if (!shared) continue;
+      lines.push(
+        `link set ${port} master ${name}`,
+        `link set ${port} type bridge_slave isolated on`,
+        `link set ${port} up`,
+      );
+    }
+    lines.push(`link set ${name} up`);
+    for (const [family, address] of familiesOf(own))
+      lines.push(`addr add ${hostText(family, address)} dev ${name} nodad`);
+    for (const host of there) {
+      for (const [family, address] of familiesOf(host))
+        lines.push(`route add ${hostText(family, address)} dev ${name}`);
+    }
+  }
+  const [first] = [...gateway.keys()].filter((name) => hosts.some((host) => host.interface === name));
+  const elsewhere = [
+    ...listening.v4.map((one) => hostText(4, one)),
+    ...listening.v6.map((one) => hostText(6, one)),
+  ];
+  const has = new Set(
+    [...gateway.values()].flatMap(familiesOf).map(([family, address]) => hostText(family, address)),
+  );
+  for (const address of elsewhere)
+    if (!has.has(address)) lines.push(`addr add ${address} dev ${first} nodad`);
+  return lines;
+}
+
+function hostLinks(host: TwinHost, { gateway }: TwinPlant): string[] {
+  const there = gateway.get(host.interface);
+  const lines = ['link set eth up'];
+  for (const [family, address] of familiesOf(host)) {
+    const router = family === 4 ? there?.v4 : there?.v6;
+    lines.push(`addr add ${hostText(family, address)} dev eth nodad`);
+    if (router === undefined) continue;
+    const way = `via ${formatAddress(family, router)} dev eth onlink`;
+    lines.push(`route add default ${way}`);
+    if (family === 6) continue;
+    lines.push(`rule add ipproto udp sport ${SMALL_PORT} lookup ${SMALL_TABLE}`);
+    lines.push(`route add default ${way} mtu ${SMALLEST} table ${SMALL_TABLE}`);
+  }
+  return lines;
+}
+
+function placeOf({ protocol, family, target, port, kind }: Cell): Place[] {
+  if (protocol === 'icmp' || kind === 'foreign source') return [];
+  return [{ protocol, address: formatAddress(family, target), port }];
+}
+
+function agentCell({ cell, id }: Numbered) {
+  const { kind, protocol, family, source, target, port, sourcePort } = cell;
+  return {
+    id,
+    protocol,
+    source: formatAddress(family, source),
+    target: formatAddress(family, target),
+    port: protocol === 'icmp' ? 9 : port,
+    sourcePort: kind === 'small fragments' ? SMALL_PORT : (sourcePort ?? 0),
+    size: SIZES[kind],
+  };
+}
+
+interface Notes {
+  readonly seen: ReadonlySet<string>;
+  readonly pings: ReadonlySet<string>;
+  readonly pongs: ReadonlySet<string>;
+}
+
+function notesOf(listing: string): Notes {
+  const sets = objectsIn(listing).flatMap((object) => field(object, 'set') ?? []);
+  const keys = (stem: string): ReadonlySet<string> =>
+    new Set(
+      sets
+        .filter((set) => String(field(set, 'name')).startsWith(stem))
+        .flatMap((set) =>
+          listOf(field(set, 'elem')).map((elem) => keyText(field(field(elem, 'elem') ?? {}, 'val') ?? elem)),
+        ),
+    );
+  return { seen: keys('seen'), pings: keys('ping'), pongs: keys('pong') };
+}
+
+const keyText = (key: unknown): string => listOf(field(key, 'concat')).map(String).join(' ');
+
+const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null
+    ? Object.entries(value).find(([key]) => key === name)?.[1]
+    : undefined;
+}
+
+function objectsIn(text: string): readonly unknown[] {
+  return listOf(field(JSON.parse(text), 'nftables'));
+}

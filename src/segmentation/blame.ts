@@ -1,0 +1,54 @@
+import { denialChain, flowChain, pairChain } from './names.ts';
+import type { Policy } from './policy.ts';
+import { GATEWAY } from '../config/zones.ts';
+
+/** Who in gateway.yaml a command of a rendered document is made for; undefined where it is nobody in particular. */
+export function blame(command: unknown, { flows, zones }: Policy): string | undefined {
+  const text = JSON.stringify(command);
+  const names = new Set([...text.matchAll(/"([^"\\]+)"/g)].map(([, name = '']) => name));
+  const flow = flows.find((one) => names.has(flowChain(one)));
+  if (flow !== undefined) return flow.path;
+  const ends = [...zones.map(({ name }) => name), GATEWAY];
+  for (const from of ends) {
+    for (const to of ends) {
+      const pair = { from, to };
+      if (![pairChain(pair), denialChain(pair)].some((name) => names.has(name))) continue;
+      return `zones.${from === GATEWAY ? to : from}`;
+    }
+  }
+  const zone = zones.find((one) => names.has(one.interface));
+  return zone === undefined ? undefined : `zones.${zone.name}`;
+}
+
+/** A document as its commands, and one of some of them. */
+export function commandsIn(document: string): unknown[] {
+  const json: unknown = JSON.parse(document);
+  const list = typeof json === 'object' && json !== null && 'nftables' in json ? json.nftables : [];
+  return Array.isArray(list) ? list : [];
+}
+
+export const documentOf = (commands: readonly unknown[]): string => JSON.stringify({ nftables: commands });
+
+/** The same command with the first `count` of its elements; undefined where it has none. */
+export function withElements(
+  command: unknown,
+  count?: number,
+): { readonly command: unknown; readonly elements: number; readonly last: unknown } | undefined {
+  if (!isRecord(command)) return undefined;
+  const { add } = command;
+  if (!isRecord(add)) return undefined;
+  const [kind = '', object] = Object.entries(add)[0] ?? [];
+  if (!isRecord(object) || !Array.isArray(object['elem'])) return undefined;
+  const all: readonly unknown[] = object['elem'];
+  const some = all.slice(0, count ?? all.length);
+  const { elem: _, ...rest } = object;
+  return {
+    command: { add: { [kind]: some.length === 0 ? rest : { ...rest, elem: some } } },
+    elements: all.length,
+    last: some.at(-1),
+  };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

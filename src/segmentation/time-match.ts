@@ -1,0 +1,25 @@
+import { isRecord } from './field.ts';
+
+// `meta time`: nft takes seconds since 1970, and lists them as text in the time zone it runs in, which is UTC here.
+
+const LISTED = /^(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2})$/;
+
+export function isTime(left: unknown): boolean {
+  return isRecord(left) && isRecord(left['meta']) && left['meta']['key'] === 'time';
+}
+
+/** Seconds since 1970; undefined where it is no moment. */
+export function secondsOf(right: unknown): number | undefined {
+  if (typeof right === 'number') return right;
+  const [, day, time] = typeof right === 'string' ? (LISTED.exec(right) ?? []) : [];
+  const ms = day === undefined ? Number.NaN : Date.parse(`${day}T${time}Z`);
+  return Number.isNaN(ms) ? undefined : ms / 1_000;
+}
+
+/** Whether the condition holds at a moment; undefined where it is none that is known here. */
+export function holdsAt(op: unknown, right: unknown, now: number): boolean | undefined {
+  const seconds = secondsOf(right);
+  if (seconds === undefined) return undefined;
+  if (op === '>=') return now >= seconds * 1_000;
+  return op === '<' ? now < seconds * 1_000 : undefined;
+}

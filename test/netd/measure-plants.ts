@@ -1,0 +1,11 @@
+/** A plant whose one conduit, from supervision to control, allows these ports. */
+export const plant = (ports: string, mode = 'enforce', more = ''): string => `
+gateway: { id: plant7, data: ./data }
+zones:
+  control:     { vlan: 10, subnet: [10.20.10.0/24, "fd00:10::/64"] }
+  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
+  uplink:      { interface: eth9 }
+segmentation: { mode: ${mode}, confirm-within: 10m, management: { zone: uplink, from: [10.1.2.0/24], allow: [ssh] }${more} }
+conduits:
+  - { from: supervision, to: control, allow: [${ports}], because: "test" }
+`;

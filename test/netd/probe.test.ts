@@ -1,0 +1,196 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { differences, forPerson, type Probed, probePolicy } from '../../src/cli/firewall-probe.ts';
+import { compile } from '../../src/segmentation/compile.ts';
+import { render } from '../../src/segmentation/render.ts';
+import { noRules } from '../support/namespace.ts';
+import { missingPeer } from '../support/peer.ts';
+import { REPOSITORY } from '../support/process.ts';
+import { until } from '../support/wait.ts';
+import { policyOf } from '../segmentation/policies.ts';
+
+// The twin that a person asks for: real packets, expected from the declaration alone.
+
+const skip =
+  noRules() ||
+  missingPeer('ip', 'iproute2') ||
+  (process.getuid?.() === 0 ? false : 'only root may make network namespaces');
+
+const plant = (mode: string): string => `
+gateway: { id: plant }
+coap: { listen: "10.20.10.1:5683" }
+zones:
+  control: { vlan: 10, subnet: [10.20.10.0/24, "fd00:10::/64"] }
+  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
+conduits:
+  - { from: supervision, to: control, allow: [modbus-tcp, udp/5000-5010, icmp], because: "HMI" }
+  - { from: supervision, to: gateway, allow: [https, icmp], because: "page" }
+classes:
+  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
+  siren: { zone: control, protocol: coap, points: { p: { push: true } } }
+devices:
+  press-1: { class: press, at: "modbus-tcp://10.20.10.21" }
+  siren-1: { class: siren, at: "coap://10.20.10.51" }
+segmentation: { mode: ${mode}, management: { zone: supervision, from: [10.20.40.9], allow: [ssh] } }
+`;
+
+async function probed(
+  yaml: string,
+  change: (rules: string) => readonly string[] = (rules) => [rules],
+): Promise<Probed> {
+  const policy = policyOf(yaml);
+  return probePolicy(policy, new AbortController().signal, change(render(compile(policy))));
+}
+
+const document = (...commands: readonly object[]): string => JSON.stringify({ nftables: commands });
+/** Processes of twins of this worktree. */
+const agents = (): number[] =>
+  globSync('/proc/[0-9]*/cmdline').flatMap((file) => {
+    try {
+      const line = readFileSync(file, 'utf8');
+      return line.includes(`${REPOSITORY}src/netd/twin-agent.ts`) ? [Number(file.split('/')[2])] : [];
+    } catch {
+      return [];
+    }
+  });
+const outside = (): string =>
+  spawnSync('sh', ['-c', 'ip netns list; ip -o link | cut -d: -f2'], { encoding: 'utf8' }).stdout;
+
+t.test('what is declared passes in the twin, and nothing else', { skip }, async (t) => {
+  const result = await probed(plant('enforce'));
+
+  t.same(differences(result), []);
+  const passed = result.cells.cells.filter((_, i) => result.seen[i] === 'answered');
+  for (const family of [4, 6]) {
+    for (const kind of ['tcp', 'udp', 'icmp']) {
+      const some = passed.filter((cell) => cell.family === family && cell.protocol === kind);
+      t.ok(some.length > 0, `${kind} over IPv${family} passes somewhere`);
+    }
+  }
+  const kinds = new Set(result.cells.cells.map(({ kind }) => kind));
+  t.same([...kinds].toSorted(), ['answer unasked', 'foreign source', 'fragments', 'new', 'small fragments']);
+  t.ok(
+    passed.some(({ kind }) => kind === 'fragments') && passed.some(({ kind }) => kind === 'small fragments'),
+  );
+  t.match(forPerson(result), /as declared, all of them/);
+});
+
+t.test('without rules everything arrives: the twin itself is sound', { skip }, async (t) => {
+  const result = await probed(plant('enforce'), () => []);
+
+  const lost = result.cells.cells.filter(
+    (cell, i) =>
+      result.seen[i] !== (cell.kind === 'foreign source' ? 'arrived' : 'answered') &&
+      cell.kind !== 'foreign source',
+  );
+  t.same(lost, []);
+  t.ok(result.cells.cells.every((cell, i) => cell.kind !== 'foreign source' || result.seen[i] !== 'nothing'));
+  t.equal(differences(result).length, result.cells.cells.filter(({ declared }) => !declared).length);
+});
+
+t.test('one element too many, and a foreign rule that takes away, are found', { skip }, async (t) => {
+  const here = { family: 'inet', table: 'sluice' };
+  const smuggled = document({
+    add: {
+      element: {
+        ...here,
+        name: 'r_supervision_control_4',
+        elem: [
+          [
+            { concat: [{ prefix: { addr: '10.20.40.0', len: 24 } }, '10.20.10.21', 'tcp', 23] },
+            { accept: null },
+          ],
+        ],
+      },
+    },
+  });
+  const more = await probed(plant('enforce'), (rules) => [rules, smuggled]);
+  const found = differences(more);
+  t.ok(found.length > 0);
+  for (const { cell, seen } of found) {
+    t.match(cell, { to: 'control/press-1', protocol: 'tcp', port: 23, declared: false });
+    t.equal(seen, 'answered');
+  }
+  t.match(
+    forPerson(more),
+    /differ from what is declared:\n {2}supervision\/\S+ 10\.20\.40\.\d+ -> control\/press-1 10\.20\.10\.21 tcp\/23: is not declared, and was answered/,
+  );
+
+  const foreign = { family: 'inet', table: 'foreign' };
+  const less = await probed(plant('enforce'), (rules) => [
+    rules,
+    document(
+      { add: { table: { family: 'inet', name: 'foreign' } } },
+      {
+        add: { chain: { ...foreign, name: 'f', type: 'filter', hook: 'forward', prio: 0, policy: 'accept' } },
+      },
+      {
+        add: {
+          rule: {
+            ...foreign,
+            chain: 'f',
+            expr: [
+              { match: { op: '==', left: { payload: { protocol: 'tcp', field: 'dport' } }, right: 502 } },
+              { drop: null },
+            ],
+          },
+        },
+      },
+    ),
+  ]);
+  const lacking = differences(less);
+  t.ok(lacking.length > 0);
+  for (const { cell, seen } of lacking) {
+    t.match(cell, { protocol: 'tcp', port: 502, declared: true });
+    t.equal(seen, 'nothing');
+  }
+});
+
+t.test(
+  'observing, everything passes and is counted; also with the addresses of the demonstration',
+  { skip },
+  async (t) => {
+    const small = await probed(plant('observe'));
+    t.same(differences(small), []);
+    t.ok(small.wouldDeny > 0);
+
+    const demo = spawnSync(process.execPath, [`${REPOSITORY}src/main.ts`, 'firewall', 'probe', '--json'], {
+      cwd: REPOSITORY,
+      encoding: 'utf8',
+    });
+    t.equal(demo.status, 0, demo.stderr);
+    t.match(JSON.parse(demo.stdout), { mode: 'observe', 'one-host-for-each': 'device', differences: [] });
+  },
+);
+
+for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as const) {
+  t.test(`nothing is left after ${how}`, { skip }, async (t) => {
+    const before = outside();
+    const folder = t.testdir({ 'gateway.yaml': plant('enforce') });
+    const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), 'firewall', 'probe'], {
+      cwd: folder,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const over = once(child, 'close').then(([code]: unknown[]) => code);
+    const [first] = await until('hosts of the twin', () => (agents().length > 3 ? agents() : undefined));
+    if (how === 'a host that is killed') process.kill(first ?? 0, 'SIGKILL');
+    else child.kill(how);
+    const code = await over;
+
+    await until('the end of all hosts', () => agents().length === 0);
+    t.equal(outside(), before, 'no namespace and no interface more than before');
+    if (how === 'SIGKILL') return;
+    t.equal(code, 1);
+    t.match(
+      said,
+      how === 'a host that is killed'
+        ? /the twin host .*SIGKILL.*nothing is left/s
+        : /the probe was stopped; nothing is left/,
+    );
+  });
+}

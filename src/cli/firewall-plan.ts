@@ -1,8 +1,9 @@
-import { serviceName, type Traffic } from '../config/services.ts';
+import { serviceName } from '../config/services.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { Firewall, type Known } from '../netd/firewall.ts';
 import { type Access, type AccessChanges, changesOfAccess } from '../segmentation/access.ts';
+import { accessText } from '../segmentation/access-text.ts';
 import { kernelAccess } from '../segmentation/kernel-access.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyOfText } from '../segmentation/policy-file.ts';
@@ -120,27 +121,6 @@ function structureText({ what, zone, before, after }: StructureChange): string {
   if (what === 'mode') return `mode ${before} becomes ${after}`;
   if (what !== 'zone') return `zone ${zone}: ${what} ${before} becomes ${after}`;
   return before === undefined ? `zone ${zone} is new: ${after}` : `zone ${zone} is gone: ${before}`;
-}
-
-function accessText({ from, to, traffic, path, because }: Access, verb: string): string {
-  const place = path === undefined ? '' : ` (${path}: ${because})`;
-  return `${from} ${verb} ${to} ${servicesText(traffic)}${place}`;
-}
-
-function servicesText(traffic: Access['traffic']): string {
-  return traffic === undefined ? 'by any protocol' : [...new Set(traffic.map(trafficText))].join(', ');
-}
-
-function trafficText(traffic: Traffic): string {
-  const { protocol, ports } = traffic;
-  const name = serviceName(traffic);
-  if (protocol === 'icmp' || protocol === 'icmpv6') return 'icmp';
-  return name === undefined ? `${protocol}/${portsText(ports)}` : `${protocol}/${portsText(ports)} ${name}`;
-}
-
-function portsText([low, high]: Traffic['ports']): string {
-  if (low === 0 && high === 65_535) return 'any';
-  return low === high ? String(low) : `${low}-${high}`;
 }
 
 function kernelLines({ kernel }: Plan): string[] {

@@ -57,7 +57,7 @@ export async function run(args: readonly string[]): Promise<number> {
   const uids = (values['allow-uid'] ?? []).map(uidOf);
   const group = values['allow-group'];
   if (group !== undefined) groupOf(group);
-  const { gateway } = await loadConfig(file);
+  const { gateway, segmentation } = await loadConfig(file);
   const config = realpathSync(file);
   mustBeOurs(config);
   const log = streamLog();
@@ -70,6 +70,7 @@ export async function run(args: readonly string[]): Promise<number> {
     firewall,
     audit: new Audit(firewall.folder),
     declared: async () => declaredBy(config, gateway),
+    heal: healing(config, segmentation.heal),
     bootReport: values['boot-report'] ?? BOOT_REPORT,
     devices: async () => (await readAnew(config)).devices,
     log,
@@ -103,6 +104,20 @@ async function readAnew(config: string): Promise<Config> {
   throw new SluiceError('CONFIG_INVALID', `${config} is wrong:${shown.join('')}\nnothing was changed`, {
     remedy: `./sluice check ${config}`,
   });
+}
+
+/** What it says now; what it said last, while it is wrong or could be of others. */
+function healing(config: string, first: boolean): () => Promise<boolean> {
+  let last = first;
+  return async () => {
+    try {
+      mustBeOurs(config);
+      last = (await readAnew(config)).segmentation.heal;
+    } catch {
+      // Whoever asks for a change is told what is wrong with it.
+    }
+    return last;
+  };
 }
 
 /** What it declares now. */

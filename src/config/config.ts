@@ -39,6 +39,8 @@ export interface Config {
     /** Flows that have to carry new connections after a change: kinds, or names of conduits. */
     readonly mustWork: readonly string[];
     readonly mustWorkWithin: Duration;
+    /** Is what another program changed in our tables put right? */
+    readonly heal: boolean;
     /** Who always reaches the gateway; never undefined where the mode is enforce. */
     readonly management: Management | undefined;
   };

@@ -27,4 +27,6 @@ export const DEFAULTS = {
   confirmWithin: '120s',
   /** Whoever writes a guard wants one that holds. */
   guardGrade: 'enforced',
+  /** A flushed table is an open network, and nobody is on site; decision 18. */
+  heal: true,
 } as const;

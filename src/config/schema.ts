@@ -497,6 +497,12 @@ const segmentationKeys = {
   'must-work-within': duration
     .optional()
     .describe('How long they have for that, 5s to 4m; confirm-within, at most 4m, where left out.'),
+  heal: z
+    .boolean({ error: 'write true or false' })
+    .default(DEFAULTS.heal)
+    .describe(
+      'What another program changed in the tables of Sluice is put right at once (docs/segmentation.md, Drift); false only tells it.',
+    ),
   management: management.optional(),
 };
 export const segmentationHead = keys(

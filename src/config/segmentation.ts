@@ -26,7 +26,7 @@ export function readSegmentation(
   const within = readDuration(shape['confirm-within'], [...path, 'confirm-within'], report, CONFIRM_WITHIN);
   const management =
     shape.management === undefined ? undefined : readManagement(shape.management, zones, report);
-  const { mode } = shape;
+  const { mode, heal } = shape;
   const observeUntil = readMoment(shape['observe-until'], [...path, 'observe-until'], report);
   if (observeUntil !== undefined && mode !== undefined && mode !== 'observe') {
     report(
@@ -43,7 +43,8 @@ export function readSegmentation(
     given === undefined
       ? longest
       : readDuration(given, [...path, 'must-work-within'], report, [MUST_WORK_WITHIN[0], longest]);
-  if (mode === undefined || within === undefined || atWork === undefined) return undefined;
+  if (mode === undefined || heal === undefined || within === undefined || atWork === undefined)
+    return undefined;
   if (mode === 'enforce' && whole && shape.management === undefined) {
     report(
       [...path, 'mode'],
@@ -55,7 +56,7 @@ export function readSegmentation(
     checkInterfaces(zones, report);
     checkConduits(conduits, zones, report);
   }
-  return { mode, confirmWithin: within, observeUntil, mustWork, mustWorkWithin: atWork, management };
+  return { mode, confirmWithin: within, heal, observeUntil, mustWork, mustWorkWithin: atWork, management };
 }
 
 /** Kinds of flows that somebody may name; conduits have names of their own. */

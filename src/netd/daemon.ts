@@ -6,6 +6,7 @@ import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
 import type { Who } from './audit.ts';
 import { Bucket } from './bucket.ts';
+import { driftTasks } from './drift.ts';
 import { lockOf } from './lock.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { isRead, type Machine, perform } from './perform.ts';
@@ -36,6 +37,8 @@ export interface NetdParts extends Machine {
   readonly permitted: Permitted;
   /** What the script said that loaded rules when the machine started. */
   readonly bootReport: string;
+  /** Is what another program changes put right? Read anew. */
+  readonly heal: () => Promise<boolean>;
   readonly log: Log;
 }
 
@@ -57,6 +60,7 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
       refuse: (uid, why) => desk.refuse(uid, why),
       log,
     }),
+    ...driftTasks({ ...parts, who: OURSELVES }),
     { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
   ];
 }

@@ -16,6 +16,7 @@ import { type Brought, holds } from './bring.ts';
 import { conntrackLack } from './conntrack.ts';
 import { type Cut, InForce } from './in-force.ts';
 import type { Island } from './island.ts';
+import { type Found, inspect, type Inspected, type Unclear } from './inspect.ts';
 import { type Lock, lockOf } from './lock.ts';
 import {
   type Because,
@@ -291,6 +292,16 @@ export class Firewall {
     } catch {
       return true; // damaged: nobody can know until when it waits
     }
+  }
+
+  /** What the kernel holds beside what it should, put right where `heal` says so; see inspect.ts. */
+  async inspect(heal: (found: Found) => Promise<boolean>): Promise<Inspected | Unclear> {
+    using lock = await this.#locked();
+    return await inspect(
+      { state: this.#state, force: this.#force },
+      new Nft({ lock: lock.descriptor }),
+      heal,
+    );
   }
 
   /** Changes nothing. */

@@ -107,7 +107,7 @@ export class Nft {
       const child = spawn(this.#program, args, {
         // In a session of its own no Ctrl-C of our terminal reaches it in the middle of a transaction.
         detached: true,
-        env: { ...process.env, LC_ALL: 'C', TZ: 'UTC', PATH: [process.env['PATH'], ...SBIN].join(':') },
+        env: nftEnvironment(),
         stdio: [document, 'pipe', 'pipe', ...(this.#lock === undefined ? [] : [this.#lock])],
       });
       return await ending(child, this.#limit);
@@ -128,6 +128,18 @@ export class Nft {
     }
   }
 }
+
+/** Also for who starts it otherwise. */
+export const nftEnvironment = (): NodeJS.ProcessEnv => ({
+  ...process.env,
+  LC_ALL: 'C',
+  TZ: 'UTC',
+  PATH: [process.env['PATH'], ...SBIN].join(':'),
+});
+
+/** It died of what it read, which is no accident of this machine. */
+export const wasKilled = (error: unknown): boolean =>
+  error instanceof SluiceError && /: nft was killed by SIG/.test(error.message);
 
 /**
  * A file that nobody else sees and that needs no disk: rules have to be rolled back on a full one too. No pipe, because

@@ -13,9 +13,10 @@ import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { holds } from '../../src/netd/bring.ts';
-import { State } from '../../src/netd/state.ts';
+import { digest, State } from '../../src/netd/state.ts';
+import { policyText } from '../../src/segmentation/policy-text.ts';
 import { REPOSITORY, Running } from '../support/process.ts';
-import { rulesOf } from '../segmentation/policies.ts';
+import { policyOf, rulesOf } from '../segmentation/policies.ts';
 import { until } from '../support/wait.ts';
 
 const IS_ROOT = process.getuid?.() === 0;
@@ -86,6 +87,15 @@ export class Bed {
       join(this.state, 'confirmed.json'),
     );
     if (status !== 0) throw new Error(stderr);
+  }
+
+  /** What the confirmed rules were made of, as a confirmation leaves it. */
+  knows(yaml: string): void {
+    writeFileSync(
+      join(this.state, 'confirmed-policy.json'),
+      policyText(policyOf(yaml), digest(rulesOf(yaml))),
+      { mode: 0o600 },
+    );
   }
 
   declare(yaml: string): void {

@@ -1,0 +1,343 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { errorText } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Task } from '../core/task.ts';
+import { type Duration, epochMs, milliseconds, minutes, seconds } from '../core/units.ts';
+import { canonical, fingerprint } from '../segmentation/canonical.ts';
+import { type Consequences, consequences, differing, unknown } from '../segmentation/consequences.ts';
+import type { Audit, Deed, Who } from './audit.ts';
+import { type Culprit, culpritText } from './culprit.ts';
+import { DriftBook, type DriftEvent } from './drift-book.ts';
+import type { Firewall } from './firewall.ts';
+import { startForwarding, stopForwarding } from './forwarding.ts';
+import type { Found, Inspected } from './inspect.ts';
+import { monitor, type Touched } from './monitor.ts';
+import { sinceBoot } from './monotonic.ts';
+
+// Somebody else was at our tables: found, told and put right.
+
+/** Without anybody having been seen: what the monitor missed, and what nobody can see. */
+const EVERY: Duration = minutes(5);
+/** A program that makes many changes is answered once; also the longest that one of them holds. */
+const SETTLE: Duration = milliseconds(100);
+/** Somebody at other tables may have been at ours in the same breath, and some are at theirs all the time. */
+const ELSEWHERE: Duration = seconds(5);
+/** Between two looks, however many changes are seen: a look costs a listing. */
+const LEAST: Duration = milliseconds(500);
+/** Longer nothing stays as it is only to know who it was. */
+const NAMED_WITHIN: Duration = milliseconds(300);
+const GLANCE: Duration = milliseconds(20);
+/** After a look that failed, or found somebody at it. */
+const AGAIN: Duration = seconds(10);
+/** An accident happens once, and somebody who mends a wall with a hammer strikes a few times; a program does not tire. */
+export const MOST_HEALS = 5;
+const HEALS_WITHIN: Duration = minutes(10);
+const MOST_SUSPECTS = 5;
+const MOST_NAMES = 10;
+
+export interface DriftParts {
+  readonly firewall: Firewall;
+  readonly audit: Audit;
+  readonly who: Who;
+  /** Does the configuration want it put right? */
+  readonly heal: () => Promise<boolean>;
+  /** Somebody changed rules that are not ours, which may be a way around them. */
+  readonly elsewhere?: () => void;
+  readonly told?: (event: DriftEvent) => void;
+  readonly log: Log;
+}
+
+export function driftTasks(parts: DriftParts): readonly Task[] {
+  const watch = new DriftWatch(parts);
+  return [
+    monitor({
+      seen: (culprit, touched) => {
+        watch.suspect(culprit, touched);
+        if (touched.others) parts.elsewhere?.();
+      },
+      listening: () => watch.wake(),
+      log: parts.log,
+    }),
+    { name: 'drift', run: async (signal) => watch.run(signal) },
+  ];
+}
+
+type Heal = 'heal' | 'leave' | 'give up';
+
+class DriftWatch {
+  readonly #parts: DriftParts;
+  readonly #book: DriftBook;
+  #suspects: (Touched & { readonly culprit: Culprit })[] = [];
+  #later: NodeJS.Timeout | undefined;
+  #heals: Duration[] = [];
+  #wake: () => void = () => {};
+  #awake = false;
+  /** What was told and left: it is not told again. */
+  #left: string | undefined;
+  #trouble = '';
+
+  constructor(parts: DriftParts) {
+    this.#parts = parts;
+    this.#book = new DriftBook(parts.firewall.folder);
+  }
+
+  suspect(culprit: Culprit, touched: Touched): void {
+    this.#suspects = [...this.#suspects, { ...touched, culprit }].slice(-MOST_SUSPECTS);
+    if (touched.ours || !touched.others) this.wake();
+    else this.#later ??= setTimeout(() => this.wake(), ELSEWHERE);
+  }
+
+  wake(): void {
+    clearTimeout(this.#later);
+    this.#later = undefined;
+    this.#awake = true;
+    this.#wake();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    let wait: Duration = milliseconds(0);
+    signal.addEventListener('abort', () => clearTimeout(this.#later), { once: true });
+    while (!signal.aborted) {
+      await this.#sleep(wait, signal);
+      if (signal.aborted) return;
+      await pause(SETTLE, undefined, { signal }).catch(() => {});
+      this.#awake = false;
+      wait = (await this.#look()) ? EVERY : AGAIN;
+      await pause(LEAST, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  async #sleep(wait: Duration, signal: AbortSignal): Promise<void> {
+    if (this.#awake) return;
+    const over = new AbortController();
+    this.#wake = () => over.abort();
+    await pause(wait, undefined, { signal: AbortSignal.any([signal, over.signal]) }).catch(() => {});
+    this.#wake = () => {};
+  }
+
+  /** False where it has to be looked again soon. */
+  async #look(): Promise<boolean> {
+    let suspects: readonly Culprit[] = [];
+    try {
+      let decided: Heal = 'leave';
+      const inspected = await this.#parts.firewall.inspect(async (found) => {
+        decided = await this.#decide();
+        if (this.#isNew(found)) {
+          suspects = await this.#named();
+          this.#alarm(found, suspects);
+        }
+        return decided === 'heal';
+      });
+      this.#trouble = '';
+      if (typeof inspected === 'string') return inspected === 'nothing';
+      if (inspected.holds) this.#rest();
+      else await this.#tell(inspected, decided, suspects);
+      return typeof inspected.healed === 'string';
+    } catch (error) {
+      // Tried for ever, told once.
+      const text = errorText(error);
+      if (text !== this.#trouble)
+        this.#parts.log.error('cannot tell whether somebody changed the rules', { error: text });
+      this.#trouble = text;
+      return false;
+    }
+  }
+
+  /** Whoever was seen since the last look. What nft monitor says may come a moment later than what it speaks of. */
+  async #named(): Promise<readonly Culprit[]> {
+    const last = sinceBoot() + NAMED_WITHIN;
+    while (this.#suspects.length === 0 && sinceBoot() < last) await pause(GLANCE);
+    const suspects = this.#suspects;
+    this.#suspects = [];
+    const sure = suspects.filter(({ ours }) => ours);
+    return (sure.length > 0 ? sure : suspects).map(({ culprit }) => culprit);
+  }
+
+  async #decide(): Promise<Heal> {
+    if (this.#book.read().givenUp !== undefined) return 'leave';
+    if (!(await this.#parts.heal())) return 'leave';
+    const now = sinceBoot();
+    this.#heals = this.#heals.filter((at) => now - at < HEALS_WITHIN);
+    if (this.#heals.length >= MOST_HEALS) return 'give up';
+    this.#heals.push(now);
+    return 'heal';
+  }
+
+  #isNew(found: Found): boolean {
+    return this.#left !== stateOf(found);
+  }
+
+  /** At once; what follows from it takes a proof. */
+  #alarm(found: Found, suspects: readonly Culprit[]): void {
+    this.#parts.log.error('another program changed the rules', {
+      by: byText(suspects),
+      differs: whatOf(found).join(', '),
+    });
+  }
+
+  async #tell(found: Inspected, decided: Heal, suspects: readonly Culprit[]): Promise<void> {
+    const state = stateOf(found);
+    const outcome = outcomeOf(found, decided);
+    const isTold = this.#left === state && outcome !== 'given up';
+    this.#left = outcome === 'healed' ? undefined : state;
+    const effect = await afterwards(() => effectOf(found));
+    // Also when it is told already: while given up, the next one may be the one that opens.
+    const stopped = this.#close(found, decided, effect);
+    if (isTold && stopped === undefined) return;
+    const detail = [detailOf(found, decided), stopped].filter((text) => text !== undefined).join('; ');
+    const event: DriftEvent = {
+      time: new Date().toISOString(),
+      by: suspects.map(culpritText),
+      what: whatOf(found),
+      gained: effect.gained,
+      lost: effect.lost,
+      packets: effect.packets,
+      unclear: effect.unclear ?? null,
+      change: found.change ?? null,
+      outcome,
+      detail: detail === '' ? null : detail,
+    };
+    await this.#record(event);
+  }
+
+  /** Given up with something open: nothing is forwarded any more. What came of it, where something did. */
+  #close({ document, change }: Inspected, decided: Heal, { closed }: Consequences): string | undefined {
+    const before = this.#book.read().givenUp;
+    if (decided !== 'give up' && before === undefined) return undefined;
+    const since = before?.since ?? new Date().toISOString();
+    // A change that waits is taken back, and puts it right.
+    const isLeft = closed || change !== undefined || !encloses(document);
+    if (before?.stopped != null || isLeft) {
+      if (before === undefined) this.#write(() => this.#book.giveUp({ since, stopped: null }));
+      return undefined;
+    }
+    try {
+      const stopped = stopForwarding();
+      this.#write(() => this.#book.giveUp({ since, stopped }));
+      return 'forwarding between interfaces is stopped, as packets would pass that are not declared';
+    } catch (error) {
+      this.#write(() => this.#book.giveUp({ since, stopped: null }));
+      return `forwarding could not be stopped, and packets pass that are not declared: ${errorText(error)}`;
+    }
+  }
+
+  /** The rules hold; whoever saw to that, after we had given up, ends that too. */
+  #rest(): void {
+    // Those seen before are nobody's concern; those seen since make it look again.
+    if (!this.#awake) this.#suspects = [];
+    const { log } = this.#parts;
+    if (this.#left !== undefined) log.info('the rules hold again');
+    this.#left = undefined;
+    const { givenUp } = this.#book.read();
+    if (givenUp === undefined) return;
+    startForwarding(givenUp.stopped ?? []);
+    this.#heals = [];
+    this.#write(() => this.#book.giveUp(undefined));
+    log.info('the rules hold again: what others change is put right again', {
+      forwarding: givenUp.stopped?.join(' '),
+    });
+  }
+
+  async #record(event: DriftEvent): Promise<void> {
+    const { audit, who, log, told } = this.#parts;
+    const { by, what, gained, lost, packets, outcome, detail, unclear } = event;
+    const facts = {
+      outcome,
+      detail,
+      gained: shortOf(gained),
+      lost: shortOf(lost),
+      packet: packets[0],
+      unclear,
+    };
+    if (outcome === 'healed') log.warn('what another program changed is put right', facts);
+    else log.error('what another program changed is in force', facts);
+    this.#write(() => this.#book.add(event));
+    const found = `${by.at(-1) ?? 'nobody was seen'}; ${what.join(', ')}; ${gained[0] ?? lost[0] ?? packets[0] ?? unclear ?? 'no packet is judged otherwise'}`;
+    const change = event.change === null ? {} : { change: event.change };
+    await audit.record(who, { verb: 'drift', outcome: 'done', ...change, detail: found });
+    await audit.record(who, {
+      verb: 'heal',
+      outcome: AUDITED[outcome],
+      ...change,
+      ...(detail !== null && { detail }),
+    });
+    told?.(event);
+  }
+
+  /** A full disk keeps nothing from being put right. */
+  #write(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      this.#parts.log.error('what another program changed cannot be written down', {
+        error: errorText(error),
+      });
+    }
+  }
+}
+
+const AUDITED: Readonly<Record<DriftEvent['outcome'], Deed['outcome']>> = {
+  healed: 'done',
+  left: 'refused',
+  failed: 'failed',
+  'given up': 'failed',
+};
+
+function outcomeOf({ healed }: Inspected, decided: Heal): DriftEvent['outcome'] {
+  if (decided === 'give up') return 'given up';
+  if (healed === 'not asked') return 'left';
+  return healed === 'done' ? 'healed' : 'failed';
+}
+
+function detailOf({ healed }: Inspected, decided: Heal): string | undefined {
+  if (decided === 'give up')
+    return `put right ${MOST_HEALS} times within ${HEALS_WITHIN / 60_000} minutes, and changed again: it is not any more, until ./sluice firewall rollback`;
+  if (healed === 'not asked') return 'it is left: ./sluice firewall rollback puts it right';
+  return healed === 'done' ? undefined : healed.failed;
+}
+
+/** Rules that only observe deny nothing, whoever changes them. */
+const encloses = (document: string): boolean =>
+  [...(canonical(document)?.chains.values() ?? [])].some(({ policy }) => policy === 'drop');
+
+/** The same for the same content, in whatever order nft lists it. */
+function stateOf({ listing, unreadable }: Found): string {
+  if (unreadable !== undefined) return unreadable;
+  if (listing === undefined) return 'none';
+  return `${fingerprint(canonical(listing))} ${fingerprint(canonical(listing, 'bridge'))}`;
+}
+
+function whatOf({ listing, unreadable, document }: Found): string[] {
+  if (unreadable !== undefined) return [`what nft cannot list: ${unreadable}`];
+  const names = differing(listing, document);
+  const more = names.length - MOST_NAMES;
+  return more > 0 ? [...names.slice(0, MOST_NAMES), `and ${more} more`] : names;
+}
+
+const byText = (suspects: readonly Culprit[]): string => {
+  const texts = suspects.toReversed().map(culpritText);
+  return texts.length === 0 ? 'nobody was seen' : texts.join(', or ');
+};
+
+const shortOf = (sentences: readonly string[]): string | undefined => {
+  if (sentences.length === 0) return undefined;
+  const more = sentences.length > 3 ? `; and ${sentences.length - 3} more` : '';
+  return `${sentences.slice(0, 3).join('; ')}${more}`;
+};
+
+/** Whatever it is, it is told. */
+function effectOf({ policy, listing, unreadable }: Found): Consequences {
+  try {
+    return unreadable === undefined
+      ? consequences(policy, listing, epochMs(Date.now()))
+      : unknown(unreadable);
+  } catch (error) {
+    return unknown(errorText(error));
+  }
+}
+
+/** A proof of a large plant takes a second: others come first. */
+async function afterwards<T>(act: () => T): Promise<T> {
+  await new Promise((resolve) => setImmediate(resolve));
+  return act();
+}

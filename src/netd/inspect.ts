@@ -1,0 +1,87 @@
+import { errorText } from '../core/errors.ts';
+import type { Policy } from '../segmentation/policy.ts';
+import { holds } from './bring.ts';
+import type { InForce } from './in-force.ts';
+import { type Nft, wasKilled } from './nft.ts';
+import { isOver } from './quarantine-book.ts';
+import { digest, remaining, type State } from './state.ts';
+
+/** What the kernel holds, beside what it should hold now. */
+export interface Found {
+  readonly holds: boolean;
+  /** Undefined where there is no table, or nft died of it. */
+  readonly listing: string | undefined;
+  readonly unreadable: string | undefined;
+  /** What should hold, as nft takes it. */
+  readonly document: string;
+  /** What that was made of; undefined where it is not known. */
+  readonly policy: Policy | undefined;
+  /** The change that waits and whose rules should hold; undefined where the confirmed ones should. */
+  readonly change: string | undefined;
+}
+
+export interface Inspected extends Found {
+  readonly healed: 'not asked' | 'done' | { readonly failed: string };
+}
+
+/** Nothing is known to have to hold; or somebody is about to change it, and it has to be looked again. */
+export type Unclear = 'nothing' | 'busy';
+
+interface Ground {
+  readonly state: State;
+  readonly force: InForce;
+}
+
+/** Compares, and puts right what differs where `heal` says so. To be called under the lock: nothing of ours is half done. */
+export async function inspect(
+  ground: Ground,
+  nft: Nft,
+  heal: (found: Found) => Promise<boolean>,
+): Promise<Inspected | Unclear> {
+  const should = shouldHold(ground);
+  if (typeof should === 'string') return should;
+  const { listing, unreadable } = await listed(nft);
+  const isSame = unreadable === undefined && holds(listing, should.document);
+  const found = { ...should, listing, unreadable, holds: isSame };
+  if (isSame || !(await heal(found))) return { ...found, healed: 'not asked' };
+  try {
+    // Connections that came in by what was changed are cut as well.
+    await ground.force.bring(nft, should.rules);
+    return { ...found, healed: 'done' };
+  } catch (error) {
+    return { ...found, healed: { failed: errorText(error) } };
+  }
+}
+
+type Should = Pick<Found, 'document' | 'policy' | 'change'> & { readonly rules: string };
+
+function shouldHold({ state, force }: Ground): Should | Unclear {
+  const pending = state.pending();
+  const confirmed = state.confirmed();
+  // Confirmed by someone who was killed at it: it waits no longer.
+  const waits = pending !== undefined && (confirmed === undefined || digest(confirmed) !== pending.rules);
+  if (waits && remaining(pending) <= 0) return 'busy';
+  const rules = waits ? state.candidate() : confirmed;
+  if (rules === undefined) return waits ? 'busy' : 'nothing';
+  // Damaged on the disk: the guards take it back.
+  if (waits && digest(rules) !== pending.rules) return 'busy';
+  // Those whose time is over are about to be released.
+  if (force.book.entries().some((entry) => isOver(entry))) return 'busy';
+  const policy = force.policyOf(rules);
+  return {
+    rules,
+    document: force.document(rules),
+    policy: policy && force.policy(policy),
+    change: waits ? pending.id : undefined,
+  };
+}
+
+async function listed(nft: Nft): Promise<Pick<Found, 'listing' | 'unreadable'>> {
+  try {
+    return { listing: await nft.list(), unreadable: undefined };
+  } catch (error) {
+    // What kills nft was put there by a newer one, and is as foreign as anything else.
+    if (wasKilled(error)) return { listing: undefined, unreadable: errorText(error) };
+    throw error;
+  }
+}

@@ -12,6 +12,7 @@ import { bootId, sinceBoot } from './monotonic.ts';
 import { isRead, type Machine, perform } from './perform.ts';
 import { isObject, type Request } from './request.ts';
 import { type Caller, type Permitted, server } from './server.ts';
+import { ShadowWatch } from './shadow.ts';
 import type { Told } from './tell.ts';
 import { userName } from './users.ts';
 
@@ -51,6 +52,7 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   await tellBoot(parts);
   await keepForBoot(parts);
   const desk = new Desk(parts);
+  const shadow = new ShadowWatch({ policy: async () => (await parts.declared()).policy, log });
   return [
     server({
       socket,
@@ -60,7 +62,8 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
       refuse: (uid, why) => desk.refuse(uid, why),
       log,
     }),
-    ...driftTasks({ ...parts, who: OURSELVES }),
+    ...driftTasks({ ...parts, who: OURSELVES, elsewhere: () => shadow.look() }),
+    shadow,
     { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
   ];
 }

@@ -11,9 +11,11 @@ import { policyText } from '../segmentation/policy-text.ts';
 import { type Proof, prove } from '../segmentation/prove.ts';
 import type { Suspect } from '../segmentation/quarantine.ts';
 import { render } from '../segmentation/render.ts';
+import type { Shadow } from '../segmentation/shadow-path.ts';
 import { arm, GUARDS, guardPid } from './arm.ts';
 import { type Brought, holds } from './bring.ts';
 import { conntrackLack } from './conntrack.ts';
+import { DriftBook, type DriftTold } from './drift-book.ts';
 import { type Cut, InForce } from './in-force.ts';
 import type { Island } from './island.ts';
 import { type Found, inspect, type Inspected, type Unclear } from './inspect.ts';
@@ -34,6 +36,7 @@ import { Nft } from './nft.ts';
 import { type Lack, probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
 import { refusalOf } from './refusal.ts';
+import { findShadows } from './shadow.ts';
 import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
@@ -64,6 +67,9 @@ export interface Status {
   readonly everConfirmed: boolean;
   readonly island: Island | undefined;
   readonly quarantined: readonly Entry[];
+  /** What undermines the rules although they hold. */
+  readonly shadows: readonly Shadow[];
+  readonly drift: DriftTold;
 }
 
 /** What a plan is compared with. */
@@ -378,6 +384,8 @@ export class Firewall {
       everConfirmed: confirmed !== undefined,
       island: this.#force.island,
       quarantined: this.#force.quarantined,
+      shadows: await findShadows(policy),
+      drift: new DriftBook(this.folder).read(),
     };
   }
 

@@ -1,6 +1,7 @@
 import type { Applied, Plan, Status } from './firewall.ts';
 import { visible } from '../core/visible.ts';
 import { cutText, measuresFor, measuresLines } from './tell-measures.ts';
+import { isUndermined, underminingFor, underminingLines } from './tell-shadow.ts';
 
 // What came of a request, for programs and for people: the same over the socket as without it.
 
@@ -36,7 +37,7 @@ export function rolledBackTold({ id, ...how }: How & { readonly id: string | und
 export const statusTold = (status: Status): Told => ({
   result: statusFor(status),
   text: statusText(status),
-  good: status.kernel === 'confirmed' && status.proof.proven,
+  good: status.kernel === 'confirmed' && status.proof.proven && !isUndermined(status),
 });
 
 export function planTold({ rules, kernel, changes, replaces }: Plan): Told {
@@ -126,6 +127,7 @@ function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }
     pending:
       pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
     ...measuresFor(now),
+    ...underminingFor(now),
     lacks,
   };
 }
@@ -134,6 +136,7 @@ function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now 
   const lines = [
     KERNEL[kernel],
     ...measuresLines(now),
+    ...underminingLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),
     proof.proven
       ? 'proven: it accepts exactly what the configuration declares'

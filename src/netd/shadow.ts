@@ -1,0 +1,214 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { errorText } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Task } from '../core/task.ts';
+import { type Duration, mebibytes, minutes, seconds } from '../core/units.ts';
+import type { Policy } from '../segmentation/policy.ts';
+import { type ShadowFacts, shadows } from '../segmentation/shadow.ts';
+import type { Shadow } from '../segmentation/shadow-path.ts';
+import { nftEnvironment } from './nft.ts';
+
+// Reads what may undermine the rules. Of tables of others only the heads of their chains are listed, in a child: a newer nft
+// may have written what kills this one.
+
+const LIMIT: Duration = seconds(10);
+const LARGEST = mebibytes(8);
+/** Nothing tells of most of it; tables of others are told of by nft monitor. */
+const EVERY: Duration = minutes(1);
+/** After tables of others were changed, which comes in bursts. */
+const SETTLE: Duration = seconds(2);
+/** Side of an interface that has filters, as tc calls it. */
+const SIDES = ['ingress', 'egress', 'root'] as const;
+const SWITCHES = [
+  'ipv4/ip_forward',
+  'ipv6/conf/all/forwarding',
+  'bridge/bridge-nf-call-iptables',
+  'bridge/bridge-nf-call-ip6tables',
+];
+const EACH = ['route_localnet'];
+const LEGACY = ['/proc/net/ip_tables_names', '/proc/net/ip6_tables_names'];
+/** Kernels without flowtables or traffic control say so; what is not there undermines nothing. */
+const ABSENT = /not supported|No such file or directory|Protocol not supported|Cannot find specified/i;
+
+/** What undermines these rules on this machine now. Never throws: what cannot be looked at is told. */
+export async function findShadows(policy: Policy): Promise<Shadow[]> {
+  return policy.mode === 'off' ? [] : shadows(await factsOf(), policy);
+}
+
+async function factsOf(): Promise<ShadowFacts> {
+  const unread: { what: string; why: string }[] = [];
+  const ask = async (what: string, program: string, ...args: readonly string[]): Promise<unknown> => {
+    try {
+      return await asked(program, args);
+    } catch (error) {
+      const why = errorText(error);
+      if (!ABSENT.test(why) || /ENOENT/.test(why))
+        unread.push({ what, why: why.split('\n')[0]?.slice(0, 200) ?? '' });
+      return undefined;
+    }
+  };
+  const chains = await ask('chains of other tables', 'nft', '-j', 'list', 'chains');
+  const flowtables = await ask('flowtables', 'nft', '-j', 'list', 'flowtables');
+  const links = await ask('interfaces', 'ip', '-j', '-d', 'link', 'show');
+  const rules = [
+    { family: 'IPv4', json: await ask('routing rules', 'ip', '-j', 'rule', 'show') },
+    { family: 'IPv6', json: await ask('routing rules of IPv6', 'ip', '-j', '-6', 'rule', 'show') },
+  ] as const;
+  const filters = await filtersOf(await ask('traffic control', 'tc', '-j', 'qdisc', 'show'), ask);
+  return {
+    chains,
+    flowtables,
+    links,
+    rules,
+    filters,
+    legacy: legacyTables(),
+    switches: switchesOf(),
+    unread,
+  };
+}
+
+type Ask = (what: string, program: string, ...args: readonly string[]) => Promise<unknown>;
+
+/** Of interfaces where something may hang: clsact and ingress for what comes and goes, classes for what goes. */
+async function filtersOf(qdiscs: unknown, ask: Ask): Promise<ShadowFacts['filters']> {
+  const list: readonly unknown[] = Array.isArray(qdiscs) ? qdiscs : [];
+  const filters: { dev: string; side: string; json: unknown }[] = [];
+  const seen = new Set<string>();
+  for (const one of list) {
+    if (typeof one !== 'object' || one === null || !('kind' in one) || !('dev' in one)) continue;
+    const { kind, dev } = one;
+    if (typeof kind !== 'string' || typeof dev !== 'string' || PLAIN.has(kind)) continue;
+    for (const side of kind === 'clsact' || kind === 'ingress' ? SIDES.slice(0, 2) : SIDES.slice(2)) {
+      if (seen.has(`${dev} ${side}`)) continue;
+      seen.add(`${dev} ${side}`);
+      const json = await ask(
+        `filters at ${dev} ${side}`,
+        'tc',
+        '-j',
+        'filter',
+        'show',
+        'dev',
+        dev,
+        ...(side === 'root' ? [] : [side]),
+      );
+      filters.push({ dev, side, json });
+    }
+  }
+  return filters;
+}
+
+/** They have no filters. */
+const PLAIN: ReadonlySet<string> = new Set([
+  'noqueue',
+  'pfifo_fast',
+  'pfifo',
+  'bfifo',
+  'fq',
+  'fq_codel',
+  'mq',
+  'noop',
+]);
+
+async function asked(program: string, args: readonly string[]): Promise<unknown> {
+  const out = await new Promise<string>((resolve, reject) => {
+    const options = {
+      env: nftEnvironment(),
+      timeout: LIMIT,
+      killSignal: 'SIGKILL',
+      maxBuffer: LARGEST,
+    } as const;
+    execFile(program, args, options, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout);
+      else if (error.signal) reject(new Error(`${program} was killed by ${error.signal}`));
+      else reject(new Error(stderr.trim() || error.message));
+    });
+  });
+  const json: unknown = out.trim() === '' ? [] : JSON.parse(out);
+  return json;
+}
+
+function legacyTables(): string[] {
+  return [...new Set(LEGACY.flatMap((path) => (read(path) ?? '').split('\n')))].filter((name) => name !== '');
+}
+
+function switchesOf(): ReadonlyMap<string, string> {
+  const conf = '/proc/sys/net/ipv4/conf';
+  const each = existsSync(conf)
+    ? readdirSync(conf).flatMap((name) => EACH.map((key) => `ipv4/conf/${name}/${key}`))
+    : [];
+  return new Map(
+    [...SWITCHES, ...each].flatMap((path) => {
+      const value = read(`/proc/sys/net/${path}`)?.trim();
+      return value === undefined ? [] : [[path, value] as const];
+    }),
+  );
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+interface WatchParts {
+  readonly policy: () => Promise<Policy>;
+  readonly log: Log;
+}
+
+/** Tells what is there at the start, and what comes and goes. */
+export class ShadowWatch implements Task {
+  readonly name = 'ways around the rules';
+  readonly #parts: WatchParts;
+  #known: ReadonlyMap<string, Shadow> = new Map();
+  #over = new AbortController();
+
+  constructor(parts: WatchParts) {
+    this.#parts = parts;
+  }
+
+  /** Tables of others were changed. */
+  look(): void {
+    this.#over.abort();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    let trouble = '';
+    while (!signal.aborted) {
+      this.#over = new AbortController();
+      const { log } = this.#parts;
+      try {
+        await this.#compare();
+        trouble = '';
+      } catch (error) {
+        // The configuration is wrong just now: told once.
+        const why = errorText(error);
+        if (why !== trouble) log.warn('cannot look for ways around the rules', { error: why });
+        trouble = why;
+      }
+      const woken = this.#over.signal;
+      await pause(EVERY, undefined, { signal: AbortSignal.any([signal, woken]) }).catch(() => {});
+      if (woken.aborted) await pause(SETTLE, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  async #compare(): Promise<void> {
+    const { policy, log } = this.#parts;
+    const found = await findShadows(await policy());
+    const now = new Map(found.map((shadow) => [`${shadow.kind} ${shadow.place}`, shadow]));
+    for (const [key, shadow] of now) if (!this.#known.has(key)) tell(log, shadow);
+    for (const [key, { place, severity }] of this.#known)
+      if (!now.has(key)) log.info('it is gone, what was beside the rules', { severity, place });
+    this.#known = now;
+  }
+}
+
+function tell(log: Log, { kind, severity, place, does, remedy }: Shadow): void {
+  const facts = { severity, kind, place, does, remedy };
+  if (severity === 'danger') log.error('a way around the rules', facts);
+  else if (severity === 'warning') log.warn('something undermines the rules', facts);
+  else log.info('something beside the rules', facts);
+}

@@ -1,0 +1,121 @@
+import t from 'tap';
+import { type ShadowFacts, shadows } from '../../src/segmentation/shadow.ts';
+import { BEFORE } from '../netd/plants.ts';
+import { policyOf } from './policies.ts';
+
+// As nft, ip and tc of Debian 12 print what the kernel under test may lack: flowtables, classifiers, XDP, macvlan.
+
+const policy = policyOf(BEFORE);
+const NOTHING: ShadowFacts = {
+  chains: undefined,
+  flowtables: undefined,
+  links: undefined,
+  filters: [],
+  rules: [],
+  legacy: [],
+  switches: new Map(),
+  unread: [],
+};
+const found = (facts: Partial<ShadowFacts>): string[] =>
+  shadows({ ...NOTHING, ...facts }, policy).map(
+    ({ severity, kind, place }) => `${severity} ${kind}: ${place}`,
+  );
+
+const link = (ifname: string, more: object = {}): object => ({ ifname, ifindex: 2, ...more });
+const PLANT = ['vlan10', 'vlan20', 'vlan40'].map((name) =>
+  link(name, { link: 'eth1', linkinfo: { info_kind: 'vlan' } }),
+);
+const links = [...PLANT, link('eth0'), link('eth1')];
+
+t.test('a flowtable takes connections past the rules', async (t) => {
+  const flowtable = {
+    family: 'ip',
+    table: 'fast',
+    name: 'ft',
+    handle: 2,
+    hook: 'ingress',
+    prio: 0,
+    dev: ['eth1', 'eth9'],
+  };
+
+  t.same(
+    found({ links, flowtables: { nftables: [{ metainfo: {} }, { flowtable }] } }),
+    ['danger flowtable: flowtable ip fast ft at eth1, eth9'],
+    'also on what the VLANs lie on',
+  );
+  t.same(found({ links, flowtables: { nftables: [{ flowtable: { ...flowtable, dev: 'eth9' } }] } }), []);
+});
+
+const filter = (kind: string, options: object): object[] => [
+  { protocol: 'all', pref: 49_152, kind, chain: 0 },
+  { protocol: 'all', pref: 49_152, kind, chain: 0, options },
+];
+const action = (kind: string, more: object = {}): object => ({
+  handle: 1,
+  actions: [{ order: 1, kind, ...more }],
+});
+const at = (json: unknown, dev = 'vlan10'): string[] =>
+  found({ links, filters: [{ dev, side: 'ingress', json }] });
+
+t.test('filters of traffic control are judged by what they do', async (t) => {
+  const redirect = action('mirred', { mirred_action: 'redirect', direction: 'egress', to_dev: 'vlan40' });
+  t.same(at(filter('matchall', redirect)), [
+    'danger tc: tc filter matchall at vlan10 ingress, action mirred',
+  ]);
+  t.same(at(filter('matchall', redirect), 'eth9'), [], 'at an interface that carries no zone');
+  const mirror = action('mirred', { mirred_action: 'mirror', direction: 'egress', to_dev: 'vlan40' });
+  t.same(at(filter('u32', mirror)), ['warning tc: tc filter u32 at vlan10 ingress, action mirred']);
+  t.same(at(filter('bpf', { handle: '0x1', bpf_name: 'x.o:[tc]', 'direct-action': true })), [
+    'danger tc: tc filter bpf at vlan10 ingress',
+  ]);
+  t.same(at(filter('flower', action('pedit'))), [
+    'warning tc: tc filter flower at vlan10 ingress, action pedit',
+  ]);
+  t.same(at(filter('matchall', action('gact', { control_action: { type: 'drop' } }))), []);
+});
+
+t.test('interfaces that hang together in ways that no zone knows', async (t) => {
+  const xdp = link('eth1', { xdp: { mode: 1, prog: { id: 12, name: 'fast' } } });
+  t.same(found({ links: [...PLANT, link('eth0'), xdp] }), ['danger xdp: XDP program at eth1']);
+  t.same(found({ links: [...links, link('eth9', { xdp: { mode: 1 } })] }), []);
+  const macvlan = link('pod0', { link: 'vlan10', linkinfo: { info_kind: 'macvlan' } });
+  t.same(found({ links: [...links, macvlan] }), ['danger beside: pod0 (macvlan) on vlan10 of zone control']);
+  const vrf = [link('blue', { linkinfo: { info_kind: 'vrf' } }), link('eth0', { master: 'blue' })];
+  t.same(found({ links: [...PLANT, ...vrf, link('eth1')] }), [
+    'warning enslaved: eth0 of zone uplink belongs to the vrf blue',
+  ]);
+  const other = [link('vlan11', { link: 'vlan10', linkinfo: { info_kind: 'vlan' } }), link('docker0')];
+  t.same(found({ links: [...links, ...other] }), [], 'an interface that no zone has is denied anyway');
+  t.same(found({ links: [...PLANT, link('eth1')] }), ['note missing: eth0 of zone uplink']);
+});
+
+t.test('what is usual, and what cannot be looked at', async (t) => {
+  const usual = [
+    { priority: 0, src: 'all', table: 'local' },
+    { priority: 32_766, src: 'all', table: 'main' },
+    { priority: 32_767, src: 'all', table: 'default' },
+  ];
+  t.same(found({ rules: [{ family: 'IPv4', json: usual }] }), []);
+  t.same(found({ rules: [{ family: 'IPv4', json: [{ priority: 100, src: 'all', table: 'local' }] }] }), [
+    'warning routing rule: IPv4 routing rule 100 to table local',
+  ]);
+  t.same(found({ legacy: ['filter', 'nat'] }), ['warning nat: the older iptables, table nat']);
+  t.same(found({ switches: new Map([['bridge/bridge-nf-call-iptables', '1']]) }), [], 'without a bridge');
+  t.same(found({ unread: [{ what: 'flowtables', why: 'nft was killed by SIGSEGV' }] }), [
+    'warning unknown: flowtables',
+  ]);
+  t.same(
+    shadows({ ...NOTHING, legacy: ['nat'] }, { ...policy, mode: 'off' }),
+    [],
+    'there is nothing to undermine',
+  );
+  for (const json of [null, 7, 'x', {}, [null], { nftables: 3 }, [{ kind: 3, options: 'x' }]]) {
+    const facts = {
+      chains: json,
+      flowtables: json,
+      links: json,
+      filters: [{ dev: 'vlan10', side: 'egress', json }],
+    };
+    t.doesNotThrow(() => found(facts), 'whatever they print');
+  }
+});

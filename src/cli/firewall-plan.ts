@@ -117,7 +117,8 @@ function linesOf({ structure, access, still }: Pick<Plan, 'structure' | 'access'
   ];
 }
 
-function structureText({ what, zone, before, after }: StructureChange): string {
+function structureText({ what, zone, conduit, before, after }: StructureChange): string {
+  if (what === 'guard') return `${conduit}: guard, ${before}; becomes ${after}`;
   if (what === 'mode') return `mode ${before} becomes ${after}`;
   if (what !== 'zone') return `zone ${zone}: ${what} ${before} becomes ${after}`;
   return before === undefined ? `zone ${zone} is new: ${after}` : `zone ${zone} is gone: ${before}`;
@@ -140,9 +141,10 @@ export function forMachine(plan: Plan, file: string): object {
     against,
     changes: changes(plan),
     turn,
-    structure: structure.map(({ zone, before, after, what }) => ({
+    structure: structure.map(({ zone, conduit, before, after, what }) => ({
       what,
       zone: zone ?? null,
+      ...(conduit !== undefined && { conduit }),
       before: before ?? null,
       after: after ?? null,
     })),

@@ -49,7 +49,7 @@ function together(listings: string): string {
 function forPerson(proof: Proof, { mode }: Policy): string {
   if (proof.proven) {
     const witnesses = `${proof.witnesses.length} packets of the flows pass`;
-    return `proven: the kernel accepts exactly what is declared (mode ${mode}, ${proof.boxes} boxes; ${witnesses})\n`;
+    return `proven: the kernel accepts exactly what is declared (mode ${mode}, ${proof.boxes} boxes; ${witnesses})\n${filteredText(proof.filtered)}`;
   }
   if ('notUnderstood' in proof) {
     const lines = proof.notUnderstood.map(({ place, what }) => visible(`  ${place} ${what}`));
@@ -65,6 +65,14 @@ function forPerson(proof: Proof, { mode }: Policy): string {
   }
   const lines = proof.differences.map((difference) => visible(`  ${differenceText(difference)}`));
   return `not proven: the kernel does not hold what is declared, one packet for each way\n${lines.join('\n')}\n`;
+}
+
+function filteredText(conduits: readonly string[]): string {
+  if (conduits.length === 0) return '';
+  const count = conduits.length === 1 ? '1 conduit' : `${conduits.length} conduits`;
+  return visible(
+    `${count} filtered at packet level, which is not an enforcement (${conduits.join(', ')}): what a segment carries is compared with the rules, not evaluated\n`,
+  );
 }
 
 function differenceText({ packet, declared, outcome, rule }: Difference): string {

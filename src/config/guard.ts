@@ -60,8 +60,7 @@ export function readGuard(
   const at = [...path, 'guard'];
   const { grade = 'enforced' } = guard ?? {};
   checkWrites(reads, guard, at, report);
-  if (grade === 'filtered')
-    report([...at, 'grade'], 'filtered, which this version does not have', 'use enforced');
+  if (grade === 'filtered') checkFiltered(reads, guard, at, report);
   return {
     grade,
     units: guard?.units?.flatMap((unit, i) => unitsOf(unit, [...at, 'units', i], report)),
@@ -79,6 +78,16 @@ function checkWrites(reads: boolean, guard: Written['guard'], at: Path, report: 
     `something to write, and ${READ_ONLY} only reads`,
     `allow ${MODBUS}, or take it out`,
   );
+}
+
+/** A filter of packets cannot follow a request: it knows reads from everything else, and nothing more. */
+function checkFiltered(reads: boolean, guard: Written['guard'], at: Path, report: Report): void {
+  if (!reads)
+    report([...at, 'grade'], 'filtered, for more than reading', `allow ${READ_ONLY}, or use enforced`);
+  for (const key of ['units', 'read'] as const) {
+    if (guard?.[key] !== undefined)
+      report([...at, key], `${key}, which filtered does not look at`, 'take it out, or use enforced');
+  }
 }
 
 /** A guard stands between a zone and devices that speak Modbus TCP at a known address. */

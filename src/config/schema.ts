@@ -238,7 +238,7 @@ export const guard = keys(
     grade: oneOf(['enforced', 'filtered'])
       .default(DEFAULTS.guardGrade)
       .describe(
-        'enforced: connections end in the gateway, which asks the device itself. filtered, a weaker one, is refused by this version.',
+        'enforced: connections end in the gateway, which asks the device itself. filtered: packets are looked at one by one, which is weaker: whoever builds segments by hand writes all the same.',
       ),
     units: z
       .array(z.union([whole(0, 255), z.string({ error: UNITS })], { error: UNITS }), { error: UNITS })

@@ -111,6 +111,42 @@ const PROBES: readonly (Feature & { readonly objects: Objects })[] = [
     ],
   },
   {
+    name: 'redirects by a map of ports',
+    follows: 'conduits cannot be guarded (grade enforced)',
+    needed: false,
+    objects: [
+      table('inet'),
+      chain({ type: 'nat', hook: 'prerouting', prio: -100, policy: 'accept' }),
+      add('map', { name: 'p_probe', type: ['ipv4_addr', 'inet_service'], map: 'inet_service' }),
+      rule({
+        redirect: {
+          port: {
+            map: { key: { concat: [payload('ip', 'daddr'), payload('tcp', 'dport')] }, data: '@p_probe' },
+          },
+        },
+      }),
+    ],
+  },
+  {
+    name: 'looks behind the header of TCP',
+    follows: 'conduits cannot be filtered (grade filtered; it needs kernel 5.16)',
+    needed: false,
+    objects: [
+      table('inet'),
+      chain(),
+      rule(
+        {
+          match: {
+            op: '==',
+            left: { '&': [{ payload: { base: 'ih', offset: 16, len: 48 } }, 0xffff_ffff_00ff] },
+            right: 0x6_0001,
+          },
+        },
+        { accept: null },
+      ),
+    ],
+  },
+  {
     name: 'tables of a bridge',
     follows: 'nothing guards the ports of a bridge from one another',
     needed: false,

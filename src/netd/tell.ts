@@ -123,6 +123,7 @@ function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }
     nft,
     kernel,
     proven: proof.proven,
+    filtered: proof.proven ? proof.filtered : [],
     'ever-confirmed': everConfirmed,
     pending:
       pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
@@ -139,7 +140,7 @@ function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now 
     ...underminingLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),
     proof.proven
-      ? 'proven: it accepts exactly what the configuration declares'
+      ? `proven: it accepts exactly what the configuration declares${filteredText(proof.filtered)}`
       : 'it does not accept exactly what the configuration declares: ./sluice firewall prove tells the packets',
     ...(pending === undefined ? [] : [pendingText(pending)]),
     `nft ${nft}`,
@@ -152,4 +153,11 @@ function pendingText({ id, left, guards }: NonNullable<Status['pending']>): stri
   const watched =
     guards === 0 ? 'and nobody is left to do it: ./sluice firewall rollback' : `by ${guards} processes`;
   return `change ${id} is rolled back in ${Math.ceil(left / 1_000)} s unless it is confirmed, ${watched}`;
+}
+
+/** The weaker grade says so where it is in force. */
+function filteredText({ length }: readonly string[]): string {
+  if (length === 0) return '';
+  const count = length === 1 ? '1 conduit is' : `${length} conduits are`;
+  return `\n${count} filtered at packet level, which is no enforcement: what a segment carries is compared with the rules, not evaluated`;
 }

@@ -48,7 +48,13 @@ export function changesOfAccess(before: Policy, after: Policy): AccessChanges {
 }
 
 function subjectOf(policy: Policy): Subject {
-  const flows = policy.flows.map((flow) => ({ ...flow, from: byZone(flow.from), to: byZone(flow.to) }));
+  // By which port of the gateway a guard leads them is nobody's access; what it lets pass is told beside it.
+  const flows = policy.flows.map((flow) => ({
+    ...flow,
+    guard: undefined,
+    from: byZone(flow.from),
+    to: byZone(flow.to),
+  }));
   const zones = policy.zones.map((zone) => ({ ...zone, interface: zone.name }));
   return { flows, naming: new Naming({ ...policy, zones }) };
 }

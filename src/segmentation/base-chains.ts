@@ -18,11 +18,12 @@ export const EXITS = 'm_out';
 export const sourceMap = (family: 4 | 6): string => `m_source_${family}`;
 const IPV6_INTERFACES = 's_ipv6';
 
-const UNDECLARED = 'd_undeclared';
+export const UNDECLARED = 'd_undeclared';
 const SPOOFED = 'd_spoofed';
 const NO_IPV6 = 'd_ipv6';
 const INVALID = 'd_invalid';
 const RELATED = 'g_related';
+const TOLD = 'g_told';
 const UNRELATED = 'd_unrelated';
 const QUARANTINED = 'd_quarantined';
 const QUARANTINE = { mac: 'q_mac', 4: 'q_ip_4', 6: 'q_ip_6' } as const;
@@ -52,11 +53,13 @@ export interface Placed {
   readonly guarded: readonly Rule[];
   /** Connections that were led to a guard. */
   readonly inspected: readonly Rule[];
+  /** Who is told that its connection does not go past a guard; none where there is no guard. */
+  readonly told: readonly Rule[];
 }
 
 export function baseChains(
   { mode, observeUntil }: Policy,
-  { management, guarded, inspected }: Placed,
+  { management, guarded, inspected, told }: Placed,
 ): Chain[] {
   // A policy cannot know the time: where observing has an end, the rules alone let pass.
   const closed = mode === 'enforce' || observeUntil !== undefined;
@@ -100,12 +103,13 @@ export function baseChains(
         rule(is('oifname', 'lo'), accept),
         ...neighbours(),
         ...quarantine(['ip daddr', 'ip6 daddr']),
-        ...byState(),
+        ...byState(told.length > 0 ? TOLD : RELATED),
         rule(lookUp(['oifname'], EXITS)),
         rule(goTo(UNDECLARED)),
       ],
     },
     { name: RELATED, rules: related() },
+    ...(told.length > 0 ? [{ name: TOLD, rules: [...told, rule(goTo(RELATED))] }] : []),
     denial(UNDECLARED, 'undeclared interface', mode, observeUntil),
     denial(SPOOFED, 'foreign source', mode, observeUntil),
     denial(NO_IPV6, 'ipv6 where there is none', mode, observeUntil),
@@ -135,12 +139,13 @@ function quarantine(fields: readonly Field[]): Rule[] {
   });
 }
 
-function byState(): Rule[] {
+/** `related` is where errors about a connection are looked at. */
+export function byState(errors = RELATED): Rule[] {
   return [
     rule(
       choose('ct state', [
         ['established', 'accept'],
-        ['related', { goto: RELATED }],
+        ['related', { goto: errors }],
         ['invalid', { goto: INVALID }],
       ]),
     ),

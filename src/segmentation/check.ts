@@ -40,6 +40,16 @@ const field = oneOf({
     object({ protocol: literal('th', 'tcp'), field: literal('dport') }),
   ),
 });
+const raw = (base: string, offset: number, len: number, mask: number): Shape =>
+  object({
+    '&': pairOf(
+      object({ payload: object({ base: literal(base), offset: literal(offset), len: literal(len) }) }),
+      literal(mask),
+    ),
+  });
+/** Lengths, and what of a segment is compared as it is: exactly these, and with nothing else. */
+const LENGTH = object({ payload: object({ protocol: literal('ip', 'ip6'), field: literal('length') }) });
+const SEGMENT = raw('th', 96, 16, 0xf020);
 const CASES = literal('established', 'related', 'invalid', 'ipv4', 'ipv6');
 
 const statement = oneOf({
@@ -48,6 +58,17 @@ const statement = oneOf({
       op: literal('>=', '<'),
       left: object({ meta: object({ key: literal('time') }) }),
       right: whole(0, 2 ** 33),
+    }),
+    object({ op: literal('=='), left: raw('nh', 0, 8, 0x0f), right: literal(5) }),
+    object({
+      op: literal('=='),
+      left: raw('ih', 16, 48, 0xffff_ffff_00ff),
+      right: object({ set: listOf(whole(0x6_0001, 0x6_0004)) }),
+    }),
+    object({
+      op: literal('=='),
+      left: object({ payload: object({ protocol: literal('ip6'), field: literal('nexthdr') }) }),
+      right: literal('tcp'),
     }),
     object({
       op: literal('==', '!='),
@@ -60,10 +81,16 @@ const statement = oneOf({
       ),
     }),
   ),
-  vmap: object({
-    key: either(field, object({ concat: listOf(field, 2) })),
-    data: either(REFERENCE, object({ set: listOf(pairOf(CASES, oneOf(verdict))) })),
-  }),
+  vmap: either(
+    object({
+      key: either(LENGTH, SEGMENT),
+      data: object({ set: listOf(pairOf(whole(0, 65_535), oneOf(verdict))) }),
+    }),
+    object({
+      key: either(field, object({ concat: listOf(field, 2) })),
+      data: either(REFERENCE, object({ set: listOf(pairOf(CASES, oneOf(verdict))) })),
+    }),
+  ),
   counter: NAME,
   redirect: object({
     port: object({ map: object({ key: object({ concat: listOf(field, 2) }), data: REFERENCE }) }),

@@ -63,7 +63,7 @@ function compilePair(pair: Pair, policy: Policy): CompiledPair {
   const { flows } = policy;
   const own = flows.filter(
     ({ kind, guard, from, to }) =>
-      kind !== 'management' && guard === undefined && from.zone === pair.from && to.zone === pair.to,
+      kind !== 'management' && guard?.grade !== 'enforced' && from.zone === pair.from && to.zone === pair.to,
   );
   const denied = denialOfPair(pair, policy);
   if (own.length === 0) return { pair, entry: denied.name, chains: [denied], maps: [] };

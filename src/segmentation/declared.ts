@@ -25,6 +25,7 @@ export function boxesOf(policy: Policy, space: PacketSpace): Box[] {
     ...exemptBoxes(policy, space, ipv6Interfaces(policy, space)),
     ...followingBoxes(policy, space),
     ...openingBoxes(policy, space),
+    ...resetBoxes(policy, space),
   ];
 }
 
@@ -90,9 +91,44 @@ function openingBoxes({ flows }: Policy, space: PacketSpace): Box[] {
 /** Packets that only a guard may let through: none of them is forwarded, in whatever state its connection is. */
 export function guardedBoxes({ flows }: Policy, space: PacketSpace): Box[] {
   return flows
-    .filter(({ guard }) => guard !== undefined)
+    .filter(({ guard }) => guard?.grade === 'enforced')
     .flatMap((flow) => directBoxes(flow, space))
     .map((box) => ({ ...box, hook: onHook('forward') }));
+}
+
+/** Packets of which also what they carry decides, in every state of a connection. */
+export function filteredBoxes({ flows }: Policy, space: PacketSpace): Box[] {
+  return flows
+    .filter(({ guard }) => guard?.grade === 'filtered')
+    .flatMap((flow) => directBoxes(flow, space))
+    .map((box) => ({ ...box, hook: onHook('forward'), quarantine: free(MAY_NOT_BE.forward) }));
+}
+
+/**
+ * What tells a client that its connection ends: from the device, as far as the client can see, though the kernel of the
+ * gateway sends it. Nothing else that the gateway sends has such a source and belongs to a connection of others.
+ */
+function resetBoxes({ flows }: Policy, space: PacketSpace): Box[] {
+  return flows
+    .filter(({ guard }) => guard !== undefined)
+    .flatMap(({ from, to }) =>
+      FAMILIES.flatMap((family) => {
+        const [client, device] = [addresses(from, family), addresses(to, family)];
+        if (client.length === 0 || device.length === 0) return [];
+        return [
+          {
+            hook: onHook('output'),
+            family: ofFamily(family),
+            state: inState('related'),
+            out: space.interface(from.interface ?? ''),
+            source: device,
+            destination: client,
+            protocol: [exactly(TCP)],
+            quarantine: free(MAY_NOT_BE.output),
+          },
+        ];
+      }),
+    );
 }
 
 /** Which connections are led to which port of the gateway. */
@@ -154,7 +190,7 @@ function listenerBoxes(flow: Flow, space: PacketSpace): Box[] {
 }
 
 export function flowBoxes(flow: Flow, space: PacketSpace): Box[] {
-  if (flow.guard !== undefined) return listenerBoxes(flow, space);
+  if (flow.guard?.grade === 'enforced') return listenerBoxes(flow, space);
   const { from, to } = flow;
   const hook: Hook = to.zone === GATEWAY ? 'input' : from.zone === GATEWAY ? 'output' : 'forward';
   return FAMILIES.flatMap((family) => {

@@ -1,3 +1,4 @@
+import { FILTER_PASSED, FILTER_REFUSED } from './filter-block.ts';
 import type { Field } from './field.ts';
 import type { BaseHook, Chain, Gap, Listing, Rule } from './listing.ts';
 import type { Statement } from './listing-rule.ts';
@@ -26,8 +27,18 @@ export interface Evaluation {
   readonly observed: PacketSet;
   /** Which connections are led to which port of the gateway, as their first packets come in. */
   readonly led: ReadonlyMap<number, PacketSet>;
+  /** What segments carry is looked at: those that are no read fare as if they were none of it. */
+  readonly filtered: Filtered;
   /** Not empty: the rest means nothing. */
   readonly gaps: readonly Gap[];
+}
+
+export interface Filtered {
+  /** Which packets are looked at. */
+  readonly seen: PacketSet;
+  /** Which of them pass whatever they carry: with an objection, or without one. */
+  readonly observed: PacketSet;
+  readonly passed: PacketSet;
 }
 
 export type BaseChain = Chain & { readonly base: NonNullable<Chain['base']> };
@@ -58,6 +69,7 @@ export function evaluate(space: PacketSpace, listing: Listing, observes: Observe
     accepted: space.union(ways.map(({ passed, observed }) => space.minus(passed, observed))),
     observed: space.union(ways.map(({ observed }) => observed)),
     led: evaluator.lead(),
+    filtered: evaluator.filtered(),
     gaps: evaluator.gaps,
   };
 }
@@ -82,6 +94,8 @@ class Evaluator {
   readonly #listing: Listing;
   readonly #observes: Observes;
   readonly #matcher: Matcher;
+  readonly #seen: PacketSet[] = [];
+  readonly #refused: { readonly observed: PacketSet; readonly passed: PacketSet }[] = [];
 
   constructor(space: PacketSpace, listing: Listing, observes: Observes) {
     this.#space = space;
@@ -93,6 +107,27 @@ class Evaluator {
 
   #gap(place: string, what: string): void {
     if (!this.gaps.some((gap) => gap.place === place && gap.what === what)) this.gaps.push({ place, what });
+  }
+
+  filtered(): Filtered {
+    return {
+      seen: this.#space.union(this.#seen),
+      observed: this.#space.union(this.#refused.map(({ observed }) => observed)),
+      passed: this.#space.union(this.#refused.map(({ passed }) => passed)),
+    };
+  }
+
+  /** Where both ways of a filter lead: one for reads, the other for whatever else a segment carries. */
+  #filter(packets: PacketSet, rule: Rule, step: Step, walk: Walk): void {
+    this.#seen.push(packets);
+    const other: Walk = { hook: walk.hook, accepted: [], observed: [], depth: walk.depth };
+    const left = this.#enter(FILTER_REFUSED, packets, other, rule);
+    this.#refused.push({
+      observed: this.#space.union(other.observed),
+      passed: this.#space.union([...other.accepted, left]),
+    });
+    step.out = this.#space.or(step.out, this.#enter(FILTER_PASSED, packets, walk, rule));
+    step.here = this.#space.minus(step.here, packets);
   }
 
   /** An accept ends only its own base chain; what one of them objected to stays so. */
@@ -180,6 +215,10 @@ class Evaluator {
           return;
         case 'note':
           break;
+        case 'filter':
+          if (walk.hook !== 'forward') this.#gap(rule.place, `filters segments on hook ${walk.hook}`);
+          this.#filter(this.#space.and(matched, this.#matcher.guard(statement.fields)), rule, step, walk);
+          return;
         case 'redirect':
           this.#gap(rule.place, 'leads connections elsewhere, where nothing should');
           return;

@@ -1,6 +1,7 @@
 import { addressText } from './addresses.ts';
 import { DIMENSIONS, type Dimension, type Interval, type Value } from './boxes.ts';
 import { type BaseChain, baseChainsOf, type Observes, type Outcome } from './evaluate.ts';
+import { FILTER_PASSED } from './filter-block.ts';
 import type { Field } from './field.ts';
 import type { Chain, Listing, Rule } from './listing.ts';
 import type { Statement } from './listing-rule.ts';
@@ -87,6 +88,9 @@ export class Follower {
             element: `, element ${this.#elementText(element, statement.fields)}`,
           };
         }
+        case 'filter':
+          if (!hasAll(statement.fields, packet)) return { what: { kind: 'drop' }, element: '' };
+          return { what: { kind: 'goto', target: FILTER_PASSED }, element: ', as a read' };
         case 'never':
           return undefined;
         case 'verdict':

@@ -1,9 +1,11 @@
-import { denialCounter, flowChain } from './names.ts';
-import { denialLog } from './denials.ts';
+import { flowChain } from './names.ts';
+import { apart } from './elements.ts';
+import { denial } from './denials.ts';
+import { filterChain, filterChains, tellingClient } from './filter-rules.ts';
 import type { Flow, Policy } from './policy.ts';
 import { FAMILIES, type Family, ofFamily } from './ranges.ts';
 import type { Chain, Field, KeyPart, KeyType, MapElement, PortMap, Rule, VerdictMap } from './ruleset.ts';
-import { accept, count, drop, is, lookUp, redirect, reset, rule } from './statements.ts';
+import { accept, is, lookUp, redirect, rule } from './statements.ts';
 
 // Conduits that are looked into. Their connections are led to a listener of the gateway before they are routed; what
 // comes past that is dropped in front of everything that trusts a known connection. Rules are as many as families.
@@ -14,6 +16,7 @@ const LEADING = 'g_guard';
 const PAST_THE_GUARD = 'd_guard';
 const leadMap = (family: Family): string => `p_guard_${family}`;
 const guardedMap = (family: Family): string => `m_guarded_${family}`;
+const toldMap = (family: Family): string => `m_told_${family}`;
 const inspectedMap = (family: Family): string => `m_inspected_${family}`;
 
 export interface GuardRules {
@@ -22,6 +25,7 @@ export interface GuardRules {
   readonly portMaps: readonly PortMap[];
   readonly guarded: readonly Rule[];
   readonly inspected: readonly Rule[];
+  readonly told: readonly Rule[];
 }
 
 type Fields = Readonly<Record<Family, Field>>;
@@ -30,14 +34,18 @@ const DESTINATION: Fields = { 4: 'ip daddr', 6: 'ip6 daddr' };
 const ORIGINAL: Fields = { 4: 'ct original ip daddr', 6: 'ct original ip6 daddr' };
 const ADDRESS: Readonly<Record<Family, KeyType>> = { 4: 'ipv4_addr', 6: 'ipv6_addr' };
 
-export function guardRules({ flows, mode }: Policy): GuardRules {
+export function guardRules(policy: Policy): GuardRules {
+  const { flows } = policy;
   const guarded = flows.filter(({ guard }) => guard !== undefined);
-  if (guarded.length === 0) return { chains: [], maps: [], portMaps: [], guarded: [], inspected: [] };
+  if (guarded.length === 0)
+    return { chains: [], maps: [], portMaps: [], guarded: [], inspected: [], told: [] };
   const maps: VerdictMap[] = [];
   const portMaps: PortMap[] = [];
   const leading: Rule[] = [];
   const past: Rule[] = [];
   const inspected: Rule[] = [];
+  const told: Rule[] = [];
+  const filtering: Family[] = [];
   for (const family of FAMILIES) {
     const address = ADDRESS[family];
     const direct: readonly Field[] = ['iifname', SOURCE[family], DESTINATION[family], 'tcp dport'];
@@ -46,6 +54,15 @@ export function guardRules({ flows, mode }: Policy): GuardRules {
     if (elements.length === 0) continue;
     maps.push({ name: guardedMap(family), types, interval: true, elements });
     past.push(rule(lookUp(direct, guardedMap(family))));
+    if (guarded.some((flow) => isFiltered(flow) && directElements(flow, family).length > 0))
+      filtering.push(family);
+    maps.push({
+      name: toldMap(family),
+      types: ['ifname', address, address, 'inet_proto'],
+      interval: true,
+      elements: toldElements(guarded, family),
+    });
+    told.push(rule(lookUp(['oifname', SOURCE[family], DESTINATION[family], 'l4proto'], toldMap(family))));
     const led = guarded.flatMap((flow) => ledElements(flow, family));
     if (led.length === 0) continue;
     portMaps.push({
@@ -76,26 +93,35 @@ export function guardRules({ flows, mode }: Policy): GuardRules {
     ];
     inspected.push(rule(lookUp(then, inspectedMap(family))));
   }
-  const chains: Chain[] = [pastTheGuard(mode)];
+  const chains: Chain[] = [pastTheGuard(policy), ...filterChains(policy, filtering)];
   if (leading.length > 0)
     chains.push({
       name: LEADING,
       base: { type: 'nat', hook: 'prerouting', priority: DESTINATIONS, policy: 'accept' },
       rules: [...leading, rule(accept)],
     });
-  return { chains, maps, portMaps, guarded: past, inspected };
+  return { chains, maps, portMaps, guarded: past, inspected, told };
 }
 
 /** Packets that come past the guard, or belong to a connection from before there was one: its client is told, and asks again. */
-function pastTheGuard(mode: Policy['mode']): Chain {
-  const denied = mode === 'enforce';
-  const counting = rule(count(denialCounter(denied, PAST_THE_GUARD)));
-  return {
-    name: PAST_THE_GUARD,
-    rules: denied
-      ? [...denialLog('past the guard', mode), counting, rule(is('l4proto', 'tcp'), reset), rule(drop)]
-      : [...denialLog('past the guard', mode), rule(...counting.statements, accept)],
-  };
+function pastTheGuard({ mode, observeUntil }: Policy): Chain {
+  const chain = denial(PAST_THE_GUARD, 'past the guard', mode, observeUntil);
+  return { ...chain, rules: chain.rules.flatMap(tellingClient) };
+}
+
+const isFiltered = ({ guard }: Flow): boolean => guard?.grade === 'filtered';
+
+/** Resets come from the device, as far as the client can tell; the kernel sends them as related to the connection. */
+function toldElements(guarded: readonly Flow[], family: Family): MapElement[] {
+  const entries = guarded.map((flow) =>
+    ofFamily(flow.to, family).flatMap((device) =>
+      ofFamily(flow.from, family).map((client) => ({
+        key: [flow.from.interface ?? '', device, client, 'tcp'],
+        target: PAST_THE_GUARD,
+      })),
+    ),
+  );
+  return apart(entries).map(({ key }) => ({ key, verdict: 'accept' }));
 }
 
 const single = (port: number): KeyPart => ({ low: BigInt(port), high: BigInt(port) });
@@ -106,7 +132,7 @@ function directElements(flow: Flow, family: Family): MapElement[] {
   return ofFamily(flow.from, family).flatMap((source) =>
     destinations.map((destination) => ({
       key: [flow.from.interface ?? '', source, destination, single(flow.ports[0])],
-      verdict: { goto: PAST_THE_GUARD },
+      verdict: { goto: isFiltered(flow) ? filterChain(family) : PAST_THE_GUARD },
     })),
   );
 }

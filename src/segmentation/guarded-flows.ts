@@ -28,13 +28,14 @@ function flowsOfGuard(guard: GuardedConduit, plant: Plant): Flow[] {
   const ports = new Set(targets.map(({ port }) => port));
   return [...ports].flatMap((port) => {
     const here = targets.filter((target) => target.port === port);
+    if (limits.grade === 'filtered') checkFiltered(plant, path, here);
     if (here.some(({ listener }) => listener === 0)) refuseCrowd(plant, path);
     const ends = {
       name,
       kind: 'conduit',
       from: plant.side(from, clients),
       to: plant.side(to, addressesOf(here.map(({ host }) => host))),
-      because: `${because} (guarded: ${limitsText(limits, here)})`,
+      because: `${because} (${limits.grade === 'filtered' ? `filtered: ${FILTERED}` : `guarded: ${limitsText(limits, here)}`})`,
       path,
       devices: here.flatMap(({ devices }) => devices),
     } as const;
@@ -44,15 +45,37 @@ function flowsOfGuard(guard: GuardedConduit, plant: Plant): Flow[] {
         grade: limits.grade,
         listeners:
           limits.grade === 'enforced' ? here.filter((one) => reaches(flow, one)).map(listenerOf) : [],
-        limits: limitsText(limits, here),
+        limits: limits.grade === 'filtered' ? FILTERED : limitsText(limits, here),
       },
     }));
   });
 }
 
+/** It shall say of itself that it is the weaker one, wherever it is named. */
+const FILTERED = 'reads, packet by packet, no enforcement';
+
 function refuseCrowd(plant: Plant, path: string): void {
   const most = GUARD_PORTS.high - GUARD_PORTS.low + 1;
   plant.refuse(path, `more than ${most} guarded connections`, 'narrow the guarded conduits with only');
+}
+
+/** What a packet filter cannot do: tell units apart, and let pass for a while. */
+function checkFiltered(plant: Plant, path: string, targets: readonly GuardTarget[]): void {
+  const shared = targets.find(({ units }) => !units.some(({ low, high }) => low === 0 && high === 255));
+  if (shared !== undefined)
+    plant.refuse(
+      path,
+      `filtered, and other devices behind the address of ${shared.devices[0]}`,
+      'use enforced, which tells units apart',
+    );
+  const { conduits } = plant.config;
+  const own = conduits[Number(/\d+/.exec(path)?.[0])];
+  if (conduits.some((one) => one.from === own?.from && one.to === own.to && one.observeUntil !== undefined))
+    plant.refuse(
+      path,
+      'filtered, between two zones that are observed',
+      'use enforced, or leave observe-until out',
+    );
 }
 
 /** Clients of one family cannot open connections to the other one. */

@@ -21,7 +21,7 @@ export interface GuardTarget {
   readonly family: Family;
   readonly address: bigint;
   readonly port: number;
-  /** Port of the gateway that connections to it are led to. */
+  /** Port of the gateway that connections to it are led to; below 0 where packets are filtered. */
   readonly listener: number;
   /** Units that may be asked. */
   readonly units: readonly Span[];
@@ -105,7 +105,8 @@ function targetsOf(
     if (address === undefined) return [];
     // Behind one address there may be devices of another conduit: then only the units of those that are meant.
     const units = head.limits.units ?? (meant.length === here.length ? ALL_UNITS : meant.flatMap(unitOf));
-    const listener = listenerOf({ ...head, units, host, port }, taken);
+    const listener =
+      head.limits.grade === 'filtered' ? NO_LISTENER : listenerOf({ ...head, units, host, port }, taken);
     return [
       {
         devices: meant.map(({ name }) => name),
@@ -122,6 +123,8 @@ function targetsOf(
   });
 }
 
+/** Packets that are filtered are forwarded. */
+const NO_LISTENER = -1;
 const ALL_UNITS: readonly Span[] = [{ low: 0, high: 255 }];
 
 const names = ({ kind, text }: Selector, device: DeviceConfig): boolean =>

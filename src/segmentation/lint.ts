@@ -8,7 +8,7 @@ import type { Flow, Policy } from './policy.ts';
 /** What is right, can be loaded, and is hardly meant. Nothing where segmentation is off. */
 export function lint(config: Config, policy: Policy): Contradiction[] {
   if (policy.mode === 'off') return [];
-  return [...shadowed(config, policy), ...pastTheDmz(config), ...lonely(policy)];
+  return [...shadowed(config, policy), ...filtered(config), ...pastTheDmz(config), ...lonely(policy)];
 }
 
 /** Names of other conduits that a warning can usefully hold. */
@@ -62,6 +62,21 @@ function byWhom(
     found: `allows nothing that ${who} ${others.length > 1 || who.includes('devices') ? 'do' : 'does'} not allow already`,
     fix: 'take it out, or narrow the others',
   };
+}
+
+/** Told each time: whoever reads "guard" in a file takes it for more. */
+function filtered({ conduits }: Config): Contradiction[] {
+  return conduits.flatMap(({ guard }, i) =>
+    guard?.grade === 'filtered'
+      ? [
+          {
+            path: `conduits[${i}].guard.grade`,
+            found: 'filtered, which is weaker: whoever builds segments by hand writes past it',
+            fix: 'use enforced where a write would be dangerous',
+          },
+        ]
+      : [],
+  );
 }
 
 /** IEC 62443 and the Purdue model: between office and plant stands the DMZ. */

@@ -20,6 +20,8 @@ export type Statement =
   | { readonly kind: 'verdict'; readonly verdict: Verdict }
   /** Leads a connection to a port of the gateway, for keys that a map of ports has. */
   | { readonly kind: 'redirect'; readonly fields: readonly Field[]; readonly map: string }
+  /** Where a filter looks at what each segment carries, which no set of packets says; see filter-block.ts. */
+  | { readonly kind: 'filter'; readonly fields: readonly Field[] }
   /** Counts or logs; `counter` is its name where it has one. */
   | { readonly kind: 'note'; readonly counter: string }
   /** A condition that no packet meets now. */

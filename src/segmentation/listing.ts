@@ -1,3 +1,4 @@
+import { filterEntries, isOfFilter } from './filter-block.ts';
 import { type NamedSet, namedSet } from './listing-set.ts';
 import { type Statement, statementsOf } from './listing-rule.ts';
 import { hasOnly, isRecord, text } from './field.ts';
@@ -79,6 +80,7 @@ class ListingReader {
   readonly #chains = new Map<string, { base: Chain['base']; rules: Rule[]; leads: boolean }>();
   readonly #sets = new Map<string, NamedSet>();
   readonly #gaps: Gap[] = [];
+  readonly #filters = new Map<string, unknown[]>();
   #tables = 0;
 
   constructor(values: ValueReader) {
@@ -91,7 +93,13 @@ class ListingReader {
     for (const object of objects) this.#object(object, true);
     if (this.#tables > 1) this.#gap('the listing', `has the table ${this.#tables} times`);
     const all = [...this.#chains].map(([name, chain]) => ({ name, ...chain }));
-    const chains = new Map(all.filter(({ leads }) => !leads).map((chain) => [chain.name, chain]));
+    const filters = filterEntries(this.#filters, (place, what) => this.#gap(place, what));
+    const chains = new Map<string, Chain>(
+      [...all.filter(({ leads, name }) => !leads && !this.#filters.has(name)), ...filters].map((chain) => [
+        chain.name,
+        chain,
+      ]),
+    );
     return { chains, leading: all.filter(({ leads }) => leads), sets: this.#sets, gaps: this.#gaps };
   }
 
@@ -141,7 +149,12 @@ class ListingReader {
     }
     if (this.#chains.has(name)) this.#gap(`chain ${name}`, 'is listed twice');
     const leads = isLeading(inside);
-    this.#chains.set(name, { base: leads ? undefined : this.#base(name, inside), rules: [], leads });
+    const base = leads ? undefined : this.#base(name, inside);
+    if (isOfFilter(name)) {
+      if (base !== undefined || leads) this.#gap(`chain ${name}`, 'hangs on a hook');
+      this.#filters.set(name, []);
+    }
+    this.#chains.set(name, { base, rules: [], leads });
   }
 
   #base(name: string, inside: Readonly<Record<string, unknown>>): Chain['base'] {
@@ -175,6 +188,10 @@ class ListingReader {
     }
     if (!hasOnly(inside, ['family', 'table', 'chain', 'handle', 'comment', 'expr', 'index'])) {
       this.#gap(place, `has ${Object.keys(inside).join(', ')}`);
+    }
+    if (isOfFilter(chainName)) {
+      this.#filters.get(chainName)?.push(inside['expr']);
+      return;
     }
     const expressions: readonly unknown[] = Array.isArray(inside['expr']) ? inside['expr'] : [undefined];
     const statements = statementsOf(expressions, this.#values, (what) => this.#gap(place, what));

@@ -56,7 +56,7 @@ export class Matcher {
     const space = this.#space;
     const inside = this.#quarantined(statement) ?? this.#inside(statement, place);
     const wanted = statement.how === 'outside' ? space.minus(space.everything, inside) : inside;
-    const set = space.and(this.#guard(statement.fields), wanted);
+    const set = space.and(this.guard(statement.fields), wanted);
     this.#matches.set(statement, set);
     return set;
   }
@@ -81,7 +81,7 @@ export class Matcher {
       if (group === undefined) groups.set(element.verdict, [element]);
       else group.push(element);
     }
-    const guard = this.#guard(statement.fields);
+    const guard = this.guard(statement.fields);
     const cases = [...groups].map(
       ([verdict, elements]) =>
         [verdict, this.#space.and(guard, this.#unite(statement.fields, elements))] as const,
@@ -98,7 +98,7 @@ export class Matcher {
   portSets({ fields, map }: Redirect, place: string): readonly (readonly [number, PacketSet])[] {
     const elements = this.#elements({ set: map }, fields, 'ports', place);
     const byPort = Map.groupBy(elements, ({ port }) => port ?? 0);
-    const guard = this.#guard(fields);
+    const guard = this.guard(fields);
     const cases = [...byPort].map(
       ([port, some]) => [port, this.#space.and(guard, this.#unite(fields, some))] as const,
     );
@@ -157,7 +157,7 @@ export class Matcher {
     const keys = doubtful.map(({ key }) => ({ key: key.filter((_, i) => i !== port), verdict: undefined }));
     const icmp = space.set({ protocol: [exactly(ICMP), exactly(ICMPV6)] });
     const set = others.length === 0 && keys.length > 0 ? space.everything : this.#unite(others, keys);
-    return space.and(space.and(icmp, set), this.#guard(fields));
+    return space.and(space.and(icmp, set), this.guard(fields));
   }
 
   #elements(
@@ -194,7 +194,8 @@ export class Matcher {
     );
   }
 
-  #guard(fields: readonly Field[]): PacketSet {
+  /** Packets that have all of these fields. */
+  guard(fields: readonly Field[]): PacketSet {
     return fields.reduce(
       (set, { guard }) => this.#space.and(set, this.#space.set(guard)),
       this.#space.everything,

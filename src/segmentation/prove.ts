@@ -3,13 +3,14 @@ import type { EpochMs } from '../core/units.ts';
 import {
   boxesOf,
   exemptBoxes,
+  filteredBoxes,
   flowBoxes,
   guardedBoxes,
   ledBoxes,
   observedBoxes,
   quarantineBoxes,
 } from './declared.ts';
-import { baseChainsOf, evaluate, type Outcome } from './evaluate.ts';
+import { baseChainsOf, evaluate, type Filtered, type Outcome } from './evaluate.ts';
 import { ValueReader } from './field-value.ts';
 import { Follower } from './follow.ts';
 import { type FrameDifference, proveFrames } from './frame-prove.ts';
@@ -45,6 +46,8 @@ export type Proof =
       readonly boxes: number;
       /** At least one for each flow: nothing is proven by being empty. */
       readonly witnesses: readonly Witness[];
+      /** Conduits of which also what each segment carries decides: that was compared with the rules, not evaluated. */
+      readonly filtered: readonly string[];
     }
   | { readonly proven: false; readonly differences: readonly Difference[] }
   /** Packets agree; frames at the access ports do not. */
@@ -71,7 +74,7 @@ export function prove(declared: Policy, listing: string, now?: EpochMs): Proof {
   const some = policy.mode === 'observe' || (policy.observed ?? []).length > 0;
   const observes = some ? wouldDeny : () => false;
   const expected = expectationOf(policy, space);
-  const { accepted, observed, led, gaps } = evaluate(space, parsed, observes);
+  const { accepted, observed, led, filtered, gaps } = evaluate(space, parsed, observes);
   if (gaps.length > 0) return { proven: false, notUnderstood: gaps };
   const follower = new Follower(space, parsed, observes);
   // What passes as it should not comes first, what is lacking next; objections last.
@@ -88,13 +91,17 @@ export function prove(declared: Policy, listing: string, now?: EpochMs): Proof {
   }
   const astray = ledAstray(led, policy, space);
   if (astray.length > 0) return { proven: false, differences: astray.slice(0, MOST_DIFFERENCES) };
+  const unseen = unfiltered(filtered, policy, space);
+  if (unseen.length > 0) return { proven: false, differences: unseen.slice(0, MOST_DIFFERENCES) };
   const open = policy.mode === 'enforce' ? openWays(parsed, expected.accepted, space) : [];
   if (open.length > 0) return { proven: false, differences: open };
   const witnesses = witnessesOf(policy, tools);
   if ('differences' in witnesses) return { proven: false, ...witnesses };
   const ports = proveFrames(policy, listing);
   if (!('boxes' in ports)) return { proven: false, ...ports };
-  return { proven: true, boxes: space.count(accepted) + ports.boxes, ...witnesses };
+  const names = policy.flows.filter(({ guard }) => guard?.grade === 'filtered').map(({ name }) => name);
+  const boxes = space.count(accepted) + ports.boxes;
+  return { proven: true, boxes, ...witnesses, filtered: [...new Set(names)] };
 }
 
 /** Connections have to be led to the ports that are declared for them, and no others: those of each port are compared. */
@@ -118,6 +125,28 @@ function ledAstray(led: ReadonlyMap<number, PacketSet>, policy: Policy, space: P
     };
     return [...told(space.minus(is, shall), false), ...told(space.minus(shall, is), true)];
   });
+}
+
+/** Segments of filtered conduits, no others, have to come by the filter; and what it refuses must not pass behind it. */
+function unfiltered({ seen, observed, passed }: Filtered, policy: Policy, space: PacketSpace): Difference[] {
+  const shall = space.and(possible(space, 'forward'), setOf(space, filteredBoxes(policy, space)));
+  const objected = policy.mode === 'observe' ? shall : space.nothing;
+  const told = (set: PacketSet, outcome: Outcome, rule: string): Difference[] => {
+    const packet = space.witness(set);
+    if (packet === undefined) return [];
+    return [{ packet, declared: outcome === 'drop', outcome, accepted: outcome !== 'drop', rule }];
+  };
+  return [
+    ...told(space.minus(shall, seen), 'accept', 'no filter, whatever it carries'),
+    ...told(space.minus(seen, shall), 'drop', 'a filter, where it is no read'),
+    ...told(passed, 'accept', 'what comes behind the filter, where it is no read'),
+    ...told(
+      space.minus(observed, objected),
+      'would deny',
+      'what comes behind the filter, where it is no read',
+    ),
+    ...told(space.minus(objected, observed), 'drop', 'what comes behind the filter, where it is no read'),
+  ];
 }
 
 /** A first packet on its way in, before anything became of it. */

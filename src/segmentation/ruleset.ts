@@ -91,6 +91,15 @@ export type Field =
   | 'icmpv6 type'
   | 'th dport'
   | 'tcp dport'
+  /** Length of the header of IPv4 in words of four bytes; 5 is one without options. */
+  | 'ip header words'
+  | 'ip length'
+  | 'ip6 nexthdr'
+  | 'ip6 length'
+  /** Two bytes, of which the upper four bits (length in words) and the urgent flag are left. */
+  | 'tcp header words and urgent'
+  /** Six bytes behind the header of TCP: protocol id, length, no unit, function. */
+  | 'modbus request'
   /** Where a connection wanted to go before it was led elsewhere. */
   | 'ct original ip daddr'
   | 'ct original ip6 daddr'
@@ -109,7 +118,7 @@ export type Statement =
   | {
       readonly kind: 'choose';
       readonly key: Field;
-      readonly cases: readonly (readonly [string, Verdict])[];
+      readonly cases: readonly (readonly [string | number, Verdict])[];
     }
   | { readonly kind: 'count'; readonly counter: string }
   /** The connection ends at the port of the gateway that a port map has for this key. */

@@ -20,6 +20,12 @@ export const choose = (key: Field, cases: readonly (readonly [string, Verdict])[
   cases,
 });
 
+export const chooseBy = (key: Field, cases: readonly (readonly [number, Verdict])[]): Statement => ({
+  kind: 'choose',
+  key,
+  cases,
+});
+
 export const is = (field: Field, value: string | number): Statement => compared(field, '==', { value });
 export const isIn = (field: Field, set: string): Statement => compared(field, '==', { set });
 export const isNotIn = (field: Field, set: string): Statement => compared(field, '!=', { set });

@@ -26,7 +26,8 @@ def serve(host, port):
                     unit, code = frame[6], frame[7]
                     if code in (5, 6, 15, 16, 22, 23): print('write', frame[6:].hex(), flush=True)
                     else: print('read', code, flush=True)
-                    if code in (3, 4):
+                    if code in (1, 2): body = bytes([unit, code, 1, 1])
+                    elif code in (3, 4):
                         count = struct.unpack('>H', frame[10:12])[0]
                         body = bytes([unit, code, count * 2]) + b'\0\7' * count
                     else: body = frame[6:12]
@@ -133,6 +134,17 @@ def urgent(host, port):
     return link
 
 
+def urgent_within(host, port):
+    """A read to whoever leaves the urgent byte in; a write to whoever takes it out: its function goes."""
+    link = opened(host, port)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    frame = struct.pack('>HHHBBBHHB', 1, 0, 6, 1, 3, 6, 5, 0x1234, 0)
+    link.send(frame[:8], socket.MSG_OOB)
+    link.sendall(frame[8:12])
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+    return link
+
+
 def overlap(host, port):
     """Each segment looks like a read of its own; what they add up to has a write behind the first one."""
     raw = Raw(host, port)
@@ -176,6 +188,7 @@ ATTACKS = {
     'merged and split': whole(READ + WRITE[:9], WRITE[9:] + READ),
     'bytewise': bytewise,
     'urgent': urgent,
+    'urgent within a read': urgent_within,
     'overlap': overlap,
     'fragments': fragments,
     'ip options': ip_options,
@@ -200,13 +213,18 @@ if __name__ == '__main__':
                     except OSError: pass
                 print(name, ':', answers(link).hex() if link is not None else 'sent', flush=True)
             except OSError as error: print(name, ': no way,', error, flush=True)
-    elif command == 'pymodbus':
+    elif command in ('pymodbus', 'pymodbus-reads'):
         from unittest import mock
         # It wants these for serial lines alone; a minimal system does not have them.
         for module in ('serial', 'serial_asyncio'): sys.modules.setdefault(module, mock.MagicMock())
         from pymodbus.client import ModbusTcpClient
-        client = ModbusTcpClient(host, port=int(port), timeout=5)
+        client = ModbusTcpClient(host, port=int(port), timeout=2, retries=1)
         print('connected', client.connect())
         print('read', client.read_holding_registers(0, 2, slave=1).registers)
-        print('write', client.write_register(5, 7, slave=1))
-        print('read', client.read_input_registers(1, 1, slave=1).registers)
+        if command == 'pymodbus-reads':
+            print('read', client.read_input_registers(1, 1, slave=1).registers)
+            print('read', client.read_coils(0, 1, slave=1).bits)
+            print('read', client.read_discrete_inputs(0, 1, slave=1).bits)
+        else:
+            print('write', client.write_register(5, 7, slave=1))
+            print('read', client.read_input_registers(1, 1, slave=1).registers)

@@ -2,7 +2,8 @@ import { ipv4Value, ipv6Value } from './addresses.ts';
 import { exactly, type Interval } from './boxes.ts';
 import { isRecord, text } from './field.ts';
 import type { FrameListing } from './frame-listing.ts';
-import { type FrameBox, type FramePlace, type FrameSpace, ANY_FRAGMENT, macValue } from './frame-space.ts';
+import { macValue } from './ownership.ts';
+import { type FrameBox, type FramePlace, type FrameSpace, ANY_FRAGMENT } from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 
 /** Something in the listing that has no meaning here: then nothing is proven. */

@@ -1,5 +1,6 @@
 import { exactly, type Interval } from './boxes.ts';
-import { CARRIED, type FrameBox, type FrameSpace, ofKind, ANY_FRAGMENT, macValue } from './frame-space.ts';
+import { macValue } from './ownership.ts';
+import { CARRIED, type FrameBox, type FrameSpace, ofKind, ANY_FRAGMENT } from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 import { type BoundHost, linkLocalOf, type PortGuard } from './port-guard.ts';
 

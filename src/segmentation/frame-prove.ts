@@ -34,7 +34,7 @@ export function proveFrames({ mode, guard }: Policy, text: string): FrameProof {
   }
   if (listing === undefined) return gap(TABLE, 'is not there: nothing guards the access ports');
   if (listing.gaps.length > 0) return { notUnderstood: listing.gaps.map((what) => ({ place: TABLE, what })) };
-  const space = new FrameSpace();
+  const space = new FrameSpace(guard.hosts);
   const { sets } = space;
   const declared = declaredFrames(guard, space);
   let fates: FrameFates;

@@ -1,5 +1,7 @@
 import { exactly, type Interval } from './boxes.ts';
 import { type Dimensions, type PacketSet, PacketSets } from './packet-set.ts';
+import { Ownership } from './ownership.ts';
+import type { BoundHost } from './port-guard.ts';
 
 /** What a frame is, by the two bytes behind its addresses. */
 export const KINDS = ['tagged', 'length', 'arp', 'ipv4', 'ipv6', 'other'] as const;
@@ -8,10 +10,7 @@ export type Kind = (typeof KINDS)[number];
 export const CARRIED = ['other', 'udp', 'icmp', 'icmpv6'] as const;
 export type Carried = (typeof CARRIED)[number];
 
-/**
- * What frames differ in. What a message is about and what it comes from stand before who sends it: the other way round a
- * diagram would say for each sender what all the others own.
- */
+/** What frames differ in. Who sends it stands before what it claims: each sender claims little. */
 const PLACES = [
   'kind',
   'port',
@@ -22,12 +21,12 @@ const PLACES = [
   'fragment',
   /** 1 where an IPv6 packet comes from no address: then `source` says nothing. */
   'nobody',
+  /** Hardware address, a bigint. */
+  'sender',
   /** Of ARP the hardware address inside, of neighbour discovery the address that it is about: bigints, both. */
   'inside',
   /** Address that an ARP message or a packet comes from: a number for IPv4, a bigint for IPv6. */
   'source',
-  /** Hardware address, a bigint too. */
-  'sender',
   /** Of UDP. */
   'sourcePort',
   /** 0 where a field of an ARP message is the one of Ethernet and IPv4. */
@@ -47,16 +46,17 @@ const HIGHEST: Readonly<Record<FramePlace, number | bigint>> = {
   type: 255,
   fragment: 256,
   nobody: 1,
-  inside: 2n ** 128n - 1n,
-  sender: 2n ** 48n - 1n,
-  source: 2n ** 128n - 1n,
+  inside: 2n ** 129n,
+  sender: 2n ** 129n,
+  source: 2n ** 129n,
   sourcePort: 65_535,
   htype: 1,
   ptype: 1,
   hlen: 1,
   plen: 1,
 };
-const LAST_IPV4 = 2 ** 32 - 1;
+/** IPv4 addresses are below, and those of hosts above them. */
+const LAST_IPV4 = 2 ** 33;
 const HIGHEST_OF = PLACES.map((place) => HIGHEST[place]);
 
 const DIMENSIONS_OF_FRAMES: Dimensions<FramePlace> = {
@@ -77,6 +77,11 @@ export const ofKind = (...kinds: readonly Kind[]): Interval[] =>
 export class FrameSpace {
   readonly sets = new PacketSets(DIMENSIONS_OF_FRAMES);
   readonly #ports = new Map<string, number>();
+  readonly #own: Ownership;
+
+  constructor(hosts: readonly BoundHost[]) {
+    this.#own = new Ownership(hosts);
+  }
 
   port(name: string): number {
     // 0 stands for all that nobody names.
@@ -98,7 +103,13 @@ export class FrameSpace {
   }
 
   set(box: FrameBox): PacketSet {
-    return this.sets.set(box);
+    const { inside, source, sender, ...rest } = box;
+    return this.sets.set({
+      ...rest,
+      ...(inside && { inside: inside.flatMap((one) => this.#own.numbered(one)) }),
+      ...(source && { source: source.flatMap((one) => this.#own.numbered(one)) }),
+      ...(sender && { sender: sender.flatMap((one) => this.#own.numbered(one)) }),
+    });
   }
 
   /** Many boxes of single values: one value for each place in a key. */
@@ -108,7 +119,12 @@ export class FrameSpace {
       .toSorted((a, b) => PLACES.indexOf(a.place) - PLACES.indexOf(b.place));
     return this.sets.ofKeys(
       order.map(({ place }) => place),
-      keys.map((key) => order.flatMap(({ i }) => key[i] ?? [])),
+      keys.map((key) =>
+        order.flatMap(({ place, i }) => {
+          const one = key[i];
+          return one === undefined ? [] : NUMBERED.has(place) ? this.#own.numbered(one) : one;
+        }),
+      ),
     );
   }
 
@@ -128,7 +144,8 @@ export class FrameSpace {
     return shown.join(', ') || 'any frame';
   }
 
-  #text(place: FramePlace, value: number | bigint | undefined): string {
+  #text(place: FramePlace, numbered: number | bigint | undefined): string {
+    const value = numbered === undefined ? undefined : this.#own.value(numbered);
     if (value === undefined || (value === -Infinity && !NAMED.has(place))) return 'any other';
     const number = value === -Infinity ? 0 : Number(value);
     switch (place) {
@@ -146,6 +163,7 @@ export class FrameSpace {
   }
 }
 
+const NUMBERED: ReadonlySet<FramePlace> = new Set<FramePlace>(['inside', 'source', 'sender']);
 const NAMED: ReadonlySet<FramePlace> = new Set<FramePlace>(['kind', 'carried']);
 
 const macText = (value: bigint): string =>
@@ -153,5 +171,3 @@ const macText = (value: bigint): string =>
     .toString(16)
     .padStart(12, '0')
     .replaceAll(/..(?=.)/g, '$&:');
-
-export const macValue = (text: string): bigint => BigInt(`0x${text.replaceAll(':', '')}`);

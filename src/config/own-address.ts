@@ -1,22 +1,22 @@
 import { bitsOf, contains, formatAddress, parseAddress, type Subnet } from './network.ts';
 import { describe, type Path, type Report } from './problem.ts';
 
-/** Addresses of the gateway in a zone, `10.20.10.1/24`: one of the zone's subnets, with its length. */
+/** Addresses of the gateway in a zone, `10.20.10.1/24`, and where each is written: of one of its subnets, with its length. */
 export function readAddresses(
   value: string | readonly string[] | undefined,
   subnets: readonly Subnet[],
   path: Path,
   report: Report,
-): string[] {
-  if (value === undefined) return [];
+): ReadonlyMap<string, Path> {
+  const known = new Map<string, Path>();
+  if (value === undefined) return known;
   const texts = typeof value === 'string' ? [value] : value;
-  const known: string[] = [];
   for (const [i, text] of texts.entries()) {
     const at = typeof value === 'string' ? path : [...path, i];
     const address = readAddress(text, subnets, at, report);
     if (address === undefined) continue;
-    if (known.includes(address)) report(at, `${address} is there twice`, 'keep one of them');
-    else known.push(address);
+    if (known.has(address)) report(at, `${address} is there twice`, 'keep one of them');
+    else known.set(address, at);
   }
   return known;
 }

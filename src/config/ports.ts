@@ -71,12 +71,10 @@ function checkOwnAddresses(zones: Known<ZoneEntry>, devices: readonly DeviceConf
     const address = 'host' in endpoint ? parseAddress(endpoint.host) : undefined;
     if (address !== undefined) owners.set(address.text, `the address of device ${name}`);
   }
-  for (const [name, { zone }] of zones) {
-    for (const [i, text] of zone.addresses.entries()) {
+  for (const [name, { addressPaths }] of zones) {
+    for (const [text, path] of addressPaths) {
       const [host = ''] = text.split('/');
       const owner = owners.get(host);
-      // Where it is one address and no list, there is no place of number 0, and the place of all is meant.
-      const path = ['zones', name, 'address', ...(zone.addresses.length > 1 ? [i] : [])];
       if (owner !== undefined) report(path, `${host} is also ${owner}`, 'use an address that nobody has');
       owners.set(host, owner ?? `an address of zone ${name}`);
     }

@@ -23,6 +23,8 @@ export interface ZoneEntry {
   readonly zone: Zone;
   /** Empty where the zone has every address that no other one has. */
   readonly subnets: readonly Subnet[];
+  /** Where each address of the gateway is written. */
+  readonly addressPaths: ReadonlyMap<string, Path>;
   /** What the file says about hardware addresses of no device; undefined where it says nothing. */
   readonly unknownMacs: Zone['unknownMacs'] | undefined;
   /** False where a key of it was wrong: what is missing here may just have been misspelt. */
@@ -45,7 +47,7 @@ export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
       vlan: shape.vlan,
       subnets: subnets.map(({ text }) => text),
       interface: shape.interface,
-      addresses,
+      addresses: [...addresses.keys()],
       ports: shape.ports ?? [],
       // Whether that is right, only the devices can tell: see `checkPorts`.
       unknownMacs: shape['unknown-macs'] ?? DEFAULTS.unknownMacs,
@@ -53,7 +55,7 @@ export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
       securityLevel: shape['security-level'],
       within: shape.within ?? DEFAULTS.within,
     };
-    const known = { zone, subnets, unknownMacs: shape['unknown-macs'], whole };
+    const known = { zone, subnets, addressPaths: addresses, unknownMacs: shape['unknown-macs'], whole };
     compareWithOthers(known, zones.values(), report);
     zones.set(name, known);
   }

@@ -13,12 +13,16 @@ import { written } from './history-written.ts';
 import { year } from './history-year.ts';
 import { oneDead } from './one-dead.ts';
 import { Bench, type Result } from './scenario.ts';
+import { applying } from './segmentation-apply.ts';
+import { perPacket } from './segmentation-packet.ts';
+import { reloading } from './segmentation-reload.ts';
 import { table } from './table.ts';
 import { filtered, wholePath } from './whole-path.ts';
 
 const GATEWAY = [acquire, wholePath, filtered, oneDead, drain];
 const HISTORY = [ingest, flatOut, sizeAtRest, written, year, retention];
-const SCENARIOS = [...GATEWAY, ...HISTORY];
+const SEGMENTATION = [perPacket, applying, reloading];
+const SCENARIOS = [...GATEWAY, ...HISTORY, ...SEGMENTATION];
 const DEFAULT_SECONDS = 20;
 const USAGE = 64; // sysexits.h, as the gateway's own command line
 
@@ -30,7 +34,7 @@ function usage(): string {
     ...SCENARIOS.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`),
     '',
     `  --seconds N    length of a measured window, at least 2; default ${DEFAULT_SECONDS}`,
-    '  --full         drain, at-rest and written with more',
+    '  --full         drain, at-rest, written, packet and reload with more',
     '  --json         one JSON array instead of the tables',
     '  --profile DIR  the gateway writes a CPU profile of each run there',
     '',

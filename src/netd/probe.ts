@@ -118,13 +118,17 @@ const PROBES: readonly (Feature & { readonly objects: Objects })[] = [
       table('inet'),
       chain({ type: 'nat', hook: 'prerouting', prio: -100, policy: 'accept' }),
       add('map', { name: 'p_probe', type: ['ipv4_addr', 'inet_service'], map: 'inet_service' }),
-      rule({
-        redirect: {
-          port: {
-            map: { key: { concat: [payload('ip', 'daddr'), payload('tcp', 'dport')] }, data: '@p_probe' },
+      // nft takes ports only where the protocol is known.
+      rule(
+        { match: { op: '==', left: meta('l4proto'), right: 'tcp' } },
+        {
+          redirect: {
+            port: {
+              map: { key: { concat: [payload('ip', 'daddr'), payload('tcp', 'dport')] }, data: '@p_probe' },
+            },
           },
         },
-      }),
+      ),
     ],
   },
   {

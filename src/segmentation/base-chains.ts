@@ -1,6 +1,7 @@
+import { GATEWAY } from '../config/zones.ts';
 import { denial } from './denials.ts';
 import type { Policy } from './policy.ts';
-import type { Chain, Field, NamedSet, Rule } from './ruleset.ts';
+import type { Chain, Field, NamedSet, Rule, VerdictMap } from './ruleset.ts';
 import {
   accept, choose, goTo, is, isIn, isNotIn, isOneOf, isWithin, lookUp, rule,
 } from './statements.ts'; // biome-ignore format: one line reads better
@@ -24,6 +25,11 @@ const NO_IPV6 = 'd_ipv6';
 const INVALID = 'd_invalid';
 const RELATED = 'g_related';
 const TOLD = 'g_told';
+/** Where errors are forwarded, and where they come in: to the zones that a connection leads between. */
+const RELATED_BETWEEN = 'g_related_between';
+const RELATED_IN = 'g_related_in';
+export const RELATED_PAIRS = 'm_related';
+export const RELATED_ENTRANCES = 'm_related_in';
 const UNRELATED = 'd_unrelated';
 const QUARANTINED = 'd_quarantined';
 const QUARANTINE = { mac: 'q_mac', 4: 'q_ip_4', 6: 'q_ip_6' } as const;
@@ -90,7 +96,7 @@ export function baseChains(
         ...management,
         ...neighbours(),
         ...quarantine(['ether saddr', 'ip saddr', 'ip6 saddr']),
-        ...byState(),
+        ...byState(RELATED_IN),
         ...inspected,
         rule(lookUp(['iifname'], ENTRANCES)),
         rule(goTo(UNDECLARED)),
@@ -108,8 +114,8 @@ export function baseChains(
         rule(goTo(UNDECLARED)),
       ],
     },
-    { name: RELATED, rules: related() },
     ...(told.length > 0 ? [{ name: TOLD, rules: [...told, rule(goTo(RELATED))] }] : []),
+    ...related(),
     denial(UNDECLARED, 'undeclared interface', mode, observeUntil),
     denial(SPOOFED, 'foreign source', mode, observeUntil),
     denial(NO_IPV6, 'ipv6 where there is none', mode, observeUntil),
@@ -139,8 +145,8 @@ function quarantine(fields: readonly Field[]): Rule[] {
   });
 }
 
-/** `related` is where errors about a connection are looked at. */
-export function byState(errors = RELATED): Rule[] {
+/** `errors` is where errors about a connection are looked at: in general those that are forwarded. */
+export function byState(errors = RELATED_BETWEEN): Rule[] {
   return [
     rule(
       choose('ct state', [
@@ -152,12 +158,48 @@ export function byState(errors = RELATED): Rule[] {
   ];
 }
 
-/** Errors about a connection that is allowed, and nothing that a helper expects: no side channels of FTP and its kin. */
-function related(): Rule[] {
-  return [
+/**
+ * Errors about a connection that is allowed, and nothing that a helper expects: no side channels of FTP and its kin. The
+ * kernel looks at what an error is about and not at who sends it: only the zones at both ends of a connection may.
+ */
+function related(): Chain[] {
+  const errors = [
     rule(isOneOf('icmp type', 3, 11, 12), accept), // unreachable, time exceeded, parameter problem (RFC 792)
     rule(isOneOf('icmpv6 type', 1, 2, 3, 4), accept), // the same and packet too big (RFC 4890, 4.3.1)
     rule(goTo(UNRELATED)),
+  ];
+  return [
+    { name: RELATED, rules: errors },
+    {
+      name: RELATED_BETWEEN,
+      rules: [rule(lookUp(['iifname', 'oifname'], RELATED_PAIRS)), rule(goTo(UNRELATED))],
+    },
+    { name: RELATED_IN, rules: [rule(lookUp(['iifname'], RELATED_ENTRANCES)), rule(goTo(UNRELATED))] },
+  ];
+}
+
+/** Between which zones errors may go: forward those that a flow leads between, and in from those that the gateway talks to. */
+export function relatedMaps({ zones, flows }: Policy): VerdictMap[] {
+  const ways = new Set<string>();
+  const add = (from: string, to: string): void => {
+    ways.add(`${from} ${to}`).add(`${to} ${from}`);
+  };
+  for (const { from, to, guard } of flows) {
+    // A guard ends the connection of its client in the gateway, and opens one of its own.
+    add(from.zone, guard?.grade === 'enforced' ? GATEWAY : to.zone);
+  }
+  const verdict = { goto: RELATED };
+  const between = zones.flatMap((one) =>
+    zones
+      .filter((other) => ways.has(`${one.name} ${other.name}`))
+      .map((other) => ({ key: [one.interface, other.interface], verdict })),
+  );
+  const entrances = zones
+    .filter(({ name }) => ways.has(`${name} ${GATEWAY}`))
+    .map((zone) => ({ key: [zone.interface], verdict }));
+  return [
+    { name: RELATED_PAIRS, types: ['ifname', 'ifname'], interval: false, elements: between },
+    { name: RELATED_ENTRANCES, types: ['ifname'], interval: false, elements: entrances },
   ];
 }
 

@@ -1,5 +1,5 @@
 import { GATEWAY } from '../config/zones.ts';
-import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, sourceMap } from './base-chains.ts';
+import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, relatedMaps, sourceMap } from './base-chains.ts';
 import { denialOfPair, LOG_SETS } from './denials.ts';
 import { apart, type Entry, elementsOf, entriesOf } from './elements.ts';
 import { compileFrames } from './frame-compile.ts';
@@ -31,6 +31,7 @@ export function compile(policy: Policy): Ruleset {
     sets: [...baseSets(policy), ...LOG_SETS],
     maps: [
       ...dispatch(policy, pairs),
+      ...relatedMaps(policy),
       ...sources(policy),
       ...managing.maps,
       ...guarded.maps,

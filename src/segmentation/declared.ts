@@ -240,24 +240,40 @@ function protocolOf({ protocol, ports }: Flow, family: Family): Box | undefined 
 }
 
 /**
- * What follows a connection that was allowed when it was new (established), and errors about one (related). It comes
- * from a source of the zone that its interface belongs to. Connections that a newer policy does not allow are cut by
- * whoever applies it.
+ * What follows a connection that was allowed when it was new (established), and errors about one (related), these only
+ * between the two ends of a connection that may be. It comes from a source of the zone that its interface belongs to.
+ * Connections that a newer policy does not allow are cut by whoever applies it.
  */
-function followingBoxes({ zones }: Policy, space: PacketSpace): Box[] {
-  const origins: Box[] = [
-    ...zones.flatMap((zone) =>
-      (['input', 'forward'] as const).flatMap((hook) => originBoxes(zone, hook, space)),
-    ),
-    { hook: onHook('output'), quarantine: free(MAY_NOT_BE.output) },
+function followingBoxes(policy: Policy, space: PacketSpace): Box[] {
+  const { zones } = policy;
+  const sent: Box = { hook: onHook('output'), quarantine: free(MAY_NOT_BE.output) };
+  const arriving = (['input', 'forward'] as const).flatMap((hook) =>
+    zones.flatMap((zone) => originBoxes(zone, hook, space).map((box) => ({ zone: zone.name, hook, box }))),
+  );
+  const following = arriving.map(({ box }) => box).concat([sent]);
+  const erring = arriving.flatMap(({ zone, hook, box }) => {
+    const partners = partnersOf(zone, policy);
+    if (hook === 'input') return partners.has(GATEWAY) ? [box] : [];
+    const out = zones.filter(({ name }) => partners.has(name)).map((other) => other.interface);
+    return out.length === 0 ? [] : [{ ...box, out: space.interface(...new Set(out)) }];
+  });
+  const kinds = [errors(ICMP_ERRORS, ICMP, 'ipv4'), errors(ICMPV6_ERRORS, ICMPV6, 'ipv6')];
+  return [
+    ...following.map((box) => ({ ...box, state: inState('established') })),
+    ...erring
+      .concat([sent])
+      .flatMap((box) => kinds.flatMap((kind) => (sameFamily(box, kind) ? [{ ...box, ...kind }] : []))),
   ];
-  const following: readonly Box[] = [
-    { state: inState('established') },
-    errors(ICMP_ERRORS, ICMP, 'ipv4'),
-    errors(ICMPV6_ERRORS, ICMPV6, 'ipv6'),
-  ];
-  return origins.flatMap((origin) =>
-    following.flatMap((box) => (sameFamily(origin, box) ? [{ ...origin, ...box }] : [])),
+}
+
+/** Zones that have connections with this one, whoever opens them. */
+function partnersOf(zone: string, { flows }: Policy): ReadonlySet<string> {
+  // A guard ends the connection of its client in the gateway, and opens one of its own.
+  const ends = flows.map(
+    ({ from, to, guard }) => [from.zone, guard?.grade === 'enforced' ? GATEWAY : to.zone] as const,
+  );
+  return new Set(
+    ends.flatMap(([from, to]) => [...(from === zone ? [to] : []), ...(to === zone ? [from] : [])]),
   );
 }
 

@@ -2,16 +2,16 @@
 
 export type Frame = Buffer;
 
-const mac = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
-const ip4 = (text: string): Buffer => Buffer.from(text.split('.').map(Number));
+export const mac = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
+export const ip4 = (text: string): Buffer => Buffer.from(text.split('.').map(Number));
 const groups = (half: string): string[] => (half === '' ? [] : half.split(':'));
-const ip6 = (text: string): Buffer => {
+export const ip6 = (text: string): Buffer => {
   const [head = '', tail] = text.split('::');
   const [a, b] = [groups(head), groups(tail ?? '')];
   const zeros = Array.from({ length: 8 - a.length - b.length }, () => '0');
   return Buffer.from([...a, ...zeros, ...b].map((group) => group.padStart(4, '0')).join(''), 'hex');
 };
-const u16 = (...values: readonly number[]): Buffer =>
+export const u16 = (...values: readonly number[]): Buffer =>
   Buffer.from(values.flatMap((value) => [(value >> 8) & 0xff, value & 0xff]));
 
 export const BROADCAST = 'ff:ff:ff:ff:ff:ff';
@@ -35,7 +35,7 @@ export function arp(from: string, sender: string, claimed = from, target = sende
   return ethernet(BROADCAST, from, 0x0806, Buffer.concat(body));
 }
 
-function checksum(parts: readonly Buffer[]): number {
+export function checksum(parts: readonly Buffer[]): number {
   const data = Buffer.concat(parts);
   let sum = 0;
   for (let i = 0; i < data.length; i += 2) sum += ((data[i] ?? 0) << 8) | (data[i + 1] ?? 0);

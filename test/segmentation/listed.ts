@@ -2,6 +2,7 @@ import type { Test } from 'tap';
 import { compile } from '../../src/segmentation/compile.ts';
 import { packetText } from '../../src/segmentation/packet.ts';
 import type { Policy } from '../../src/segmentation/policy.ts';
+import { mergedListings } from '../../src/segmentation/listing.ts';
 import { type Proof, prove } from '../../src/segmentation/prove.ts';
 import { render } from '../../src/segmentation/render.ts';
 import { inNamespace } from '../support/namespace.ts';
@@ -18,11 +19,16 @@ export function listings(t: Test, documents: readonly { json: string; change: st
   );
   const script = `cd "$1"
 i=0; while [ -f $i.json ]; do
-  nft flush ruleset; nft -j -f $i.json; nft -f $i.nft; nft -j list table inet sluice | tr -d '\\n'; echo; i=$((i+1))
+  nft flush ruleset; nft -j -f $i.json; nft -f $i.nft
+  nft -j list table inet sluice | tr -d '\\n'; printf '\\t'; nft -j list table bridge sluice 2>/dev/null | tr -d '\\n'; echo
+  i=$((i+1))
 done`;
   const ran = inNamespace(script, folder);
   if (ran.status !== 0) throw new Error(ran.stderr);
-  return ran.stdout.trimEnd().split('\n');
+  return ran.stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => mergedListings(line.split('\t').filter((one) => one !== '')) ?? '');
 }
 
 /** The proof of a policy against what the compiler makes of it, after a change by hand. */

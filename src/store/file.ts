@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { setAside } from './damage.ts';
-import { type Database, isTrouble } from './open.ts';
+import { type Database, isExclusive, isTrouble } from './open.ts';
 
 const PAGE_BYTES = 4096;
 
@@ -26,7 +26,7 @@ export class StoreFile {
   constructor(db: Database) {
     this.#db = db;
     this.name = db.name;
-    this.exclusive = db.pragma('locking_mode', { simple: true }) === 'exclusive';
+    this.exclusive = isExclusive(db);
   }
 
   get open(): boolean {

@@ -1,3 +1,5 @@
+import { statSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { SluiceError } from '../core/errors.ts';
 
@@ -49,6 +51,7 @@ function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE', pa
     // The binding is compiled so that WAL databases run at NORMAL, which loses acknowledged rows on a power cut.
     db.pragma('synchronous = FULL');
     limitLog(db, limit, pageBytes);
+    db.pragma('user_version'); // the first that needs the index: where there is no room for it that is met here
     return db;
   } catch (error) {
     db.close();
@@ -86,6 +89,7 @@ function openedForReading(file: string): Database {
   const db = new Sqlite(file, { readonly: true, fileMustExist: true, timeout: BUSY_MILLISECONDS });
   try {
     db.pragma(`cache_size = -${READER_CACHE_KIB}`);
+    db.pragma('temp_store = MEMORY'); // what is sorted for an answer needs no room on a disk
     db.pragma('user_version'); // the first that reads the file
     return db;
   } catch (error) {
@@ -107,6 +111,39 @@ function rollBack(file: string): void {
 export function limitLog(db: Database, limit: number, pageBytes = PAGE_BYTES): void {
   db.pragma(`wal_autocheckpoint = ${checkpointPages(limit, pageBytes)}`);
   db.pragma(`journal_size_limit = ${walBytes(limit)}`);
+}
+
+/** Nobody else can read along: it was opened on a full disk. */
+export function isExclusive(db: Database): boolean {
+  return db.pragma('locking_mode', { simple: true }) === 'exclusive';
+}
+
+/**
+ * Copies the log back, so that it takes no room and can be used again from its start. False where that is not possible
+ * now, which costs nothing: the log stays. A copy that found no room half way would have taken what there was of it.
+ */
+export function copiedBack(db: Database): boolean {
+  try {
+    db.pragma('busy_timeout = 0'); // who reads it may go on: the next time is soon
+    if (growthOf(db) > freeBeside(db)) return false;
+    return db.pragma('wal_checkpoint(TRUNCATE)', { simple: true }) === 0; // the first column: busy
+  } catch (error) {
+    if (!isTrouble(error)) throw error;
+    return false;
+  } finally {
+    db.pragma(`busy_timeout = ${BUSY_MILLISECONDS}`);
+  }
+}
+
+/** What the file grows by when its log is copied back. */
+function growthOf(db: Database): number {
+  const [pages, size] = ['page_count', 'page_size'].map((name) => Number(db.pragma(name, { simple: true })));
+  return (pages ?? 0) * (size ?? 0) - statSync(db.name).size;
+}
+
+function freeBeside(db: Database): number {
+  const { bavail, bsize } = statfsSync(dirname(db.name));
+  return bavail * bsize;
 }
 
 /**
@@ -164,6 +201,11 @@ export function sqliteCode(error: unknown): string | undefined {
 /** For a file that SQLite can read and that is not what it should be: `isDamage` holds for it. */
 export function damaged(message: string): Error {
   return new Sqlite.SqliteError(message, 'SQLITE_NOTADB');
+}
+
+/** For a disk that SQLite itself did not complain about: `isFull` holds for it. */
+export function noRoom(message: string): Error {
+  return new Sqlite.SqliteError(message, 'SQLITE_FULL');
 }
 
 /** Is the file itself broken, so that trying again cannot help? */

@@ -48,6 +48,11 @@ export class SpareRoom {
     }
   }
 
+  /** Takes all that it wants, as far as the disk has it: what was lent comes first. Never fails; takes less. */
+  refill(): void {
+    this.restore(this.#wanted - this.#held());
+  }
+
   /** Bytes that are free now; 0 where there were none. */
   release(): number {
     const held = this.#held();
@@ -57,6 +62,7 @@ export class SpareRoom {
 
   /** Takes back what `release` gave, before anybody else can; less where the disk has less. */
   restore(bytes: number): void {
+    if (bytes <= 0) return;
     try {
       grow(this.#file, bytes);
     } catch {

@@ -5,7 +5,15 @@ import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
 import { type Bytes, type Duration, type EpochMs, days, epochMs, mebibytes } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
-import { type Database, assertDurable, damaged, isDamage, openForReading, openForWriting } from '../open.ts';
+import {
+  type Database,
+  assertDurable,
+  copiedBack,
+  damaged,
+  isDamage,
+  openForReading,
+  openForWriting,
+} from '../open.ts';
 import { BOOK_TABLES, BOOK_VERSION } from './book-schema.ts';
 import { checkTables } from './check-tables.ts';
 import { makeInPlace, refuseNewer } from './make-file.ts';
@@ -223,6 +231,11 @@ export class Book {
         .run(before, before);
       this.#sets.forgetUnused();
     });
+  }
+
+  /** The log takes no more room, where that is possible. */
+  copyBack(): void {
+    copiedBack(this.#db);
   }
 
   close(): void {

@@ -226,6 +226,7 @@ export class Historian {
     const dropped = await this.#keeper.drop(this.#keeper.look(this.#shed));
     if (dropped > 0) this.#hasRoom();
     this.#shed = false;
+    this.#keeper.openToOthers();
     if (this.#failing === null) this.#full.look();
     this.#intake.tell();
     // Not more often: where another process reads one it cannot be sealed, and is tried again.
@@ -286,6 +287,7 @@ export class Historian {
     const { log, onEvent } = this.#options;
     const end = Math.min(this.#intake.latest ?? 0, this.#ledger.horizon);
     const floor = epochMs((Math.floor(end / HOUR) + 1) * HOUR);
+    this.#keeper.lend();
     await this.#roller.rollNow(({ hour }) => hour < floor);
     this.#shelf.keepRawFloor(floor);
     this.#ledger.raiseRawFloor(floor);

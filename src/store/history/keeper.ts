@@ -3,11 +3,11 @@ import { dirname } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { errorText } from '../../core/errors.ts';
 import type { Facts, Log } from '../../core/log.ts';
-import { type Bytes, type EpochMs, bytes } from '../../core/units.ts';
+import { type Bytes, type EpochMs, bytes, epochMs, mebibytes } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
 import { damaged, isFull, openForReading } from '../open.ts';
 import type { SpareRoom } from '../spare.ts';
-import { EARLIEST, type HistoryFile, fileOf, pathsOf } from './files.ts';
+import { EARLIEST, type HistoryFile, fileAt, fileOf, pathsOf } from './files.ts';
 import type { Stage } from './filing.ts';
 import { endOfDamaged } from './given-up.ts';
 import type { Ledger } from './ledger.ts';
@@ -37,6 +37,15 @@ export interface KeeperOptions {
   readonly rollUp: (wanted: (hour: TouchedHour) => boolean) => Promise<void>;
 }
 
+/** The index that is shared with others takes some pages a file; below this an attempt would be for nothing. */
+const ROOM_FOR_READERS = mebibytes(1);
+
+/** A file that cannot go, and the file that found no room. */
+interface Blocked {
+  readonly drop: Drop;
+  readonly trouble: FileTrouble;
+}
+
 /** Gives files up: those too old, those that are too much, those that are damaged. */
 export class Keeper {
   readonly #options: KeeperOptions;
@@ -44,6 +53,8 @@ export class Keeper {
   used: Bytes = bytes(0);
   dropped = 0;
   #allowed: Bytes | undefined;
+  /** The spare room was given up since it was last complete. */
+  #lent = false;
   /** What would go after what has to go, at the last look. */
   #next: readonly Drop[] = [];
 
@@ -120,34 +131,114 @@ export class Keeper {
   /** Returns how many of the files are gone. */
   async drop(drops: readonly Drop[]): Promise<number> {
     const done: Drop[] = [];
-    let full: FileTrouble | undefined;
-    for (const drop of drops)
-      try {
-        await this.#drop(drop);
-        done.push(drop);
-      } catch (error) {
-        if (!(error instanceof FileTrouble) || !isFull(error.cause)) throw error;
-        full = error; // it still has hours to be rolled up, for which there is no room: others go first
-      }
-    if (done.length === 0 && full !== undefined) done.push(await this.#dropOne(drops, full));
+    let blocked: Blocked | undefined;
+    for (const drop of drops) {
+      // What is younger has the same hours before it, for which there was no room.
+      if (blocked !== undefined && drop.stored?.tier === 'raw' && !drop.future) continue;
+      const trouble = await this.#dropWithHelp(drop);
+      if (trouble === undefined) done.push(drop);
+      else blocked ??= { drop, trouble };
+    }
+    if (done.length === 0 && blocked !== undefined) done.push(...(await this.#unblock(blocked)));
     this.#tell(done);
     this.dropped += done.length;
     return done.length;
   }
 
-  /** Nothing of what should go can, for want of room: in the spare room one can, or else another, minutes at last. */
-  async #dropOne(drops: readonly Drop[], full: FileTrouble): Promise<Drop> {
+  /** Room of our own for what cannot be put off: that of logs, and the spare room. False where there was none. */
+  lend(): boolean {
     const { log, spare } = this.#options;
-    const hasRoom = spare.release() > 0;
-    if (hasRoom) log.warn('the disk is full: the history makes room with the help of its spare room');
-    for (const drop of hasRoom ? [...drops, ...this.#next] : this.#next)
+    const lent = spare.release() > 0;
+    this.#copyBack();
+    if (lent && !this.#lent)
+      log.warn('the disk is full: the history makes room with the help of its spare room');
+    this.#lent ||= lent;
+    return lent;
+  }
+
+  /** Files that only we can read, because the disk had no room when they were opened, are opened again for others. */
+  openToOthers(): void {
+    const { folder, shelf, spare } = this.#options;
+    if (!shelf.isAlone) return;
+    if (diskOf(folder).free < ROOM_FOR_READERS && spare.release() === 0) return;
+    try {
+      shelf.openToOthers();
+    } finally {
+      spare.refill();
+    }
+  }
+
+  /**
+   * Minutes, the oldest first, are what is given up next where no raw file can go, because its hours find no room. At
+   * last those of these hours themselves: hours need little.
+   */
+  async #unblock({ drop, trouble }: Blocked): Promise<Drop[]> {
+    const done: Drop[] = [];
+    for (const minutes of this.#next.filter(({ stored }) => stored?.tier === 'minute')) {
+      if ((await this.#dropWithHelp(minutes)) !== undefined) continue;
+      done.push(minutes);
+      if ((await this.#dropWithHelp(drop)) === undefined) return [...done, drop];
+    }
+    if (this.#giveUpMinutesOf(drop) && (await this.#dropWithHelp(drop)) === undefined) return [...done, drop];
+    if (done.length === 0) throw trouble;
+    return done;
+  }
+
+  /** The hours of this raw file go into the hours only. False where that is no help. */
+  #giveUpMinutesOf({ stored, future }: Drop): boolean {
+    const { folder, shelf, ledger, clock, log, onEvent } = this.#options;
+    const at = stored === undefined ? undefined : fileOf(shelf.pathOf(stored.file));
+    if (at?.tier !== 'raw' || future) return false;
+    const end = this.#floorWithout(at);
+    const from = epochMs(Math.max(at.from, ledger.floors().minute));
+    if (from >= end || !this.#hasHoursOf(at.from)) return false;
+    ledger.raiseFloor('minute', end);
+    const file = shelf.nameOf(fileAt(folder, 'minute', at.from).path);
+    const what = { tier: 'minute', file, from, to: end, time: clock.now(), bytes: bytes(0) } as const;
+    ledger.addDropped({ ...what, reason: 'disk full' });
+    const facts = { tier: 'minute', reason: 'disk full', from: isoOf(from), to: isoOf(end) };
+    log.warn('the disk is full: hours are rolled up without their minutes', facts);
+    onEvent('history-shed', 'minute', facts);
+    return true;
+  }
+
+  /** Without a file of hours nothing helps. */
+  #hasHoursOf(time: EpochMs): boolean {
+    try {
+      this.#options.shelf.rollup('hour', time);
+      return true;
+    } catch (error) {
+      if (!(error instanceof FileTrouble) || !isFull(error.cause)) throw error;
+      return false;
+    }
+  }
+
+  #copyBack(): true {
+    const { ledger, shelf } = this.#options;
+    ledger.copyBack();
+    shelf.copyBack();
+    return true;
+  }
+
+  /** Undefined where the file is gone; else what was in the way: no room. */
+  async #dropWithHelp(drop: Drop): Promise<FileTrouble | undefined> {
+    const { spare } = this.#options;
+    const helps = [() => true, () => this.#copyBack(), () => this.lend()];
+    let full: FileTrouble | undefined;
+    for (const help of helps) {
+      if (!help()) break;
       try {
         await this.#drop(drop);
-        return drop;
+        // Before anybody else takes what this freed: the next file needs it again.
+        if (!spare.complete && drop.reason === 'disk full') spare.refill();
+        this.#lent &&= !spare.complete;
+        return undefined;
       } catch (error) {
         if (!(error instanceof FileTrouble) || !isFull(error.cause)) throw error;
+        full = error;
       }
-    throw full;
+    }
+    return full;
   }
 
   async #drop(drop: Drop): Promise<void> {
@@ -157,7 +248,8 @@ export class Keeper {
     const end = at?.tier === 'raw' ? this.#floorWithout(at) : undefined;
     if (at !== undefined && end !== undefined) {
       const day = dayOf(at.from);
-      await rollUp((touched) => touched.day === day || (!drop.future && touched.hour < end));
+      // Everything in it is of hours before `end`; what was written under a wrong clock has no order.
+      await rollUp((touched) => (drop.future ? touched.day === day : touched.hour < end));
       // The floor is on the disk with the marks, before the file goes: the book may have no room for it until then.
       if (day >= ledger.floors().hour) shelf.keepMarks(at, drop.future ? EARLIEST : end);
       reached('marks kept');
@@ -206,8 +298,7 @@ export class Keeper {
       const [first] = group.map(({ stored }) => stored);
       const last = group.at(-1)?.stored;
       if (first === undefined || last === undefined) continue;
-      const from = new Date(first.from).toISOString();
-      const until = new Date(last.to).toISOString();
+      const [from, until] = [isoOf(first.from), isoOf(last.to)];
       const facts = {
         tier: first.tier,
         reason: group[0]?.reason,
@@ -220,6 +311,10 @@ export class Keeper {
       onEvent('history-shed', first.tier, facts);
     }
   }
+}
+
+function isoOf(time: EpochMs): string {
+  return new Date(time).toISOString();
 }
 
 function sum(files: readonly { readonly bytes: number }[]): number {

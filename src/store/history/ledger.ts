@@ -241,6 +241,11 @@ export class Ledger {
     this.#writeIfRoom((book) => book.keepRawFrom(raw));
   }
 
+  /** The log of the book takes no more room, where that is possible. */
+  copyBack(): void {
+    this.#book.copyBack();
+  }
+
   close(): void {
     this.#book.close();
   }

@@ -5,7 +5,15 @@ import { type EpochMs, epochMs, hours } from '../../core/units.ts';
 import { type Chunk, decodeChunk, encodeChunks, sortedOrder } from '../../telemetry/chunk.ts';
 import { MAX_MISSED } from '../../telemetry/step.ts';
 import { unpacked } from '../body.ts';
-import { type Database, assertDurable, openForReading, openForWriting, sealed } from '../open.ts';
+import {
+  type Database,
+  assertDurable,
+  copiedBack,
+  isExclusive,
+  openForReading,
+  openForWriting,
+  sealed,
+} from '../open.ts';
 import { copyRow } from './copy-row.ts';
 import type { HistoryFile } from './files.ts';
 import { packedColumns } from './packed.ts';
@@ -103,6 +111,16 @@ export class RawFile {
   static forReading(at: HistoryFile): RawFile {
     refuseNewer(at.path, RAW_VERSION);
     return new RawFile(at, openForReading(at.path));
+  }
+
+  /** Nobody else can read along: it was opened on a full disk. */
+  get exclusive(): boolean {
+    return isExclusive(this.#db);
+  }
+
+  /** The log takes no more room, where that is possible. */
+  copyBack(): void {
+    copiedBack(this.#db);
   }
 
   /** With the write-ahead log. */

@@ -49,13 +49,16 @@ export class Roller {
     await rollUpHour(hour, this.#rolling(SHARE, this.#options.between));
   }
 
-  /** Without waiting for the end of the hour, and without leaving time to others. */
+  /** Without waiting for the end of the hour, and without leaving time to others. Each hour needs room for itself only. */
   async rollNow(wanted: (hour: TouchedHour) => boolean): Promise<void> {
-    for (const hour of this.#options.shelf.unrolled().filter(wanted))
+    const { shelf } = this.#options;
+    for (const hour of shelf.unrolled().filter(wanted)) {
       await rollUpHour(
         hour,
         this.#rolling(1, async () => Promise.resolve(true)),
       );
+      shelf.copyBack();
+    }
   }
 
   /** Which files of rollups were found lost before the start? */

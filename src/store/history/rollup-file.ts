@@ -3,7 +3,15 @@ import { type Duration, type EpochMs, days, epochMs, hours, mebibytes, minutes }
 import { type FilledRollup, encodeRollups, fillRollups } from '../../telemetry/rollup-text.ts';
 import { type Rollup, merge } from '../../telemetry/rollup.ts';
 import { unpacked } from '../body.ts';
-import { type Database, assertDurable, openForReading, openForWriting, sealed } from '../open.ts';
+import {
+  type Database,
+  assertDurable,
+  copiedBack,
+  isExclusive,
+  openForReading,
+  openForWriting,
+  sealed,
+} from '../open.ts';
 import { checkTables } from './check-tables.ts';
 import { makeInPlace, refuseNewer } from './make-file.ts';
 import { packedColumns } from './packed.ts';
@@ -75,6 +83,16 @@ export class RollupFile {
       db.close();
       throw error;
     }
+  }
+
+  /** Nobody else can read along: it was opened on a full disk. */
+  get exclusive(): boolean {
+    return isExclusive(this.#db);
+  }
+
+  /** The log takes no more room, where that is possible. */
+  copyBack(): void {
+    copiedBack(this.#db);
   }
 
   begin(): void {

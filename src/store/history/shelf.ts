@@ -1,12 +1,13 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { Tier } from '../../core/history.ts';
 import { type Bytes, type EpochMs, days, epochMs, hours } from '../../core/units.ts';
-import { EARLIEST, type HistoryFile, fileAt, filesIn, nextPart } from './files.ts';
+import { isFull, noRoom } from '../open.ts';
+import { EARLIEST, type HistoryFile, fileAt, filesIn, nextPart, pathsOf } from './files.ts';
 import { isSealed } from './make-file.ts';
 import { RawFile, type UnrolledHour } from './raw-file.ts';
 import { RollupFile, type RollupTier } from './rollup-file.ts';
-import { to } from './trouble.ts';
+import { FileTrouble, causeOf, to } from './trouble.ts';
 
 const DAY = days(1);
 const HOUR = hours(1);
@@ -124,7 +125,7 @@ export class Shelf {
     }
     const at = last === undefined ? fileAt(folder, 'raw', day) : nextPart(folder, 'raw', day);
     const part: Part = { at, file: undefined, unrolled: [], sealed: false };
-    const file = this.#write(part);
+    const file = begun(at, () => this.#write(part));
     this.#raw.set(day, [...parts, part]);
     return file;
   }
@@ -170,7 +171,8 @@ export class Shelf {
     const known = this.#rollups.get(at.path);
     if (known !== undefined) return known.file;
     this.#options.onChange(at.path, false);
-    const file = to(at.path, () => RollupFile.openForWriting(at.path, tier));
+    const open = (): RollupFile => to(at.path, () => RollupFile.openForWriting(at.path, tier));
+    const file = existsSync(at.path) ? open() : begun(at, open);
     this.#rollups.set(at.path, { at, file });
     this.#loose.set(at.path, at);
     return file;
@@ -209,6 +211,34 @@ export class Shelf {
   keepRawFloor(floor: EpochMs): void {
     const day = dayOf(floor - 1);
     this.#keepInHours(day, (target) => target.keepRawFloor(day, floor));
+  }
+
+  /** Logs take no more room, as far as that is possible: copying one back frees more than it needs. */
+  copyBack(): void {
+    for (const { file } of this.#rollups.values()) file.copyBack();
+    for (const part of [...this.#raw.values()].flat()) part.file?.copyBack();
+  }
+
+  /** Is a file open that nobody else can read, because the disk had no room for the index that is shared? */
+  get isAlone(): boolean {
+    const files = [...this.#raw.values()].flat().map(({ file }) => file);
+    return [...files, ...[...this.#rollups.values()].map(({ file }) => file)].some((file) => file?.exclusive);
+  }
+
+  /** There is room: such files are opened again, for everybody. */
+  openToOthers(): void {
+    for (const part of [...this.#raw.values()].flat()) {
+      if (part.file?.exclusive !== true) continue;
+      part.file.close();
+      part.file = undefined;
+      this.#write(part);
+    }
+    for (const [path, { at, file }] of this.#rollups) {
+      if (!file.exclusive) continue;
+      file.close();
+      this.#rollups.delete(path);
+      this.rollup(file.tier, at.from);
+    }
   }
 
   /** Closes the handle of a file that is to be removed or set aside, and forgets it. */
@@ -334,6 +364,23 @@ export class Shelf {
   #everyRollup(): HistoryFile[] {
     const { folder } = this.#options;
     return (['minute', 'hour'] as const satisfies readonly Tier[]).flatMap((tier) => filesIn(folder, tier));
+  }
+}
+
+/** A new file; none is left where the disk has no room for all that belongs to it: nobody could read it. */
+function begun<File extends { readonly exclusive: boolean; close(): void }>(
+  at: HistoryFile,
+  make: () => File,
+): File {
+  let file: File | undefined;
+  try {
+    file = make();
+    if (file.exclusive) throw new FileTrouble(at.path, noRoom('no room for the index that is shared'));
+    return file;
+  } catch (error) {
+    file?.close();
+    if (isFull(causeOf(error))) for (const path of pathsOf(at)) rmSync(path, { force: true });
+    throw error;
   }
 }
 

@@ -185,3 +185,13 @@ export function meanOf({ numbers, sum, min, max }: Rollup): number {
 export function deviationOf({ numbers, m2 }: Rollup): number {
   return numbers === 0 ? Number.NaN : Math.sqrt(m2 / numbers);
 }
+
+/** Of each bucket the one with more samples: where some of them are lost, or cannot be read, what was computed before. */
+export function fuller(computed: readonly Rollup[], stored: readonly Rollup[]): Rollup[] {
+  const buckets = new Map<EpochMs, Rollup>();
+  for (const rollup of [...stored, ...computed]) {
+    const other = buckets.get(rollup.start);
+    if (other === undefined || other.count <= rollup.count) buckets.set(rollup.start, rollup);
+  }
+  return [...buckets.values()].sort((a, b) => a.start - b.start);
+}

@@ -11,6 +11,8 @@ const DAY = days(1);
 /** A piece of a chart, and the tier that it is made of. */
 export interface Segment extends Span {
   readonly source: Tier;
+  /** Some of the raw samples of this time cannot be read: what is rolled up of it may have more. */
+  readonly isPartial?: boolean;
 }
 
 export interface CoverageOptions extends Span {
@@ -25,14 +27,19 @@ export interface CoverageOptions extends Span {
 /** What is gone of a span of time, by tier. */
 export class Coverage {
   readonly #lost: Readonly<Record<Tier, readonly Span[]>>;
+  /** Raw that was given up, and not only cannot be read. */
+  readonly #given: readonly Span[];
 
   constructor(options: CoverageOptions) {
+    const given = (tier: Tier): Span[] => options.drops.filter((drop) => drop.tier === tier).map(spanOfDrop);
     const lost = (tier: Tier): Span[] => [
-      ...options.drops.filter((drop) => drop.tier === tier).map(spanOfDrop),
+      ...given(tier),
       ...options.unreadable.filter(({ at }) => at.tier === tier),
     ];
     const whole = { from: options.from, to: options.to };
-    const raw = joined([...lost('raw'), ...belowFloor(options)]);
+    const below = belowFloor(options);
+    const raw = joined([...lost('raw'), ...below]);
+    this.#given = joined([...given('raw'), ...below]);
     this.#lost = {
       raw: within(raw, whole),
       minute: within(joined(lost('minute')), whole),
@@ -73,17 +80,21 @@ export class Coverage {
     const segments: Segment[] = [];
     let from = plan.from;
     for (const to of [...new Set(borders), plan.to].sort((a, b) => a - b)) {
-      const source = this.#source(plan.tier, from, holds(changed, from));
+      const isDirty = holds(changed, from);
+      const source = this.#source(plan.tier, from, isDirty);
+      const isPartial = source === 'raw' && isDirty && this.isLost('raw', from);
       const last = segments.at(-1);
-      if (last?.source === source) segments[segments.length - 1] = { ...last, to };
-      else segments.push({ from, to, source });
+      if (last?.source === source && (last.isPartial ?? false) === isPartial)
+        segments[segments.length - 1] = { ...last, to };
+      else segments.push({ from, to, source, ...(isPartial ? { isPartial } : {}) });
       from = to;
     }
     return segments;
   }
 
   #source(tier: Tier, time: EpochMs, isDirty: boolean): Tier {
-    if (isDirty && !this.isLost('raw', time)) return 'raw';
+    // Of a day in parts, one that cannot be read takes nothing from the others.
+    if (isDirty && !holds(this.#given, time)) return 'raw';
     const finer = TIERS.slice(0, TIERS.indexOf(tier) + 1);
     return finer.findLast((candidate) => !this.isLost(candidate, time)) ?? tier;
   }

@@ -1,7 +1,7 @@
 import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import type { Span } from '../../telemetry/spans.ts';
-import { isDamage, isTrouble } from '../open.ts';
+import { isDamage, isFull, isTrouble } from '../open.ts';
 import { ChartCache } from './chart-cache.ts';
 import { type HistoryFile, inodeOf } from './files.ts';
 import { RawFile } from './raw-file.ts';
@@ -24,6 +24,8 @@ export interface Unreadable extends Span {
 interface Piece extends Unreadable {
   /** When it counts as readable again, by a clock that never steps. */
   readonly until: number;
+  /** For want of room, which may be there now. */
+  readonly isForRoom: boolean;
 }
 
 /** A full disk, or one that fails, may read the file the next time. */
@@ -37,7 +39,10 @@ const MAX_PIECES = 64;
  * when it is asked for; one that cannot be read is told once and left out.
  */
 export class Handles {
-  /** Files that are gone, or replaced, and were read, or were to be: what is left may not have what was in them. */
+  /**
+   * Files that are gone, or replaced, or found unreadable, and were read, or were to be: what is left may not have what
+   * was in them.
+   */
   gone = 0;
   readonly #log: Log;
   readonly #raw = new Map<string, Handle<RawFile>>();
@@ -78,22 +83,30 @@ export class Handles {
     const inode = inodeOf(at.path) ?? 0;
     const because = errorText(error);
     const known = this.#unreadable.get(at.path);
-    const until = untilOf(error);
+    const piece = { at, because, from, to, until: untilOf(error), isForRoom: isFull(error) };
     if (known?.inode === inode) {
       known.pieces = known.pieces.filter(isStill);
       const [first] = known.pieces;
       if (first !== undefined && known.pieces.length >= MAX_PIECES)
         known.pieces.splice(0, MAX_PIECES, { ...first, from: at.from, to: at.to });
-      if (!known.pieces.some((piece) => piece.from <= from && piece.to >= to))
-        known.pieces.push({ at, because, from, to, until });
+      if (known.pieces.some((other) => other.from <= from && other.to >= to)) return;
+      known.pieces.push(piece);
+      this.gone++;
       return;
     }
-    this.#unreadable.set(at.path, { inode, pieces: [{ at, because, from, to, until }] });
+    this.#unreadable.set(at.path, { inode, pieces: [piece] });
+    this.gone++;
     this.#onUnreadable(at.path, error);
     this.#log.error('a file of the history, or a part of it, cannot be read and is left out', {
       file: at.path,
       because,
     });
+  }
+
+  /** Another question: what could not be read for want of room may be readable now. */
+  tryAgain(): void {
+    for (const known of this.#unreadable.values())
+      known.pieces = known.pieces.filter(({ isForRoom }) => !isForRoom);
   }
 
   /** What could not be read; of a file that was replaced since then nothing is among it. */

@@ -52,8 +52,10 @@ export class NameIndex {
   #take(at: HistoryFile, names: () => readonly PointName[] | undefined): void {
     const state = stateOf(at.path);
     if (this.#read.get(at.path) === state) return;
+    const found = names();
+    if (found === undefined) return; // it may be readable the next time
     this.#read.set(at.path, state);
-    for (const name of names() ?? []) this.#add(name);
+    for (const name of found) this.#add(name);
   }
 
   #add({ device, point, unit }: PointName): void {

@@ -4,7 +4,8 @@ import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
 import { type EpochMs, days, epochMs } from '../../core/units.ts';
 import { ChartBuilder } from '../../telemetry/chart.ts';
-import { planChart, planTier } from '../../telemetry/chart-plan.ts';
+import { type ChartPlan, TIER_WIDTH, planChart, planTier } from '../../telemetry/chart-plan.ts';
+import { type Rollup, fuller, merge, rollUp } from '../../telemetry/rollup.ts';
 import type { Span } from '../../telemetry/spans.ts';
 import { openBeside } from './beside.ts';
 import { GapFinder } from './completeness.ts';
@@ -15,6 +16,7 @@ import { Handles } from './handles.ts';
 import { lastSamples } from './last.ts';
 import { NameIndex } from './name-index.ts';
 import { type Chronicle, Query } from './query.ts';
+import type { RollupTier } from './rollup-file.ts';
 import type { Tail } from './tail.ts';
 
 const DAY = days(1);
@@ -56,6 +58,7 @@ export class Reader {
 
   /** Every series that matches, sorted by name; also of points that are not configured any more. */
   names(points: readonly string[]): readonly PointName[] {
+    this.#handles.tryAgain();
     this.#options.tail.refresh();
     return this.#index.matching(points, this.#options.tail.names());
   }
@@ -86,7 +89,7 @@ export class Reader {
     };
     const chart = new ChartBuilder(plan);
     const traces = answers(names, look, ({ query, segments }, i, name) => {
-      for (const segment of segments) addSegment(chart, query, i, segment, plan.step);
+      for (const segment of segments) addSegment(chart, query, i, segment, plan);
       return chart.take(name);
     });
     for (const trace of traces) if (trace.starts.length > 0) yield trace;
@@ -184,12 +187,32 @@ function addSegment(
   chart: ChartBuilder,
   { raw, rollups }: Query,
   name: number,
-  { source, from, to }: Segment,
-  step: number,
+  { source, from, to, isPartial }: Segment,
+  { step, tier }: ChartPlan,
 ): void {
-  if (source === 'raw')
+  if (isPartial === true && tier !== 'raw')
+    for (const rollup of fullest({ raw, rollups }, name, tier, { from, to })) chart.addRollup(rollup);
+  else if (source === 'raw')
     for (const slice of raw.read(name, from, to)) chart.addSamples(slice.batch, slice.from, slice.to);
   else rollups.chart(source, name, { from, to }, step, chart);
+}
+
+/** Of each bucket what has more samples: raw as far as it can be read, or what was rolled up before. */
+function fullest(
+  { raw, rollups }: Pick<Query, 'raw' | 'rollups'>,
+  name: number,
+  tier: RollupTier,
+  { from, to }: Span,
+): Rollup[] {
+  const readable = new Map<EpochMs, Rollup>();
+  for (const slice of raw.read(name, from, to)) {
+    const order = Uint32Array.from({ length: slice.batch.count }, (_, i) => i);
+    for (const rollup of rollUp(slice.batch, order, slice.from, slice.to, TIER_WIDTH[tier])) {
+      const before = readable.get(rollup.start);
+      readable.set(rollup.start, before === undefined ? rollup : merge(before, rollup));
+    }
+  }
+  return fuller([...readable.values()], [...rollups.read(tier, name, from, to)]);
 }
 
 function* batchesOf({ raw, names }: Query, { from, to }: Span): Generator<Batch, void, void> {

@@ -3,7 +3,7 @@ import type { PointName } from '../../core/point.ts';
 import { type EpochMs, epochMs, hours } from '../../core/units.ts';
 import { sortedOrder } from '../../telemetry/chunk.ts';
 import { TIER_WIDTH } from '../../telemetry/chart-plan.ts';
-import { type Rollup, rollUp } from '../../telemetry/rollup.ts';
+import { type Rollup, fuller, rollUp } from '../../telemetry/rollup.ts';
 import type { Floors, Stage } from './filing.ts';
 import type { Pace } from './pace.ts';
 import { type RawFile, readChunk } from './raw-file.ts';
@@ -180,14 +180,4 @@ class HourWork {
         }
     }
   }
-}
-
-/** Of each bucket the one with more samples: where a raw file was lost, what was computed before it was. */
-function fuller(computed: readonly Rollup[], stored: readonly Rollup[]): Rollup[] {
-  const buckets = new Map<EpochMs, Rollup>();
-  for (const rollup of [...stored, ...computed]) {
-    const other = buckets.get(rollup.start);
-    if (other === undefined || other.count <= rollup.count) buckets.set(rollup.start, rollup);
-  }
-  return [...buckets.values()].sort((a, b) => a.start - b.start);
 }

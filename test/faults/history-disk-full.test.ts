@@ -102,10 +102,9 @@ class Site {
 
   /** What changes as long as there is progress. */
   async figures(): Promise<unknown> {
-    const { samplesFiled, filesDropped, oldestMinute, oldestRaw, failing } =
-      (await this.history?.state()) ?? {};
+    const { samplesFiled, filesDropped, oldestMinute, oldestRaw } = (await this.history?.state()) ?? {};
     const { commits } = (await this.outbox?.state()) ?? {};
-    return { samplesFiled, filesDropped, oldestMinute, oldestRaw, failing, commits, kept: this.kept.size };
+    return { samplesFiled, filesDropped, oldestMinute, oldestRaw, commits, kept: this.kept.size };
   }
 
   async close(): Promise<void> {

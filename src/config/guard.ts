@@ -1,5 +1,6 @@
 import type { Conduit, ModbusGuard, ModbusTable, Span, TableSpan } from './config.ts';
 import type { Named } from './conduits.ts';
+import { fromModicon } from './modbus-address.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import { GATEWAY } from './zones.ts';
@@ -147,7 +148,25 @@ function spans(
   return texts?.flatMap((text, i) => tableSpan(text, [...path, i], report, tables));
 }
 
+/** `400001` or `400001-400100`, as points may be written too: holding registers 0 to 99. */
+function modiconSpan(text: string, path: Path, report: Report, tables: readonly ModbusTable[]): TableSpan[] {
+  const ends = text.split('-').map((number) => fromModicon(number));
+  const wrong = ends.find((end) => 'found' in end);
+  if (wrong !== undefined && 'found' in wrong) {
+    report(path, wrong.found, wrong.fix);
+    return [];
+  }
+  const [low, high = low] = ends.flatMap((end) => ('table' in end ? [end] : []));
+  if (low === undefined || high === undefined) return [];
+  if (low.table !== high.table) {
+    report(path, `a range from ${low.table} to ${high.table}, ${describe(text)}`, 'write a range for each');
+    return [];
+  }
+  return tableSpan(`${low.table}:${low.address}-${high.address}`, path, report, tables);
+}
+
 function tableSpan(text: string, path: Path, report: Report, tables: readonly ModbusTable[]): TableSpan[] {
+  if (/^\d{6}(?:-\d{6})?$/.test(text)) return modiconSpan(text, path, report, tables);
   const [, name = '', all, low = '', high = low] =
     /^([^:]*):(?:(\*)|(\d{1,6})(?:-(\d{1,6}))?)$/.exec(text) ?? [];
   if (name === '') {

@@ -70,7 +70,8 @@ interface Place {
   readonly bit: number | undefined;
 }
 
-function fromModicon(text: string): Place | Complaint {
+/** `400001`, perhaps with a bit: holding register 0. */
+export function fromModicon(text: string): Place | Complaint {
   const [number = '', bit] = text.split('.');
   const table = MODICON[number.slice(0, 1)];
   if (table === undefined) {

@@ -229,7 +229,9 @@ const RANGES = 'write a list of ranges such as ["holding:0-99", "input:*"]';
 /** Judged one by one, in guard.ts. */
 const ranges = z
   .array(
-    z.string({ error: RANGES }).meta({ pattern: '^(?:coil|discrete|input|holding):(?:\\*|\\d+(?:-\\d+)?)$' }),
+    z.string({ error: RANGES }).meta({
+      pattern: '^(?:(?:coil|discrete|input|holding):(?:\\*|\\d+(?:-\\d+)?)|[0134]\\d{5}(?:-[0134]\\d{5})?)$',
+    }),
     { error: RANGES },
   )
   .optional();

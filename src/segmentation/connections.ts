@@ -60,6 +60,8 @@ export class Judge {
   readonly #places = new Map<string, Place>();
   readonly #judgements = new Map<string, Judgement>();
   readonly #flows = new Map<string, Flow[]>();
+  /** Guarded flows, by zone and port of the gateway that their connections are led to. */
+  readonly #led = new Map<string, { readonly flow: Flow; readonly address: bigint }>();
   readonly #rest: ReadonlySet<string>;
 
   constructor(policy: Policy, ownAddresses: readonly string[]) {
@@ -69,6 +71,8 @@ export class Judge {
     for (const flow of policy.flows) {
       const key = `${flow.from.zone} ${flow.to.zone} ${PROTOCOLS[flow.protocol]}`;
       this.#flows.set(key, [...(this.#flows.get(key) ?? []), flow]);
+      for (const { address, port } of flow.guard?.listeners ?? [])
+        this.#led.set(`${flow.from.zone} ${port}`, { flow, address });
     }
   }
 
@@ -81,8 +85,9 @@ export class Judge {
 
   judge(connection: Connection): Judgement {
     if (this.#policy.mode !== 'enforce') return 'not ours';
-    const { protocol, source, answers, icmp } = connection;
-    const key = `${protocol} ${source} ${answers.address} ${icmp?.type ?? answers.port}`;
+    const { protocol, source, destination, destinationPort, answers, icmp } = connection;
+    const wanted = `${destination} ${destinationPort}`;
+    const key = `${protocol} ${source} ${answers.address} ${icmp?.type ?? `${answers.port} ${wanted}`}`;
     const known = this.#judgements.get(key);
     if (known !== undefined) return known;
     const judgement = this.#judged(connection);
@@ -101,15 +106,29 @@ export class Judge {
     return this.#flow(connection, from, to) === undefined ? 'forbidden' : 'allowed';
   }
 
-  #flow({ answers, protocol, icmp }: Connection, from: Place, to: Place): Flow | undefined {
+  #flow(connection: Connection, from: Place, to: Place): Flow | undefined {
+    const { answers, protocol, icmp } = connection;
+    const led = to.zone === GATEWAY && protocol === TCP ? this.#ledFlow(connection, from) : undefined;
+    if (led !== undefined) return led;
     const flows = this.#flows.get(`${from.zone} ${to.zone} ${protocol}`) ?? [];
     const port = icmp === undefined ? answers.port : undefined;
     if (icmp !== undefined && icmp.type !== ECHO_REQUEST[from.family]) return undefined;
-    const allows = ({ from: source_, to: destination, ports: [low, high] }: Flow): boolean =>
+    const allows = ({ from: source_, to: destination, ports: [low, high], guard }: Flow): boolean =>
+      // Past a guard there is no way.
+      guard?.grade !== 'enforced' &&
       (port === undefined || (low <= port && port <= high)) &&
       holds(ofFamily(source_, from.family), from.value) &&
       holds(ofFamily(destination, to.family), to.value);
     return flows.find(allows);
+  }
+
+  /** A connection that ends at a guard: allowed where it wanted to go to the device behind it. */
+  #ledFlow({ destination, destinationPort, answers }: Connection, from: Place): Flow | undefined {
+    const led = this.#led.get(`${from.zone} ${answers.port}`);
+    const wanted = parseAddress(destination);
+    if (led === undefined || wanted?.value !== led.address || destinationPort !== led.flow.ports[0])
+      return undefined;
+    return holds(ofFamily(led.flow.from, from.family), from.value) ? led.flow : undefined;
   }
 
   #passesObserved(from: string | undefined, to: string | undefined): boolean {

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Conduit, Config, DeviceConfig, ModbusGuard, Selector, Span } from '../config/config.ts';
 import { parseAddress } from '../config/network.ts';
+import { type EpochMs, epochMs } from '../core/units.ts';
 import { type Addresses, addressesOf, isReachable, Plant, type Reachable } from './plant.ts';
+import { isObserved } from './policy-at.ts';
 import type { Family } from './ranges.ts';
 
 // Which connections of a plant are looked into, request by request, and where on the gateway each of them ends. The
@@ -40,8 +42,8 @@ export interface GuardedConduit {
   readonly to: string;
   readonly clients: Addresses;
   readonly limits: ModbusGuard;
-  /** What it would refuse passes all the same, and is told. */
-  readonly observes: boolean;
+  /** What it would refuse passes all the same, and is told; undefined where it is refused. */
+  readonly observes: { readonly until: EpochMs | undefined } | undefined;
   readonly targets: readonly GuardTarget[];
 }
 
@@ -70,10 +72,25 @@ export function guardsIn(plant: Plant): GuardedConduit[] {
     if (guard === undefined) return [];
     const { v4, v6 } = plant.side(from, partOf(plant, only.from));
     const clients = { v4, v6 };
-    const observes = plant.config.segmentation.mode === 'observe';
+    const observes = observationOf(plant.config, from, to);
     const head = { name: names[i] ?? '', path: `conduits[${i}]`, from, to, clients, limits: guard, observes };
     return [{ ...head, targets: targetsOf(head, only.to, plant.config, taken) }];
   });
+}
+
+/** As the rules have it: by mode, or for a while between two zones, whichever conduit says so. */
+function observationOf(config: Config, from: string, to: string): GuardedConduit['observes'] {
+  const { mode, observeUntil } = config.segmentation;
+  if (mode === 'observe') return { until: observeUntil };
+  const times = config.conduits.flatMap((one) =>
+    one.from === from && one.to === to && one.observeUntil !== undefined ? [one.observeUntil] : [],
+  );
+  return times.length === 0 ? undefined : { until: epochMs(Math.max(...times)) };
+}
+
+/** A clock that lost its time observes nothing that has an end. */
+export function observesAt({ observes }: GuardedConduit, now: EpochMs): boolean {
+  return observes !== undefined && (observes.until === undefined || isObserved(observes.until, now));
 }
 
 function takenPorts({ mqtt }: Config): Set<number> {

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Test } from 'tap';
 import type { ModbusGuard } from '../../src/config/config.ts';
-import { systemClock } from '../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Facts } from '../../src/core/log.ts';
 import { milliseconds } from '../../src/core/units.ts';
 import { modbusGuard } from '../../src/drivers/modbus/guard/guard.ts';
@@ -30,7 +30,8 @@ export interface Wanted {
   readonly limits?: Partial<ModbusGuard>;
   readonly units?: GuardedConduit['targets'][number]['units'];
   readonly clients?: string;
-  readonly observes?: boolean;
+  readonly observes?: GuardedConduit['observes'];
+  readonly clock?: Clock;
   readonly answer?: (request: WireRequest) => void;
   readonly timeout?: number;
 }
@@ -52,7 +53,7 @@ export async function guardBed(t: Test, wanted: Wanted = {}): Promise<GuardBed> 
     to: 'control',
     clients: addressesOf([wanted.clients ?? '127.0.0.0/8']),
     limits: { grade: 'enforced', units: undefined, read: READ, write: [], ...wanted.limits },
-    observes: wanted.observes ?? false,
+    observes: wanted.observes,
     targets: [
       {
         devices: ['press-1'],
@@ -72,7 +73,7 @@ export async function guardBed(t: Test, wanted: Wanted = {}): Promise<GuardBed> 
   const note = (what: string, facts: Facts = {}): void => void told.push({ what, facts });
   const guard = modbusGuard({
     guards: [conduit],
-    clock: systemClock,
+    clock: wanted.clock ?? systemClock,
     log: { info: note, warn: note, error: note },
     onEvent: (what, subject, facts) => events.push({ what: `${what} ${subject}`, facts }),
   });

@@ -1,4 +1,6 @@
 import t from 'tap';
+import { systemClock } from '../../src/core/clock.ts';
+import { epochMs } from '../../src/core/units.ts';
 import { until } from '../support/wait.ts';
 import { adu, answered, guardBed, RawClient } from './bed.ts';
 
@@ -276,7 +278,7 @@ t.test('somebody who is no client of the conduit gets no connection', async (t) 
 });
 
 t.test('where it only observes, what it would forbid passes and is told', async (t) => {
-  const { port, device, told } = await guardBed(t, { observes: true });
+  const { port, device, told } = await guardBed(t, { observes: { until: undefined } });
   const client = await RawClient.to(t, port);
 
   t.same(await client.ask(1, 1, WRITE_REGISTER), WRITE_REGISTER);
@@ -291,6 +293,27 @@ t.test('where it only observes, what it would forbid passes and is told', async 
   t.match(told, [
     { what: 'guard: a request would be forbidden', facts: { function: 6 } },
     { facts: { function: 43 } },
+  ]);
+});
+
+t.test('observing ends by the clock, in the middle of a connection', async (t) => {
+  const until = Date.UTC(2030, 0, 1);
+  let now = until - 1;
+  const clock = { ...systemClock, now: () => epochMs(now) };
+  const { port, device, told } = await guardBed(t, { observes: { until: epochMs(until) }, clock });
+  const client = await RawClient.to(t, port);
+
+  t.same(await client.ask(1, 1, WRITE_REGISTER), WRITE_REGISTER);
+  now = until;
+  t.same(await client.ask(2, 1, WRITE_REGISTER), [0x86, 1]);
+  now = 0;
+  t.same(await client.ask(3, 1, WRITE_REGISTER), [0x86, 1], 'a clock that lost its time observes nothing');
+
+  t.equal(device.requests.length, 1);
+  t.match(told, [
+    { what: 'guard: a request would be forbidden' },
+    { what: 'guard: a request is forbidden' },
+    { what: 'guard: a request is forbidden' },
   ]);
 });
 

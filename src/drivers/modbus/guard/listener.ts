@@ -3,7 +3,7 @@ import { parseAddress } from '../../../config/network.ts';
 import type { Clock } from '../../../core/clock.ts';
 import type { Facts } from '../../../core/log.ts';
 import { seconds } from '../../../core/units.ts';
-import type { GuardedConduit, GuardTarget } from '../../../segmentation/guards.ts';
+import { type GuardedConduit, type GuardTarget, observesAt } from '../../../segmentation/guards.ts';
 import { viewOf } from '../pdu.ts';
 import type { Book } from './book.ts';
 import { type Asked, Client, exception } from './client.ts';
@@ -112,7 +112,7 @@ export class GuardListener {
   }
 
   #asked(asked: Asked, client: string): void {
-    const { book, conduit, target } = this.#deps;
+    const { book, clock, conduit, target } = this.#deps;
     const { unit, pdu, isWanted, answer, done } = asked;
     book.counters.requests += 1;
     const view = viewOf(pdu);
@@ -122,12 +122,13 @@ export class GuardListener {
       book.counters.forbidden += 1;
       const request = 'exception' in parsed ? undefined : parsed;
       const facts = { ...this.#facts(client), unit, function: pdu[0], ...requestFacts(request) };
-      const what = conduit.observes ? 'guard: a request would be forbidden' : 'guard: a request is forbidden';
-      book.tell(conduit.observes ? 'guard-would-forbid' : 'guard-forbidden', what, {
+      const observes = observesAt(conduit, clock.now());
+      const what = observes ? 'guard: a request would be forbidden' : 'guard: a request is forbidden';
+      book.tell(observes ? 'guard-would-forbid' : 'guard-forbidden', what, {
         ...facts,
         because: decision.because,
       });
-      if (!conduit.observes) {
+      if (!observes) {
         answer(exception(pdu, decision.exception));
         return;
       }

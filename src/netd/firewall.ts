@@ -472,7 +472,8 @@ async function mayLoad(document: string, policy: Policy): Promise<void> {
   try {
     await nft.check(document);
   } catch (error) {
-    const lacks = (await probe(nft)).filter(({ needed }) => needed);
+    const guards = policy.guard !== undefined && policy.mode !== 'off';
+    const lacks = (await probe(nft)).filter(({ needed, forPorts }) => needed || (guards && forPorts));
     if (lacks.length === 0) {
       const refusal =
         error instanceof SluiceError ? await refusalOf(nft, document, policy, error) : undefined;

@@ -8,6 +8,8 @@ export interface Feature {
   readonly follows: string;
   /** Without it no rules are loaded at all. */
   readonly needed: boolean;
+  /** Without it no rules are loaded where zones have access ports. */
+  readonly forPorts?: true;
 }
 
 export interface Lack extends Feature {
@@ -34,6 +36,11 @@ const lookUp = (...concat: readonly object[]): object => ({ vmap: { key: { conca
 
 const CONCAT = ['ipv4_addr', 'ipv4_addr', 'inet_proto', 'inet_service'];
 const KEY = [payload('ip', 'saddr'), payload('ip', 'daddr'), meta('l4proto'), payload('th', 'dport')];
+/** As the rules of the ports ask it: see `frame-render.ts`. */
+const ABOUT = { payload: { base: 'th', offset: 64, len: 128 } };
+const OWNER = ['0xfe80000000000000000000fffe001021', 1];
+const NO_PORTS =
+  'nothing guards the ports of a bridge from one another: a file with zones.X.ports is refused';
 const NO_RULES_AT_ALL = 'no rules can be loaded: the network stays as it is';
 
 const PROBES: readonly (Feature & { readonly objects: Objects })[] = [
@@ -152,8 +159,9 @@ const PROBES: readonly (Feature & { readonly objects: Objects })[] = [
   },
   {
     name: 'tables of a bridge',
-    follows: 'nothing guards the ports of a bridge from one another',
+    follows: NO_PORTS,
     needed: false,
+    forPorts: true,
     objects: [
       table('bridge'),
       {
@@ -165,6 +173,26 @@ const PROBES: readonly (Feature & { readonly objects: Objects })[] = [
             type: 'filter',
             hook: 'prerouting',
             prio: -300,
+          },
+        },
+      },
+    ],
+  },
+  {
+    name: 'marks of frames by what a neighbour message is about',
+    follows: NO_PORTS,
+    needed: false,
+    forPorts: true,
+    objects: [
+      table('bridge'),
+      { add: { chain: { family: 'bridge', table: NAME, name: 'c_probe' } } },
+      {
+        add: {
+          rule: {
+            family: 'bridge',
+            table: NAME,
+            chain: 'c_probe',
+            expr: [{ mangle: { key: meta('mark'), value: { map: { key: ABOUT, data: { set: [OWNER] } } } } }],
           },
         },
       },

@@ -5,10 +5,11 @@ import { reason, runRequest } from './firewall-change.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
-const TEXT = `Usage: ./sluice quarantine DEVICE [--for 1h] --because TEXT [--json] [--socket PATH] [gateway.yaml]
-       ./sluice release DEVICE [--json] [--socket PATH] [gateway.yaml]
-       ./sluice quarantine [--json]
-
+const QUARANTINE =
+  './sluice quarantine DEVICE [--for 1h] --because TEXT [--json] [--socket PATH] [gateway.yaml]';
+const RELEASE = './sluice release DEVICE [--because TEXT] [--json] [--socket PATH] [gateway.yaml]';
+const LIST = './sluice quarantine [--json] [gateway.yaml]';
+const TEXT = `
 Cuts a device off by its hardware address and its addresses, its living connections too, at once, and keeps it so over a
 change of the rules, a roll back and a start of the machine, until it is released or its time is over. DEVICE is a name
 of gateway.yaml, an address, or a hardware address. Also in mode observe; where segmentation is off, nothing enforces it,
@@ -23,6 +24,8 @@ Packets that do not pass the gateway, between devices at one switch, no gateway 
 
 Exit status: 0 done, 1 not done, or nothing enforces it, 64 wrong usage, 78 wrong configuration.
 `;
+/** The same text for both, the command that was asked for first. */
+const help = (...usages: readonly string[]): string => `Usage: ${usages.join('\n       ')}\n${TEXT}`;
 
 const OPTIONS = {
   ...HELP,
@@ -35,7 +38,7 @@ const OPTIONS = {
 export async function run(args: readonly string[]): Promise<number> {
   const { values, positionals } = parsedOptions('quarantine', args, OPTIONS);
   if (values.help) {
-    process.stdout.write(TEXT);
+    process.stdout.write(help(QUARANTINE, RELEASE, LIST));
     return 0;
   }
   const { json, socket } = values;
@@ -56,7 +59,7 @@ export async function run(args: readonly string[]): Promise<number> {
 export async function runRelease(args: readonly string[]): Promise<number> {
   const { values, positionals } = parsedOptions('release', args, OPTIONS);
   if (values.help) {
-    process.stdout.write(TEXT);
+    process.stdout.write(help(RELEASE, QUARANTINE, LIST));
     return 0;
   }
   const [device, ...files] = positionals;

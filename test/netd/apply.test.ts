@@ -12,7 +12,7 @@ import { AFTER, BEFORE } from './plants.ts';
 // command said.
 
 const skip = noRules() || missingPeer('nsenter', 'util-linux') || missingPeer('flock', 'util-linux');
-t.jobs = 4;
+t.jobs = 8;
 
 t.test('a change is applied, shown, confirmed, and then it stays', { skip }, async (t) => {
   const bed = await confirmed(t);

@@ -12,7 +12,7 @@ import { AFTER, BEFORE } from './plants.ts';
 // that were confirmed last, or in the new ones, and never in between.
 
 const skip = noRules() || missingPeer('nsenter', 'util-linux') || missingPeer('flock', 'util-linux');
-t.jobs = 4;
+t.jobs = 8;
 
 /** Once, at the call number `at`: `what` is done; every other call goes through. */
 const once = (at: number, what: string): string => `
@@ -22,9 +22,13 @@ exec $NFT "$@"
 `;
 const KILL_BEFORE = 'kill -9 $PPID; exit 1';
 const KILL_AFTER = '$NFT "$@"; kill -9 $PPID; exit 1';
+/** Each table is listed by a call of its own. */
+const LOOK = ['the listing', 'the listing of the ports'];
+const LOOK_AGAIN = ['the reading back', 'the reading back of the ports'];
 /** The calls of an apply, in their order, and of the roll back that follows. */
-const CALLS = ['its version', 'the check', 'the listing', 'the load', 'the reading back'];
-const ROLL_BACK = ['the listing', 'the load', 'the reading back'];
+const ROLL_BACK = [...LOOK, 'the load', ...LOOK_AGAIN];
+const CALLS = ['its version', 'the check', ...ROLL_BACK];
+const LOAD = CALLS.indexOf('the load');
 
 for (const [i, call] of CALLS.entries()) {
   t.test(`whoever applies is killed after ${call}`, { skip }, async (t) => {
@@ -35,14 +39,14 @@ for (const [i, call] of CALLS.entries()) {
 
     t.equal(status, null, 'it was killed');
     t.equal(stdout, '');
-    t.equal(await bed.holds(AFTER), i >= 3);
+    t.equal(await bed.holds(AFTER), i >= LOAD);
     await rolledBack(t, bed);
   });
 }
 
 t.test('whoever applies is killed while nft has not begun', { skip }, async (t) => {
   const bed = await confirmed(t);
-  bed.nftIs(once(4, KILL_BEFORE));
+  bed.nftIs(once(LOAD + 1, KILL_BEFORE));
 
   t.equal((await bed.firewall('apply')).status, null);
 
@@ -92,7 +96,7 @@ t.test('where all guards are killed, the next command takes an overdue change ba
 
 t.test('nft that fails after it committed has applied', { skip }, async (t) => {
   const bed = await confirmed(t);
-  bed.nftIs(once(4, '$NFT "$@"; echo "No buffer space available" >&2; exit 1'));
+  bed.nftIs(once(LOAD + 1, '$NFT "$@"; echo "No buffer space available" >&2; exit 1'));
 
   const { status, stdout, stderr } = await bed.firewall('apply');
 
@@ -105,7 +109,7 @@ t.test('nft that fails after it committed has applied', { skip }, async (t) => {
 t.test('nft that dies by a signal, before or after it committed, is asked again', { skip }, async (t) => {
   for (const death of ['kill -SEGV $$', '$NFT "$@"; kill -SEGV $$']) {
     const bed = await confirmed(t);
-    bed.nftIs(once(4, death));
+    bed.nftIs(once(LOAD + 1, death));
 
     const { status, stdout, stderr } = await bed.firewall('apply');
 

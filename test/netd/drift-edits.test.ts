@@ -13,7 +13,7 @@ import { BEFORE } from './plants.ts';
 
 const skip = noRules() || missingPeer('nsenter', 'util-linux');
 /** Each takes three runs of nft. */
-const EDITS = Number(process.env['SLUICE_EDITS'] ?? 25);
+const EDITS = Number(process.env['SLUICE_EDITS'] ?? 10);
 
 /** One change of a table with these objects, as a command for nft; every one of them changes something. */
 function anyEdit(objects: readonly TableObject[]): fc.Arbitrary<string> {

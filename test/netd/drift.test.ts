@@ -1,6 +1,7 @@
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { long } from '../support/long.ts';
 import { DriftBook, type DriftEvent } from '../../src/netd/drift-book.ts';
 import { MOST_HEALS } from '../../src/netd/drift.ts';
 import { noRules } from '../support/namespace.ts';
@@ -145,7 +146,7 @@ t.test('what others change is put right, until it is a fight', { skip }, async (
   t.match(audit, /"verb":"heal","outcome":"failed","detail":"put right 5 times/);
 });
 
-t.test('where it shall not be put right it is told, once', { skip }, async (t) => {
+t.test('where it shall not be put right it is told, once', { skip: skip || long }, async (t) => {
   const { bed, netd } = await watched(t, BEFORE.replace('mode: enforce', 'mode: enforce, heal: false'));
   const alarms = (): number =>
     netd.err.filter((line) => line.includes('another program changed the rules')).length;
@@ -171,29 +172,33 @@ t.test('where it shall not be put right it is told, once', { skip }, async (t) =
   t.ok(await bed.holds(BEFORE));
 });
 
-t.test('what we do ourselves is no alarm; a change that waits is what has to hold', { skip }, async (t) => {
-  const { bed, netd } = await watched(t, AFTER);
-  const asked = async (request: object): Promise<string> => (await Speaker.to(bed)).asked(request);
+t.test(
+  'what we do ourselves is no alarm; a change that waits is what has to hold',
+  { skip: skip || long },
+  async (t) => {
+    const { bed, netd } = await watched(t, AFTER);
+    const asked = async (request: object): Promise<string> => (await Speaker.to(bed)).asked(request);
 
-  t.match(await asked({ verb: 'apply' }), /"ok":true/);
-  await does(bed, '/usr/sbin/nft', 'flush chain inet sluice g_forward');
-  t.match(await event(bed, 1), { outcome: 'healed', change: bed.change, lost: [/can no longer reach/] });
-  t.ok(await bed.holds(AFTER));
-  t.match(await asked({ verb: 'confirm', change: bed.change }), /"ok":true/);
-  bed.declare(BEFORE);
-  t.match(await bed.firewall('apply'), { status: 0, stderr: /^directly|^through/ });
-  t.match(await asked({ verb: 'rollback' }), /"ok":true/);
-  bed.declare(AFTER);
-  t.match(await asked({ verb: 'apply' }), /"ok":true/);
-  await does(bed, '/usr/sbin/nft', 'delete table inet sluice');
-  t.match(await event(bed, 2), { outcome: 'healed', change: null });
+    t.match(await asked({ verb: 'apply' }), /"ok":true/);
+    await does(bed, '/usr/sbin/nft', 'flush chain inet sluice g_forward');
+    t.match(await event(bed, 1), { outcome: 'healed', change: bed.change, lost: [/can no longer reach/] });
+    t.ok(await bed.holds(AFTER));
+    t.match(await asked({ verb: 'confirm', change: bed.change }), /"ok":true/);
+    bed.declare(BEFORE);
+    t.match(await bed.firewall('apply'), { status: 0, stderr: /^directly|^through/ });
+    t.match(await asked({ verb: 'rollback' }), /"ok":true/);
+    bed.declare(AFTER);
+    t.match(await asked({ verb: 'apply' }), /"ok":true/);
+    await does(bed, '/usr/sbin/nft', 'delete table inet sluice');
+    t.match(await event(bed, 2), { outcome: 'healed', change: null });
 
-  t.equal(
-    netd.err.filter((line) => line.includes('another program changed the rules')).length,
-    2,
-    'only the two that others made',
-  );
-});
+    t.equal(
+      netd.err.filter((line) => line.includes('another program changed the rules')).length,
+      2,
+      'only the two that others made',
+    );
+  },
+);
 
 t.test('nft monitor that is killed is started again, and misses nothing', { skip }, async (t) => {
   const { bed, netd } = await watched(t);
@@ -213,7 +218,7 @@ t.test('nft monitor that is killed is started again, and misses nothing', { skip
   t.throws(next, 'no process is left to ask');
 });
 
-t.test('an nft that is missing, or dies of what it lists', { skip }, async (t) => {
+t.test('an nft that is missing, or dies of what it lists', { skip: skip || long }, async (t) => {
   const bed = await confirmed(t);
   bed.knows(BEFORE);
   bed.declare(BEFORE);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { long } from '../support/long.ts';
 import { differences, forPerson, type Probed, probePolicy } from '../../src/cli/firewall-probe.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import { render } from '../../src/segmentation/render.ts';
@@ -151,7 +152,7 @@ t.test('one element too many, and a foreign rule that takes away, are found', { 
 
 t.test(
   'observing, everything passes and is counted; also with the addresses of the demonstration',
-  { skip },
+  { skip: skip || long },
   async (t) => {
     const small = await probed(plant('observe'));
     t.same(differences(small), []);
@@ -167,7 +168,7 @@ t.test(
 );
 
 for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as const) {
-  t.test(`nothing is left after ${how}`, { skip }, async (t) => {
+  t.test(`nothing is left after ${how}`, { skip: skip || (how !== 'SIGINT' && long) }, async (t) => {
     const before = outside();
     const folder = t.testdir({ 'gateway.yaml': plant('enforce') });
     const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), 'firewall', 'probe'], {

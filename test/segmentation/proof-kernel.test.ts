@@ -14,7 +14,7 @@ import { policyOf } from './policies.ts';
 const skip = noRules();
 
 /** How many random policies; more by night. */
-const RUNS = Number(process.env['PROOF_RUNS'] ?? '30');
+const RUNS = Number(process.env['PROOF_RUNS'] ?? '12');
 
 for (const file of globSync('test/golden/segmentation/*/gateway.yaml').toSorted()) {
   t.test(`proven: ${basename(dirname(file)).replaceAll('-', ' ')}`, { skip }, (t) => {

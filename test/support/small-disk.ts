@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Mounting a small disk takes root; under CI it has to be possible. */
@@ -22,8 +22,16 @@ export function mountSmallDisk(path: string, megabytes: number): { unmount(): vo
 
 /** Takes all space of the disk at `path` but `left` bytes; answers the file to remove. */
 export function fillDisk(path: string, left: number, name = 'stone'): string {
-  const { bavail, bsize } = statfsSync(path);
   const stone = join(path, name);
-  writeFileSync(stone, Buffer.alloc(Math.max(0, bavail * bsize - left)));
-  return stone;
+  for (;;) {
+    const { bavail, bsize } = statfsSync(path);
+    try {
+      writeFileSync(stone, Buffer.alloc(Math.max(0, bavail * bsize - left)));
+      return stone;
+    } catch (error) {
+      // Whoever else writes here was quicker: what is left is counted again.
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
+      rmSync(stone, { force: true });
+    }
+  }
 }

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { long } from '../support/long.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
@@ -105,15 +106,19 @@ t.test('a foreign flush before the confirmation leads back to what was confirmed
   }
 });
 
-t.test('a foreign flush that nobody notices is undone by the roll back', { skip }, async (t) => {
-  const bed = await confirmed(t);
-  t.equal((await bed.firewall('apply')).status, 0);
-  t.equal((await bed.run('nft', 'flush', 'ruleset')).status, 0);
+t.test(
+  'a foreign flush that nobody notices is undone by the roll back',
+  { skip: skip || long },
+  async (t) => {
+    const bed = await confirmed(t);
+    t.equal((await bed.firewall('apply')).status, 0);
+    t.equal((await bed.run('nft', 'flush', 'ruleset')).status, 0);
 
-  await rolledBack(t, bed);
-});
+    await rolledBack(t, bed);
+  },
+);
 
-t.test('a clock that is set forward or back changes nothing', { skip }, async (t) => {
+t.test('a clock that is set forward or back changes nothing', { skip: skip || long }, async (t) => {
   for (const years of [-3, 3]) {
     const bed = await confirmed(t);
     // Every look at the clock of the wall sees another year, in whoever applies and in the guards.
@@ -130,7 +135,7 @@ t.test('a clock that is set forward or back changes nothing', { skip }, async (t
   }
 });
 
-t.test('a change of another start of the machine is overdue', { skip }, async (t) => {
+t.test('a change of another start of the machine is overdue', { skip: skip || long }, async (t) => {
   const bed = await confirmed(t);
   t.equal((await bed.firewall('apply')).status, 0);
   bed.killGuards();
@@ -145,7 +150,7 @@ t.test('a change of another start of the machine is overdue', { skip }, async (t
   t.ok(await bed.holds(BEFORE));
 });
 
-t.test('two at a time: one is told to wait, and nothing is mixed', { skip }, async (t) => {
+t.test('two at a time: one is told to wait, and nothing is mixed', { skip: skip || long }, async (t) => {
   const bed = await confirmed(t);
   const both = await bed.run(
     'sh',
@@ -160,7 +165,7 @@ t.test('two at a time: one is told to wait, and nothing is mixed', { skip }, asy
   t.ok(await bed.holds(AFTER));
 });
 
-t.test('damaged files are never taken for "nothing was confirmed"', { skip }, async (t) => {
+t.test('damaged files are never taken for "nothing was confirmed"', { skip: skip || long }, async (t) => {
   const bed = await confirmed(t);
   writeFileSync(join(bed.state, 'confirmed.json'), '{"nftab');
 
@@ -173,7 +178,7 @@ t.test('damaged files are never taken for "nothing was confirmed"', { skip }, as
   t.ok(await bed.holds(BEFORE), 'the network is as it was');
 });
 
-t.test('a damaged pending.json is no confirmation', { skip }, async (t) => {
+t.test('a damaged pending.json is no confirmation', { skip: skip || long }, async (t) => {
   const bed = await confirmed(t);
   t.equal((await bed.applyWithin(5_000)).status, 0);
   writeFileSync(join(bed.state, 'pending.json'), '');
@@ -182,7 +187,7 @@ t.test('a damaged pending.json is no confirmation', { skip }, async (t) => {
   t.ok(await bed.holds(BEFORE));
 });
 
-t.test('a folder that others may write to is refused', { skip }, async (t) => {
+t.test('a folder that others may write to is refused', { skip: skip || long }, async (t) => {
   const bed = await confirmed(t);
   await bed.run('chmod', '777', bed.state);
 

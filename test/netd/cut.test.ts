@@ -1,4 +1,5 @@
 import t from 'tap';
+import { long } from '../support/long.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
@@ -75,7 +76,7 @@ t.test('a roll back that nobody asked for cuts too', { skip }, async (t) => {
   t.ok(await bed.holds(plant('tcp/4001')));
 });
 
-t.test('mode observe cuts nothing', { skip }, async (t) => {
+t.test('mode observe cuts nothing', { skip: skip || long }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
   await applied(bed, plant('tcp/4001'));
@@ -88,14 +89,18 @@ t.test('mode observe cuts nothing', { skip }, async (t) => {
   await talk.goesOn();
 });
 
-t.test('without conntrack connections end by themselves, and a person is told', { skip }, async (t) => {
-  const { bed } = await hosts(t);
-  bed.programIs('conntrack', 'exit 127\n');
-  bed.declare(plant('tcp/4001'));
+t.test(
+  'without conntrack connections end by themselves, and a person is told',
+  { skip: skip || long },
+  async (t) => {
+    const { bed } = await hosts(t);
+    bed.programIs('conntrack', 'exit 127\n');
+    bed.declare(plant('tcp/4001'));
 
-  const { status, stdout } = await bed.firewall('apply');
+    const { status, stdout } = await bed.firewall('apply');
 
-  t.equal(status, 0);
-  t.match(stdout, /warning: connections that are forbidden now may go on until they end by themselves/);
-  t.match((await bed.firewall('status')).stdout, /lacks the program conntrack.*apt-get install conntrack/);
-});
+    t.equal(status, 0);
+    t.match(stdout, /warning: connections that are forbidden now may go on until they end by themselves/);
+    t.match((await bed.firewall('status')).stdout, /lacks the program conntrack.*apt-get install conntrack/);
+  },
+);

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import t, { type Test } from 'tap';
+import { long } from '../support/long.ts';
 import { quarantineElements, withQuarantine } from '../../src/segmentation/quarantine.ts';
 import { canonical, fingerprint, objectsOf } from '../../src/segmentation/canonical.ts';
 import { compile } from '../../src/segmentation/compile.ts';
@@ -148,40 +149,48 @@ t.test('whatever a stranger did to the table is undone, and nothing else is touc
   }
 });
 
-t.test('a changed element is two commands, and nothing that stays is mentioned', { skip }, async (t) => {
-  const document = rulesOf(PLANT);
-  const [listing = ''] = listed(t, [[document]]);
-  const wider = rulesOf(PLANT.replace('allow: [modbus-tcp]', 'allow: [modbus-tcp, tcp/4840]'));
+t.test(
+  'a changed element is two commands, and nothing that stays is mentioned',
+  { skip: skip || long },
+  async (t) => {
+    const document = rulesOf(PLANT);
+    const [listing = ''] = listed(t, [[document]]);
+    const wider = rulesOf(PLANT.replace('allow: [modbus-tcp]', 'allow: [modbus-tcp, tcp/4840]'));
 
-  const { document: change = '', changes, replaces } = delta(listing, wider);
+    const { document: change = '', changes, replaces } = delta(listing, wider);
 
-  t.same(replaces, []);
-  t.same(changes, { chains: 0, elementsAdded: 1, elementsDeleted: 0, objectsAdded: 0, objectsDeleted: 0 });
-  t.equal(change.match(/^\{"(?:add|delete|flush)"/gm)?.length, 1, 'one command');
-  t.match(change, /"elem":\[\[\{"concat":\[.*"tcp",4840\]\}/);
-});
+    t.same(replaces, []);
+    t.same(changes, { chains: 0, elementsAdded: 1, elementsDeleted: 0, objectsAdded: 0, objectsDeleted: 0 });
+    t.equal(change.match(/^\{"(?:add|delete|flush)"/gm)?.length, 1, 'one command');
+    t.match(change, /"elem":\[\[\{"concat":\[.*"tcp",4840\]\}/);
+  },
+);
 
-t.test('counters go on counting, also where the table has to be replaced', { skip }, async (t) => {
-  const document = rulesOf(PLANT);
-  const counted = document.replace(/(\{"counter":\{[^}]*)\}/g, '$1,"packets":7,"bytes":700}');
-  const observing = rulesOf(PLANT.replace('mode: enforce', 'mode: observe'));
-  const moved = document.replaceAll('"prio":-5', '"prio":-6');
-  const [listing = ''] = listed(t, [[counted]]);
-  const [inPlace, replaced] = [delta(listing, observing), delta(listing, moved)];
+t.test(
+  'counters go on counting, also where the table has to be replaced',
+  { skip: skip || long },
+  async (t) => {
+    const document = rulesOf(PLANT);
+    const counted = document.replace(/(\{"counter":\{[^}]*)\}/g, '$1,"packets":7,"bytes":700}');
+    const observing = rulesOf(PLANT.replace('mode: enforce', 'mode: observe'));
+    const moved = document.replaceAll('"prio":-5', '"prio":-6');
+    const [listing = ''] = listed(t, [[counted]]);
+    const [inPlace, replaced] = [delta(listing, observing), delta(listing, moved)];
 
-  const [after = '', anew = ''] = listed(t, [
-    [counted, inPlace.document ?? ''],
-    [counted, replaced.document ?? ''],
-  ]);
+    const [after = '', anew = ''] = listed(t, [
+      [counted, inPlace.document ?? ''],
+      [counted, replaced.document ?? ''],
+    ]);
 
-  t.same(inPlace.replaces, []);
-  t.match(replaced.replaces, [/chain g_forward hangs on another hook/, /g_input/, /g_output/]);
-  const counter = { name: 'n_flow_conduit_supervision_control_0', packets: 7, bytes: 700 };
-  t.match(object(after, counter.name), counter);
-  t.match(object(anew, counter.name), counter);
-  t.match(object(after, 'g_forward'), { policy: 'accept' });
-  t.equal(shown(anew), fingerprint(canonical(moved)));
-});
+    t.same(inPlace.replaces, []);
+    t.match(replaced.replaces, [/chain g_forward hangs on another hook/, /g_input/, /g_output/]);
+    const counter = { name: 'n_flow_conduit_supervision_control_0', packets: 7, bytes: 700 };
+    t.match(object(after, counter.name), counter);
+    t.match(object(anew, counter.name), counter);
+    t.match(object(after, 'g_forward'), { policy: 'accept' });
+    t.equal(shown(anew), fingerprint(canonical(moved)));
+  },
+);
 
 t.test('what cannot be read is replaced, and segmentation that is off takes the table away', async (t) => {
   const document = rulesOf(PLANT);

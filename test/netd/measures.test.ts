@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { long } from '../support/long.ts';
 import { REPOSITORY } from '../support/process.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
@@ -105,7 +106,7 @@ t.test('what quarantine refuses, and where nothing enforces it', { skip }, async
   }
 });
 
-t.test('an island, and back', { skip }, async (t) => {
+t.test('an island, and back', { skip: skip || long }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
   t.match(await sluice(bed, 'firewall', 'island', '--because', 'x'), { status: 78 });

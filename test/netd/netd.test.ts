@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { long } from '../support/long.ts';
 import { verifyAudit } from '../../src/netd/audit-verify.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
@@ -125,21 +126,25 @@ t.test('too many of anything is refused, and said', { skip }, async (t) => {
   t.match(await hasty.asked({ verb: 'rollback' }), /"ok":true/, 'what takes back is not held up');
 });
 
-t.test('one netd for the rules of one gateway', { skip }, async (t) => {
+t.test('one netd for the rules of one gateway', { skip: skip || long }, async (t) => {
   const { bed } = await serving(t);
 
   await t.rejects(bed.netd(), /another netd has these rules/);
 });
 
-t.test('a path that is too long, or a folder that others may write, is refused', { skip }, async (t) => {
-  const bed = await confirmed(t);
+t.test(
+  'a path that is too long, or a folder that others may write, is refused',
+  { skip: skip || long },
+  async (t) => {
+    const bed = await confirmed(t);
 
-  const long = join(bed.folder, 'x'.repeat(100));
-  await t.rejects(bed.netd('--socket', long), /longer than 107 bytes/);
-  await bed.run('mkdir', '-m', '777', join(bed.folder, 'open'));
-  if (notRoot === false)
-    await t.rejects(bed.netd('--socket', join(bed.folder, 'open', 'x')), /can be written by others/);
-});
+    const long = join(bed.folder, 'x'.repeat(100));
+    await t.rejects(bed.netd('--socket', long), /longer than 107 bytes/);
+    await bed.run('mkdir', '-m', '777', join(bed.folder, 'open'));
+    if (notRoot === false)
+      await t.rejects(bed.netd('--socket', join(bed.folder, 'open', 'x')), /can be written by others/);
+  },
+);
 
 t.test('a configuration that others may write is not gone by', { skip: skip || notRoot }, async (t) => {
   const { bed } = await serving(t);
@@ -151,14 +156,14 @@ t.test('a configuration that others may write is not gone by', { skip: skip || n
   t.ok(await bed.holds(BEFORE));
 });
 
-t.test('who asks about another file is told', { skip }, async (t) => {
+t.test('who asks about another file is told', { skip: skip || long }, async (t) => {
   const { bed } = await serving(t);
   await bed.run('cp', 'gateway.yaml', 'other.yaml');
 
   t.match(await bed.asked('apply', 'other.yaml'), { status: 1, stderr: /nothing was asked for/ });
 });
 
-t.test('netd alone takes a change back when both guards are killed', { skip }, async (t) => {
+t.test('netd alone takes a change back when both guards are killed', { skip: skip || long }, async (t) => {
   const { bed, netd } = await serving(t);
   t.equal((await bed.asked('apply')).status, 0);
   bed.killGuards();
@@ -174,34 +179,42 @@ t.test('netd alone takes a change back when both guards are killed', { skip }, a
   );
 });
 
-t.test('netd that is killed while a change waits: the guards take it back', { skip }, async (t) => {
-  const { bed, netd } = await serving(t);
-  t.equal((await bed.asked('apply')).status, 0);
-  await netd.stop('SIGKILL');
-  bed.expire();
+t.test(
+  'netd that is killed while a change waits: the guards take it back',
+  { skip: skip || long },
+  async (t) => {
+    const { bed, netd } = await serving(t);
+    t.equal((await bed.asked('apply')).status, 0);
+    await netd.stop('SIGKILL');
+    bed.expire();
 
-  await until('the roll back', () => !waits(bed));
+    await until('the roll back', () => !waits(bed));
 
-  t.ok(await bed.holds(BEFORE));
-  await bed.netd();
-  t.match(
-    await bed.asked('status'),
-    { stderr: /^through netd/, stdout: /holds the rules that were confirmed/ },
-    'another one takes the socket that was left',
-  );
-});
+    t.ok(await bed.holds(BEFORE));
+    await bed.netd();
+    t.match(
+      await bed.asked('status'),
+      { stderr: /^through netd/, stdout: /holds the rules that were confirmed/ },
+      'another one takes the socket that was left',
+    );
+  },
+);
 
-t.test('netd and both guards killed: the next netd takes the change back', { skip }, async (t) => {
-  const { bed, netd } = await serving(t);
-  t.equal((await bed.asked('apply')).status, 0);
-  bed.killGuards();
-  await netd.stop('SIGKILL');
-  bed.expire();
-  t.ok(await bed.holds(AFTER), 'nobody is left');
+t.test(
+  'netd and both guards killed: the next netd takes the change back',
+  { skip: skip || long },
+  async (t) => {
+    const { bed, netd } = await serving(t);
+    t.equal((await bed.asked('apply')).status, 0);
+    bed.killGuards();
+    await netd.stop('SIGKILL');
+    bed.expire();
+    t.ok(await bed.holds(AFTER), 'nobody is left');
 
-  const next = await bed.netd();
-  await next.says(/rolled back: nobody confirmed/);
+    const next = await bed.netd();
+    await next.says(/rolled back: nobody confirmed/);
 
-  t.ok(await bed.holds(BEFORE));
-  t.notOk(waits(bed));
-});
+    t.ok(await bed.holds(BEFORE));
+    t.notOk(waits(bed));
+  },
+);

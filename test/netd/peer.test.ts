@@ -3,6 +3,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync 
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
+import { long } from '../support/long.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
@@ -90,7 +91,7 @@ t.test('a group may ask, and others cannot even connect', { skip }, async (t) =>
   t.match(await tried(bed, { uid: STRANGER, trick: 'none' }), /EACCES/);
 });
 
-t.test('no trick makes a stranger somebody else', { skip }, async (t) => {
+t.test('no trick makes a stranger somebody else', { skip: skip || long }, async (t) => {
   const bed = await listening(t);
   const cases: readonly (Try & { readonly says: RegExp })[] = [
     { uid: STRANGER, trick: 'honest', says: /user 61000 may not ask/ },
@@ -116,7 +117,7 @@ t.test('no trick makes a stranger somebody else', { skip }, async (t) => {
   t.match(audit, /"uid":61000,"user":"61000","via":"socket","verb":"connect","outcome":"refused"/);
 });
 
-t.test('nobody touches the proof of another', { skip }, async (t) => {
+t.test('nobody touches the proof of another', { skip: skip || long }, async (t) => {
   const bed = await listening(t);
   const proof = join(`${bed.socket}.proof`, 'a'.repeat(32));
   writeFileSync(proof, '');
@@ -137,7 +138,7 @@ t.test('nobody touches the proof of another', { skip }, async (t) => {
   }
 });
 
-t.test('what is not a request is refused, and said to the audit', { skip }, async (t) => {
+t.test('what is not a request is refused, and said to the audit', { skip: skip || long }, async (t) => {
   const bed = await listening(t);
   const cases: readonly (readonly [line: string, says: RegExp])[] = [
     ['hello\n', /this is not JSON/],

@@ -1,7 +1,8 @@
 import { serviceName } from '../config/services.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
-import { Firewall, type Known } from '../netd/firewall.ts';
+import { Firewall } from '../netd/firewall.ts';
+import type { Known } from '../netd/outcome.ts';
 import { type Access, type AccessChanges, changesOfAccess } from '../segmentation/access.ts';
 import { accessText } from '../segmentation/access-text.ts';
 import { kernelAccess } from '../segmentation/kernel-access.ts';

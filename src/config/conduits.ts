@@ -182,3 +182,14 @@ export function subnetOf(
   }
   return { kind: 'subnet', text: subnet.text };
 }
+
+/** As their counters are called: numbered among those of the same two zones. */
+export function conduitNames(conduits: readonly Pick<Conduit, 'from' | 'to'>[]): string[] {
+  const counts = new Map<string, number>();
+  return conduits.map(({ from, to }) => {
+    const stem = `conduit-${from}-${to}`;
+    const count = counts.get(stem) ?? 0;
+    counts.set(stem, count + 1);
+    return `${stem}-${count}`;
+  });
+}

@@ -1,7 +1,7 @@
 import { milliseconds, minutes, seconds } from '../core/units.ts';
 import type { Conduit, Config, Management } from './config.ts';
 import { checked } from './checked.ts';
-import { checkServices, readMoment, subnetOf } from './conduits.ts';
+import { checkServices, conduitNames, readMoment, subnetOf } from './conduits.ts';
 import { READ_ONLY } from './guard.ts';
 import { parseSubnet, type Subnet } from './network.ts';
 import { describe, type Report } from './problem.ts';
@@ -68,17 +68,6 @@ function checkMustWork(names: readonly string[], conduits: readonly Conduit[], r
     if (!known.includes(name))
       report(['segmentation', 'must-work', i], `no flow ${describe(name)}`, choose(name, known, 'flows'));
   }
-}
-
-/** As their counters are called: numbered among those of the same two zones. */
-export function conduitNames(conduits: readonly Pick<Conduit, 'from' | 'to'>[]): string[] {
-  const counts = new Map<string, number>();
-  return conduits.map(({ from, to }) => {
-    const stem = `conduit-${from}-${to}`;
-    const count = counts.get(stem) ?? 0;
-    counts.set(stem, count + 1);
-    return `${stem}-${count}`;
-  });
 }
 
 function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report): Management {

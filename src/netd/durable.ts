@@ -1,11 +1,27 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
 
 // Files that are replaced as a whole, and on the disk before anything goes on.
 
 export function writeDurably(path: string, text: string): void {
-  try {
+  prepareDurably(path, text);
+  nameDurably(path);
+}
+
+/** On the disk beside the file, which is as it was until `nameDurably`. */
+export function prepareDurably(path: string, text: string): void {
+  onDisk('write', path, () => {
     const file = openSync(`${path}.partial`, 'w', 0o600);
     try {
       const bytes = Buffer.from(text);
@@ -14,11 +30,14 @@ export function writeDurably(path: string, text: string): void {
     } finally {
       closeSync(file);
     }
+  });
+}
+
+export function nameDurably(path: string): void {
+  onDisk('write', path, () => {
     renameSync(`${path}.partial`, path);
     syncFolder(dirname(path));
-  } catch (cause) {
-    throw failure('write', path, cause);
-  }
+  });
 }
 
 /** Undefined where it is not there; throws where it cannot be read. */
@@ -27,17 +46,22 @@ export function readWhole(path: string): string | undefined {
     return readFileSync(path, 'utf8');
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-    throw failure('read', path, cause);
+    throw failure('read', path, cause, 'run this as root; check the disk');
   }
 }
 
-export function removeDurably(path: string): void {
-  try {
-    rmSync(path, { force: true });
+/** All of one folder; the first is gone before the others. */
+export function removeDurably(path: string, ...others: readonly string[]): void {
+  onDisk('remove', path, () => {
+    for (const one of [path, ...others]) rmSync(one, { force: true });
     syncFolder(dirname(path));
-  } catch (cause) {
-    throw failure('remove', path, cause);
-  }
+  });
+}
+
+export function makeFolder(path: string): void {
+  onDisk('make', path, () => {
+    if (!existsSync(path)) mkdirSync(path, { mode: 0o700 });
+  });
 }
 
 function syncFolder(folder: string): void {
@@ -49,9 +73,14 @@ function syncFolder(folder: string): void {
   }
 }
 
-function failure(what: string, path: string, cause: unknown): SluiceError {
-  return new SluiceError('SETUP', `cannot ${what} ${path}: ${errorText(cause)}`, {
-    cause,
-    remedy: 'gateway.data has to be there; check its room and its owner',
-  });
+function onDisk(what: string, path: string, act: () => void): void {
+  try {
+    act();
+  } catch (cause) {
+    throw failure(what, path, cause, 'gateway.data has to be there; check its room and its owner');
+  }
+}
+
+function failure(what: string, path: string, cause: unknown, remedy: string): SluiceError {
+  return new SluiceError('SETUP', `cannot ${what} ${path}: ${errorText(cause)}`, { cause, remedy });
 }

@@ -1,23 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs, milliseconds, seconds } from '../core/units.ts';
-import { visible } from '../core/visible.ts';
 import { closed } from '../segmentation/closed.ts';
 import { compile } from '../segmentation/compile.ts';
-import { type Changes, delta } from '../segmentation/delta.ts';
-import { packetText } from '../segmentation/packet.ts';
+import { delta } from '../segmentation/delta.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyText } from '../segmentation/policy-text.ts';
-import { type Proof, prove } from '../segmentation/prove.ts';
+import { prove } from '../segmentation/prove.ts';
 import type { Suspect } from '../segmentation/quarantine.ts';
 import { render } from '../segmentation/render.ts';
-import type { Shadow } from '../segmentation/shadow-path.ts';
+import type { Actor } from './actor.ts';
 import { arm, GUARDS, guardPid } from './arm.ts';
 import { type Brought, holds } from './bring.ts';
 import { conntrackLack } from './conntrack.ts';
-import { DriftBook, type DriftTold } from './drift-book.ts';
+import { DriftBook } from './drift-book.ts';
 import { type Cut, InForce } from './in-force.ts';
-import type { Island } from './island.ts';
 import { type Found, inspect, type Inspected, type Unclear } from './inspect.ts';
 import { type Lock, lockOf } from './lock.ts';
 import {
@@ -33,81 +30,16 @@ import {
 import { bootId, sinceBoot } from './monotonic.ts';
 import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
-import { type Lack, probe } from './probe.ts';
+import { mayLoad, mustBeNew, mustBeProven, objection } from './objections.ts';
+import type { Applied, Known, Plan, Status } from './outcome.ts';
+import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
-import { refusalOf } from './refusal.ts';
 import { findShadows } from './shadow.ts';
 import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
 const PATIENCE: Duration = seconds(60);
 const EMPTY_LISTING = '{"nftables":[]}';
-
-export interface Applied {
-  /** Undefined where these rules were the confirmed ones: nothing waits. */
-  readonly id: string | undefined;
-  readonly within: Duration;
-  readonly changes: Changes;
-  readonly replaces: readonly string[];
-  readonly complaints: readonly string[];
-  readonly cut: Cut;
-  /** Nothing was ever confirmed: without confirmation the table is taken away again. */
-  readonly first: boolean;
-  /** Nothing was, but there were rules in the kernel: without confirmation all but management is closed. */
-  readonly closes?: boolean;
-}
-
-export interface Status {
-  readonly nft: string;
-  readonly lacks: readonly Lack[];
-  /** What the kernel holds, compared with what is known here. */
-  readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else';
-  readonly proof: Proof;
-  readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
-  readonly everConfirmed: boolean;
-  readonly island: Island | undefined;
-  readonly quarantined: readonly Entry[];
-  /** What undermines the rules although they hold. */
-  readonly shadows: readonly Shadow[];
-  readonly drift: DriftTold;
-}
-
-/** What a plan is compared with. */
-export interface Known {
-  readonly confirmed:
-    | {
-        readonly rules: string;
-        readonly digest: string;
-        /** Text of the policy they were made of, where it is known. */
-        readonly policy: string | undefined;
-      }
-    | undefined;
-  readonly kernel: 'not permitted' | { readonly listing: string | undefined; readonly holds: boolean };
-}
-
-/** What a configuration would change. */
-export interface Plan {
-  readonly rules: string;
-  readonly changes: Changes;
-  readonly replaces: readonly string[];
-  readonly kernel: Status['kernel'];
-}
-
-/** Who asks for a change, as far as it matters here. */
-export interface Actor {
-  /** When their connection to netd was opened, by the clock that nobody can set. */
-  readonly opened?: Duration;
-  /** The connection by which they came to this machine (SSH_CONNECTION), where known. */
-  readonly session?: string | undefined;
-  /** Told what is about to be done, under the lock; where it throws, nothing is done. */
-  readonly intend?: (what: Intended) => Promise<void>;
-}
-
-export interface Intended {
-  readonly change?: string;
-  /** Digest of the rules. */
-  readonly rules?: string;
-}
 
 /** What may be done to the rules of this machine, below the data folder of one gateway. One change at a time. */
 export class Firewall {
@@ -131,16 +63,13 @@ export class Firewall {
    */
   async keepForBoot(policy: () => Promise<Policy>): Promise<string | undefined> {
     try {
-      const lock = await this.#locked();
-      try {
-        const confirmed = this.#state.confirmed();
-        if (confirmed === undefined) return undefined;
-        this.#keepBoot();
-        if (!this.#state.hasClosed()) this.#state.keepClosed(closedRules(await policy()));
-        return undefined;
-      } finally {
-        lock[Symbol.dispose]();
-      }
+      using held = new DisposableStack();
+      held.use(await this.#locked());
+      const confirmed = this.#state.confirmed();
+      if (confirmed === undefined) return undefined;
+      this.#keepBoot();
+      if (!this.#state.hasClosed()) this.#state.keepClosed(closedRules(await policy()));
+      return undefined;
     } catch (error) {
       return errorText(error);
     }
@@ -456,7 +385,9 @@ export class Firewall {
     try {
       await this.#force.bring(nft, before);
       this.#state.end();
-      return tell(before === NO_RULES ? 'no rules are loaded' : 'the confirmed rules hold', remedy);
+      if (before === NO_RULES) return tell('no rules are loaded', remedy);
+      const isConfirmed = this.#state.confirmed() !== undefined;
+      return tell(isConfirmed ? 'the confirmed rules hold' : 'all but management is closed', remedy);
     } catch (second) {
       return tell(`and it could not be taken back yet: ${errorText(second)}`, './sluice firewall status');
     }
@@ -464,76 +395,3 @@ export class Firewall {
 }
 
 const closedRules = (policy: Policy): string => render(compile(closed(policy)));
-
-/** Throws unless nft is there, new enough and allowed, and the kernel would take the rules; then says what it lacks. */
-async function mayLoad(document: string, policy: Policy): Promise<void> {
-  const nft = new Nft();
-  await nft.version();
-  try {
-    await nft.check(document);
-  } catch (error) {
-    const guards = policy.guard !== undefined && policy.mode !== 'off';
-    const lacks = (await probe(nft)).filter(({ needed, forPorts }) => needed || (guards && forPorts));
-    if (lacks.length === 0) {
-      const refusal =
-        error instanceof SluiceError ? await refusalOf(nft, document, policy, error) : undefined;
-      throw refusal ?? error;
-    }
-    throw new SluiceError('SETUP', `this kernel lacks ${lacks.map(({ name }) => name).join(', ')}`, {
-      cause: error,
-      remedy: `${lacks[0]?.follows}; use the kernel of Debian 12 or newer`,
-    });
-  }
-}
-
-/** That the connection which applied still lives says nothing about whether anybody can still come in. */
-function mustBeNew({ id, until, within, session }: Pending, by: Actor): void {
-  const isOld = by.opened !== undefined && by.opened <= until - within;
-  const isSame = session !== undefined && session === by.session;
-  if (!isOld && !isSame) return;
-  throw new SluiceError(
-    'SETUP',
-    `change ${id} is not confirmed by a connection that is older than it: that one would work in any case`,
-    { remedy: `open a new connection to this gateway, and say there: ./sluice firewall confirm ${id}` },
-  );
-}
-
-function mustBeProven(proof: Proof): void {
-  if (proof.proven) return;
-  throw new SluiceError(
-    'SETUP',
-    `what the kernel holds is not proven to be what is declared: ${visible(firstDoubt(proof))}`,
-    { remedy: 'this is a fault of Sluice: report it with the output of ./sluice firewall render' },
-  );
-}
-
-function firstDoubt(proof: Exclude<Proof, { readonly proven: true }>): string {
-  if ('notUnderstood' in proof) {
-    const [gap] = proof.notUnderstood;
-    return gap === undefined ? 'the listing is not understood' : `${gap.place} ${gap.what}`;
-  }
-  if ('frames' in proof) {
-    const [frame] = proof.frames;
-    return `at the ports, ${frame?.frame} ${frame?.declared === true ? 'is' : 'is not'} declared, by ${frame?.rule}`;
-  }
-  const [first] = proof.differences;
-  if (first === undefined) return 'no packet of a flow passes';
-  const { packet, declared, accepted, rule } = first;
-  const is = declared ? 'is declared' : 'is not declared';
-  return `${packetText(packet)} ${is} and ${accepted ? 'passes' : 'is dropped'}, by ${rule}`;
-}
-
-/** Why a change may not be confirmed. */
-async function objection(
-  nft: Nft,
-  pending: Pending,
-  document: string | undefined,
-  force: InForce,
-): Promise<string | undefined> {
-  if (remaining(pending) <= 0) return 'it is too late';
-  if (document === undefined || digest(document) !== pending.rules)
-    return 'its rules on the disk are damaged';
-  const listing = await nft.list();
-  if (holds(listing, force.document(document))) return undefined;
-  return `somebody ${listing === undefined ? 'took the table away' : 'changed the table'} since it was applied`;
-}

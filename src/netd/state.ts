@@ -1,20 +1,17 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { lstatSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errorText, SluiceError } from '../core/errors.ts';
+import { SluiceError } from '../core/errors.ts';
 import { type Duration, type EpochMs, epochMs, milliseconds } from '../core/units.ts';
 import { belongsTo } from '../segmentation/policy-text.ts';
+import {
+  makeFolder,
+  nameDurably,
+  prepareDurably,
+  readWhole,
+  removeDurably,
+  writeDurably,
+} from './durable.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { whoElse } from './ours.ts';
 import { sealed } from './sealed.ts';
@@ -64,9 +61,7 @@ export class State {
 
   /** Throws where it is not ours alone: whoever may write here decides what the network allows. */
   prepare(): void {
-    this.#onDisk('make', this.folder, () => {
-      if (!existsSync(this.folder)) mkdirSync(this.folder, { mode: 0o700 });
-    });
+    makeFolder(this.folder);
     const { uid, mode } = lstatSync(this.folder);
     if (uid === process.getuid?.() && (mode & 0o022) === 0 && lstatSync(this.folder).isDirectory()) {
       if (this.#strict) this.#mustStay();
@@ -109,7 +104,7 @@ export class State {
     if (text === undefined) return undefined;
     const pending = pendingOf(text);
     if (pending !== undefined) return pending;
-    throw new SluiceError('SETUP', `${join(this.folder, 'pending.json')} is damaged`, {
+    throw new SluiceError('SETUP', `${this.#path('pending.json')} is damaged`, {
       remedy: './sluice firewall rollback returns to the last confirmed rules',
     });
   }
@@ -154,8 +149,8 @@ export class State {
       ['boot.json', sealed(boot)],
       ...(closed === undefined ? [] : [['closed.json', closed] as const]),
     ] as const;
-    for (const [name, text] of files) this.#prepareFile(name, text);
-    for (const [name] of files) this.#name(name);
+    for (const [name, text] of files) prepareDurably(this.#path(name), text);
+    for (const [name] of files) nameDurably(this.#path(name));
   }
 
   /** What is loaded when the machine starts; written only where it differs. */
@@ -179,12 +174,13 @@ export class State {
   /** Nothing waits any more. */
   end(): void {
     this.#keepPolicy();
-    this.#onDisk('remove', join(this.folder, 'pending.json'), () => {
-      rmSync(join(this.folder, 'pending.json'), { force: true });
-      for (const name of ['candidate.json', 'candidate-closed.json', 'before.json'])
-        rmSync(join(this.folder, name), { force: true });
-      syncFolder(this.folder);
-    });
+    const [pending = '', ...others] = [
+      'pending.json',
+      'candidate.json',
+      'candidate-closed.json',
+      'before.json',
+    ].map((name) => this.#path(name));
+    removeDurably(pending, ...others);
   }
 
   #policy(name: string, rules: string): string | undefined {
@@ -194,10 +190,7 @@ export class State {
 
   /** The policy of a change that was confirmed stays with its rules; that of any other goes. Never in the way of a roll back. */
   #keepPolicy(): void {
-    const [candidate, kept] = ['candidate-policy.json', 'confirmed-policy.json'].map((name) =>
-      join(this.folder, name),
-    );
-    if (candidate === undefined || kept === undefined) return;
+    const [candidate, kept] = [this.#path('candidate-policy.json'), this.#path('confirmed-policy.json')];
     try {
       const confirmed = this.confirmed();
       const isConfirmed =
@@ -212,59 +205,21 @@ export class State {
   #rules(name: string): string | undefined {
     const text = this.#read(name);
     if (text === undefined || isRules(text)) return text;
-    throw new SluiceError('SETUP', `${join(this.folder, name)} is damaged: it holds no rules`, {
+    throw new SluiceError('SETUP', `${this.#path(name)} is damaged: it holds no rules`, {
       remedy: 'put it back from a backup, or remove it and apply again',
     });
   }
 
   #read(name: string): string | undefined {
-    const path = join(this.folder, name);
-    try {
-      return readFileSync(path, 'utf8');
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-      throw new SluiceError('SETUP', `cannot read ${path}: ${errorText(error)}`, {
-        cause: error,
-        remedy: 'run this as root; check the disk',
-      });
-    }
+    return readWhole(this.#path(name));
   }
 
   #write(name: string, text: string): void {
-    this.#prepareFile(name, text);
-    this.#name(name);
+    writeDurably(this.#path(name), text);
   }
 
-  #prepareFile(name: string, text: string): void {
-    const path = join(this.folder, name);
-    this.#onDisk('write', path, () => {
-      const file = openSync(`${path}.partial`, 'w', 0o600);
-      try {
-        writeWhole(file, text);
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
-      }
-    });
-  }
-
-  #name(name: string): void {
-    const path = join(this.folder, name);
-    this.#onDisk('write', path, () => {
-      renameSync(`${path}.partial`, path);
-      syncFolder(dirname(path));
-    });
-  }
-
-  #onDisk(what: string, path: string, act: () => void): void {
-    try {
-      act();
-    } catch (cause) {
-      throw new SluiceError('SETUP', `cannot ${what} ${path}: ${errorText(cause)}`, {
-        cause,
-        remedy: 'gateway.data has to be there; check its room and its owner',
-      });
-    }
+  #path(name: string): string {
+    return join(this.folder, name);
   }
 }
 
@@ -278,20 +233,6 @@ export interface Beside {
 /** How long a change may still be confirmed; nothing where the machine was started since. */
 export function remaining({ until, boot }: Pending): Duration {
   return milliseconds(boot === bootId() ? Math.max(0, until - sinceBoot()) : 0);
-}
-
-function writeWhole(file: number, text: string): void {
-  const bytes = Buffer.from(text);
-  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
-}
-
-function syncFolder(folder: string): void {
-  const handle = openSync(folder, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }
 
 const pendingText = (pending: Pending): string => `${JSON.stringify(pending, undefined, 2)}\n`;

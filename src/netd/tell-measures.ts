@@ -1,7 +1,7 @@
 import { formatDuration } from '../config/duration.ts';
 import { type Duration, milliseconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
-import type { Status } from './firewall.ts';
+import type { Status } from './outcome.ts';
 import type { Cut } from './in-force.ts';
 import type { Quarantined } from './measures.ts';
 import { type Entry, leftOf } from './quarantine-book.ts';

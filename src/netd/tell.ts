@@ -1,4 +1,4 @@
-import type { Applied, Plan, Status } from './firewall.ts';
+import type { Applied, Plan, Status } from './outcome.ts';
 import { visible } from '../core/visible.ts';
 import { cutText, measuresFor, measuresLines } from './tell-measures.ts';
 import { isUndermined, underminingFor, underminingLines } from './tell-shadow.ts';

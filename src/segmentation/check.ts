@@ -1,24 +1,29 @@
+import {
+  ADDRESS,
+  INTERFACE,
+  insideOf,
+  log,
+  NAME,
+  REFERENCE,
+  remembering,
+  SHORT,
+  tableOf,
+  updateOf,
+  verdict,
+} from './check-words.ts';
 import { either, listOf, literal, object, oneOf, pairOf, type Shape, text, whole } from './shape.ts';
 import type { Chain, Ruleset, Statement, Verdict, VerdictMap } from './ruleset.ts';
 
 // nft 1.0.6 ignores keys that it does not know, takes some lists only where they are not empty, and accepts names that
 // it cannot read again. So what is emitted is checked here, against what is known to survive a listing.
 
-/** Never a keyword of nft, whatever a zone is called. */
-const NAME = text(/^[a-z][a-z0-9]?_[a-z0-9_]+$/, 255);
-/** IFNAMSIZ of the kernel with its closing zero. */
-const INTERFACE = text(/^[A-Za-z0-9][A-Za-z0-9._@-]*$/, 15);
-const REFERENCE = text(/^@[a-z][a-z0-9]?_[a-z0-9_]+$/, 256);
-const PORT = whole(0, 65_535);
-const ADDRESS = text(/^[0-9a-f.:]+$/, 39);
 const KEY_TYPE = literal('ifname', 'ipv4_addr', 'ipv6_addr', 'ether_addr', 'inet_proto', 'inet_service');
 
-const here = { family: literal('inet'), table: literal('sluice') };
-const verdict = { accept: literal(null), drop: literal(null), goto: object({ target: NAME }) };
+const here = insideOf('inet');
 const prefix = object({ addr: ADDRESS, len: whole(0, 128) });
 const part = either(
-  PORT,
-  oneOf({ range: either(pairOf(PORT, PORT), pairOf(ADDRESS, ADDRESS)), prefix }),
+  SHORT,
+  oneOf({ range: either(pairOf(SHORT, SHORT), pairOf(ADDRESS, ADDRESS)), prefix }),
   literal('tcp', 'udp'),
   ADDRESS,
   INTERFACE,
@@ -96,30 +101,21 @@ const statement = oneOf({
     port: object({ map: object({ key: object({ concat: listOf(field, 2) }), data: REFERENCE }) }),
   }),
   reject: object({ type: literal('tcp reset') }),
-  set: object({
-    op: literal('update'),
-    elem: field,
-    set: REFERENCE,
-    stmt: listOf(
-      object({ limit: object({ rate: whole(1, 1_000), per: literal('second'), burst: whole(1, 1_000) }) }),
-    ),
-  }),
-  log: object({ group: whole(0, 65_535), prefix: text(/^[a-z][a-z0-9 -]* $/, 127) }),
+  set: updateOf(field),
+  log,
   ...verdict,
 });
 
-const table = object({ table: object({ family: literal('inet'), name: literal('sluice') }) });
+const table = object({ table: tableOf('inet') });
 const COMMAND: Shape = oneOf({
   delete: table,
   add: oneOf({
-    table: object({ family: literal('inet'), name: literal('sluice') }),
+    table: tableOf('inet'),
     counter: object({ ...here, name: NAME }),
     set: object(
       { ...here, name: NAME, type: KEY_TYPE },
       {
-        flags: listOf(literal('timeout')),
-        timeout: whole(1, 2 ** 31),
-        size: whole(1, 2 ** 31),
+        ...remembering,
         elem: listOf(INTERFACE),
       },
     ),

@@ -1,20 +1,28 @@
 import type { FrameRuleset, FrameStatement } from './frame-rules.ts';
+import {
+  ADDRESS,
+  INTERFACE,
+  insideOf,
+  log,
+  NAME,
+  REFERENCE,
+  remembering,
+  SHORT,
+  tableOf,
+  updateOf,
+  verdict,
+} from './check-words.ts';
 import { either, listOf, literal, object, oneOf, pairOf, type Shape, text, whole } from './shape.ts';
 
 // As `check.ts` for packets: what is emitted for the bridge is what is known to survive a listing of nft 1.0.6.
 
-const NAME = text(/^[a-z][a-z0-9]?_[a-z0-9_]+$/, 255);
-const INTERFACE = text(/^[A-Za-z0-9][A-Za-z0-9._@-]*$/, 15);
-const REFERENCE = text(/^@[a-z][a-z0-9]?_[a-z0-9_]+$/, 256);
 const MAC = text(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, 17);
-const ADDRESS = text(/^[0-9a-f.:]+$/, 39);
 /** Below 2^63 nft lists a number in place of it. */
 const RAW = text(/^0x[0-9a-f]{17,32}$/, 34);
 const KEY_TYPE = literal('ifname', 'ether_addr', 'ipv4_addr', 'ipv6_addr', 'mark');
 const MARK = whole(0, 2 ** 31);
 
-const here = { family: literal('bridge'), table: literal('sluice') };
-const verdict = { accept: literal(null), drop: literal(null), goto: object({ target: NAME }) };
+const here = insideOf('bridge');
 const part = either(MARK, MAC, ADDRESS, INTERFACE);
 
 const about = object({
@@ -35,7 +43,6 @@ const field = oneOf({
     object({ base: literal('th'), offset: literal(64), len: literal(128) }),
   ),
 });
-const NUMBER = whole(0, 65_535);
 const TYPE = literal('8021q', '8021ad');
 
 const statement = oneOf({
@@ -44,9 +51,9 @@ const statement = oneOf({
     left: either(field, object({ concat: listOf(field, 2) })),
     right: either(
       REFERENCE,
-      NUMBER,
+      SHORT,
       oneOf({
-        set: either(listOf(NUMBER), listOf(TYPE), listOf(RAW)),
+        set: either(listOf(SHORT), listOf(TYPE), listOf(RAW)),
         prefix: object({ addr: literal('fe80::'), len: literal(10) }),
       }),
       literal('arp', 'ip', 'ip6', '::', true),
@@ -60,30 +67,21 @@ const statement = oneOf({
     ),
   }),
   counter: NAME,
-  set: object({
-    op: literal('update'),
-    elem: field,
-    set: REFERENCE,
-    stmt: listOf(
-      object({ limit: object({ rate: whole(1, 1_000), per: literal('second'), burst: whole(1, 1_000) }) }),
-    ),
-  }),
-  log: object({ group: NUMBER, prefix: text(/^[a-z][a-z0-9 -]* $/, 127) }),
+  set: updateOf(field),
+  log,
   ...verdict,
 });
 
-const table = object({ table: object({ family: literal('bridge'), name: literal('sluice') }) });
+const table = object({ table: tableOf('bridge') });
 const COMMAND: Shape = oneOf({
   delete: table,
   add: oneOf({
-    table: object({ family: literal('bridge'), name: literal('sluice') }),
+    table: tableOf('bridge'),
     counter: object({ ...here, name: NAME }),
     set: object(
       { ...here, name: NAME, type: either(KEY_TYPE, listOf(KEY_TYPE, 2)) },
       {
-        flags: listOf(literal('timeout')),
-        timeout: whole(1, 2 ** 31),
-        size: whole(1, 2 ** 31),
+        ...remembering,
         elem: listOf(either(part, object({ concat: listOf(part, 2) }))),
       },
     ),

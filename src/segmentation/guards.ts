@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Conduit, Config, DeviceConfig, ModbusGuard, Selector, Span } from '../config/config.ts';
+import type { Config, DeviceConfig, ModbusGuard, Selector, Span } from '../config/config.ts';
+import { conduitNames } from '../config/conduits.ts';
 import { parseAddress } from '../config/network.ts';
 import { type EpochMs, epochMs } from '../core/units.ts';
 import { type Addresses, addressesOf, isReachable, Plant, type Reachable } from './plant.ts';
@@ -45,17 +46,6 @@ export interface GuardedConduit {
   /** What it would refuse passes all the same, and is told; undefined where it is refused. */
   readonly observes: { readonly until: EpochMs | undefined } | undefined;
   readonly targets: readonly GuardTarget[];
-}
-
-/** Names of conduits in the order of the file, numbered among those of the same two zones. */
-export function conduitNames(conduits: readonly Pick<Conduit, 'from' | 'to'>[]): string[] {
-  const counts = new Map<string, number>();
-  return conduits.map(({ from, to }) => {
-    const stem = `conduit-${from}-${to}`;
-    const count = counts.get(stem) ?? 0;
-    counts.set(stem, count + 1);
-    return `${stem}-${count}`;
-  });
 }
 
 /** All guarded conduits, whatever their grade; none where segmentation is off. */

@@ -1,9 +1,10 @@
 import type { Conduit } from '../config/config.ts';
+import { conduitNames } from '../config/conduits.ts';
 import { isModbus } from '../config/guard.ts';
 import { ANY_PORT, type Traffic, trafficOf } from '../config/services.ts';
 import { GATEWAY } from '../config/zones.ts';
 import { flowsOf } from './flows.ts';
-import { conduitNames, partOf, selected } from './guards.ts';
+import { partOf, selected } from './guards.ts';
 import { addressesOf, type Plant, type Reachable } from './plant.ts';
 import type { Flow } from './policy.ts';
 

@@ -1,0 +1,62 @@
+import type { Duration } from '../core/units.ts';
+import type { Changes } from '../segmentation/delta.ts';
+import type { Proof } from '../segmentation/prove.ts';
+import type { Shadow } from '../segmentation/shadow-path.ts';
+import type { DriftTold } from './drift-book.ts';
+import type { Cut } from './in-force.ts';
+import type { Island } from './island.ts';
+import type { Lack } from './probe.ts';
+import type { Entry } from './quarantine-book.ts';
+import type { Pending } from './state.ts';
+
+// What whoever asked the firewall is told.
+
+export interface Applied {
+  /** Undefined where these rules were the confirmed ones: nothing waits. */
+  readonly id: string | undefined;
+  readonly within: Duration;
+  readonly changes: Changes;
+  readonly replaces: readonly string[];
+  readonly complaints: readonly string[];
+  readonly cut: Cut;
+  /** Nothing was ever confirmed: without confirmation the table is taken away again. */
+  readonly first: boolean;
+  /** Nothing was, but there were rules in the kernel: without confirmation all but management is closed. */
+  readonly closes?: boolean;
+}
+
+export interface Status {
+  readonly nft: string;
+  readonly lacks: readonly Lack[];
+  /** What the kernel holds, compared with what is known here. */
+  readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else';
+  readonly proof: Proof;
+  readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
+  readonly everConfirmed: boolean;
+  readonly island: Island | undefined;
+  readonly quarantined: readonly Entry[];
+  /** What undermines the rules although they hold. */
+  readonly shadows: readonly Shadow[];
+  readonly drift: DriftTold;
+}
+
+/** What a plan is compared with. */
+export interface Known {
+  readonly confirmed:
+    | {
+        readonly rules: string;
+        readonly digest: string;
+        /** Text of the policy they were made of, where it is known. */
+        readonly policy: string | undefined;
+      }
+    | undefined;
+  readonly kernel: 'not permitted' | { readonly listing: string | undefined; readonly holds: boolean };
+}
+
+/** What a configuration would change. */
+export interface Plan {
+  readonly rules: string;
+  readonly changes: Changes;
+  readonly replaces: readonly string[];
+  readonly kernel: Status['kernel'];
+}

@@ -5,7 +5,7 @@ import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
 import { policyOf } from '../segmentation/policies.ts';
 import { prove } from '../../src/segmentation/prove.ts';
-import { DEVICE, GuardedPlant } from './plant.ts';
+import { DEVICE, GuardedPlant, NO_RESETS } from './plant.ts';
 
 // Client, gateway and device in namespaces of their own; the device tells what it really carried out.
 
@@ -32,10 +32,6 @@ const EVERYWHERE = [
   'an oversized length', 'read and write',
 ]; // biome-ignore format: a list of names
 const BY_HAND = ['overlap', 'fragments', 'ip options'];
-
-/** Whoever speaks TCP by hand must keep the kernel from ending what it knows nothing of. */
-const NO_RESETS =
-  'nft add table ip own; nft add chain ip own out "{ type filter hook output priority 0; }"; nft add rule ip own out tcp sport 20000-30000 tcp flags rst drop';
 
 const isRoot = process.getuid?.() === 0;
 const skip =

@@ -5,7 +5,7 @@ import { missingPymodbus } from '../support/modbus-peers.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
-import { DEVICE, GuardedPlant } from './plant.ts';
+import { DEVICE, GuardedPlant, NO_RESETS } from './plant.ts';
 
 // The weaker grade against the same client and the same device: what it stops, and what it does not.
 
@@ -31,10 +31,6 @@ const STOPPED = [
   'a length that covers the write', 'a length that ends early', 'a length of nothing', 'another protocol id',
   'an oversized length', 'read and write',
 ]; // biome-ignore format: a list of names
-
-/** Whoever speaks TCP by hand must keep the kernel from ending what it knows nothing of. */
-const NO_RESETS =
-  'nft add table ip own; nft add chain ip own out "{ type filter hook output priority 0; }"; nft add rule ip own out tcp sport 20000-30000 tcp flags rst drop';
 
 const skip =
   noRules() ||

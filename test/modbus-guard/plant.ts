@@ -15,6 +15,10 @@ type Place = 'client' | 'gateway' | 'device';
 export const CLIENT = { 4: '10.20.40.5', 6: 'fd00:40::5' } as const;
 export const DEVICE = { 4: '10.20.10.11', 6: 'fd00:10::12' } as const;
 
+/** Whoever speaks TCP by hand must keep the kernel from ending what it knows nothing of. */
+export const NO_RESETS =
+  'nft add table ip own; nft add chain ip own out "{ type filter hook output priority 0; }"; nft add rule ip own out tcp sport 20000-30000 tcp flags rst drop';
+
 /** A client, the gateway with rules and guard, and a device: three namespaces that end with the test. */
 export class GuardedPlant {
   readonly writes: string[] = [];

@@ -1,6 +1,3 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { long } from '../support/long.ts';
@@ -12,8 +9,9 @@ import type { Policy } from '../../src/segmentation/policy.ts';
 import { prove } from '../../src/segmentation/prove.ts';
 import { render } from '../../src/segmentation/render.ts';
 import { anyPolicy } from '../segmentation/any-policy.ts';
+import { afterSteps } from '../segmentation/listed.ts';
 import { rulesOf } from '../segmentation/policies.ts';
-import { inNamespace, noRules } from '../support/namespace.ts';
+import { noRules } from '../support/namespace.ts';
 
 // From what a kernel lists to what is declared, in one transaction: what the kernel holds then is compared with what it
 // holds where the same rules were loaded into an empty one.
@@ -24,32 +22,8 @@ const skip = noRules();
 const PAIRS = Number(process.env['DELTA_PAIRS'] ?? '20');
 const SEED = Number(process.env['DELTA_SEED'] ?? '3');
 
-/** Runs each list of steps in an empty kernel, and gives back what it lists in the end; a step is nft JSON or text. */
-function listed(t: Test, cases: readonly (readonly string[])[]): string[] {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-delta-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  for (const [i, steps] of cases.entries()) {
-    for (const [k, step] of steps.entries()) writeFileSync(join(folder, `${i}.${k}`), step);
-  }
-  const ran = inNamespace(
-    `cd "$1"; i=0
-while [ -f $i.0 ]; do
-  nft flush ruleset; k=0
-  while [ -f $i.$k ]; do
-    case "$(head -c 1 $i.$k)" in
-      '{') nft -j -f $i.$k || { echo "case $i, step $k" >&2; exit 1; } ;;
-      *) nft -f $i.$k || { echo "case $i, step $k" >&2; exit 1; } ;;
-    esac
-    k=$((k+1))
-  done
-  nft -j list table inet sluice > $i.listing
-  i=$((i+1))
-done`,
-    folder,
-  );
-  if (ran.status !== 0) throw new Error(ran.stderr);
-  return cases.map((_, i) => readFileSync(join(folder, `${i}.listing`), 'utf8'));
-}
+const listed = (t: Test, cases: readonly (readonly string[])[]): string[] =>
+  afterSteps(t, cases).map((listing) => listing ?? '');
 
 const shown = (listing: string): string => fingerprint(canonical(listing));
 const policies = (): Policy[] => fc.sample(anyPolicy, { numRuns: PAIRS + 1, seed: SEED });

@@ -1,13 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import { readFileSync } from 'node:fs';
+import t from 'tap';
 import { holds } from '../../src/netd/bring.ts';
 import { delta } from '../../src/segmentation/delta.ts';
-import { mergedListings } from '../../src/segmentation/listing.ts';
 import { prove } from '../../src/segmentation/prove.ts';
-import { inNamespace, noRules } from '../support/namespace.ts';
-import { told } from './listed.ts';
+import { noRules } from '../support/namespace.ts';
+import { afterSteps, told } from './listed.ts';
 import { policyOf, rulesOf } from './policies.ts';
 
 // The table of the bridge in the kernel: read back, proven, changed by hand, and healed.
@@ -17,36 +14,6 @@ const PLANT = readFileSync('test/golden/segmentation/30-access-ports-of-a-bridge
 const policy = policyOf(PLANT);
 
 const rules = (yaml: string): number => rulesOf(yaml).split('{"rule":{"family":"bridge"').length;
-
-/** What both tables are after each list of steps; a step is JSON or text of nft. */
-function listed(t: Test, cases: readonly (readonly string[])[]): (string | undefined)[] {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-ports-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  for (const [i, steps] of cases.entries()) {
-    for (const [k, step] of steps.entries()) writeFileSync(join(folder, `${i}.${k}`), step);
-  }
-  const ran = inNamespace(
-    `cd "$1"; i=0
-while [ -f $i.0 ]; do
-  nft flush ruleset; k=0
-  while [ -f $i.$k ]; do
-    case "$(head -c 1 $i.$k)" in '{') nft -j -f $i.$k ;; *) nft -f $i.$k ;; esac
-    k=$((k+1))
-  done
-  for family in inet bridge; do nft -j list table $family sluice > $i.$family 2>/dev/null || : > $i.$family; done
-  i=$((i+1))
-done`,
-    folder,
-  );
-  if (ran.status !== 0) throw new Error(ran.stderr);
-  return cases.map((_, i) =>
-    mergedListings(
-      ['inet', 'bridge']
-        .map((family) => readFileSync(join(folder, `${i}.${family}`), 'utf8'))
-        .filter((text) => text !== ''),
-    ),
-  );
-}
 
 t.test('what a stranger does to it is seen, and undone', { skip }, async (t) => {
   const document = rulesOf(PLANT);
@@ -73,12 +40,12 @@ t.test('what a stranger does to it is seen, and undone', { skip }, async (t) => 
     ['add chain bridge sluice theirs { type filter hook forward priority 0; }', /2 chains hang/],
   ];
 
-  const changed = listed(
+  const changed = afterSteps(
     t,
     strange.map(([change]) => [document, change]),
   );
   const healings = changed.map((listing) => delta(listing, document).document ?? '');
-  const healed = listed(
+  const healed = afterSteps(
     t,
     strange.map(([change], i) => [document, change, healings[i] ?? '']),
   );
@@ -95,10 +62,10 @@ t.test('a new device is elements, and ports that go take the table with them', {
   const document = rulesOf(PLANT);
   const more = rulesOf(PLANT.replace('  meter-3:', '  press-3: { class: press, at: "modbus-tcp://10.20.10.23", mac: "02:00:00:00:10:23" }\n  meter-3:')); // biome-ignore format: one line reads better
   const none = rulesOf(PLANT.replaceAll(/, ports: \[[^\]]*\]|, unknown-macs: allow|, port: lan1/g, ''));
-  const [listing] = listed(t, [[document]]);
+  const [listing] = afterSteps(t, [[document]]);
   const [grown, gone] = [delta(listing, more), delta(listing, none)];
 
-  const [wider, bare] = listed(t, [
+  const [wider, bare] = afterSteps(t, [
     [document, grown.document ?? ''],
     [document, gone.document ?? ''],
   ]);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { bring } from '../../src/netd/bring.ts';
 import { Nft } from '../../src/netd/nft.ts';
+import { NARROW } from '../netd/reload-plant.ts';
 import { rulesOf } from '../segmentation/policies.ts';
 import { until } from '../support/wait.ts';
 import { be, type Check, sh } from './check.ts';
@@ -18,18 +19,6 @@ const BULK_CHANGES = 4;
 const SMALL_CHANGES = 6;
 const PORTS = ['6000', '6100', '7000'];
 
-const HEAD = `
-gateway: { id: plant7 }
-zones:
-  control:     { vlan: 10, subnet: 10.20.10.0/24 }
-  supervision: { vlan: 40, subnet: 10.20.40.0/24 }
-  uplink:      { interface: eth0 }
-segmentation: { mode: enforce, management: { zone: uplink, from: [10.1.2.0/24], allow: [ssh] } }
-conduits:
-  - { from: supervision, to: control, allow: [udp/6000-6010], because: "by subnet: an interval map" }
-  - { from: supervision, to: control, allow: [udp/6100], only: { from: [10.20.40.5], to: [10.20.10.9] }, because: "a hash map" }
-`;
-
 function plant(count: number, first: number): string {
   const ports = Array.from({ length: count }, (_, i) => {
     const [low, one] = [10_000 + 40 * i + first, 10_000 + i + first];
@@ -39,7 +28,7 @@ function plant(count: number, first: number): string {
     count === 0
       ? ''
       : `  - { from: supervision, to: control, allow: [${ports.join(', ')}], only: { from: [10.20.40.6], to: [10.20.10.8] }, because: "more" }\n`;
-  return `${HEAD}${more}`;
+  return `${NARROW}${more}`;
 }
 
 const BED = `

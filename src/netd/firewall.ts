@@ -31,7 +31,7 @@ import { bootId, sinceBoot } from './monotonic.ts';
 import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { mayLoad, mustBeNew, mustBeProven, objection } from './objections.ts';
-import type { Applied, Known, Plan, Status } from './outcome.ts';
+import type { Applied, Known, Plan, RolledBack, Status } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
 import { findShadows } from './shadow.ts';
@@ -165,7 +165,7 @@ export class Firewall {
   }
 
   /** Back to the rules that were confirmed last, whether a change waits or somebody else was at the table. */
-  async rollback(by: Actor = {}): Promise<Brought & { readonly cut: Cut; readonly id: string | undefined }> {
+  async rollback(by: Actor = {}): Promise<RolledBack> {
     this.#state.prepare();
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
@@ -184,7 +184,7 @@ export class Firewall {
     await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
     const brought = await this.#force.bring(nft, before);
     this.#state.end();
-    return { id, ...brought };
+    return { id, to: heldBy(before, confirmed), ...brought };
   }
 
   /** What is confirmed, and what the kernel holds where it may be asked. Changes nothing. */
@@ -385,13 +385,21 @@ export class Firewall {
     try {
       await this.#force.bring(nft, before);
       this.#state.end();
-      if (before === NO_RULES) return tell('no rules are loaded', remedy);
-      const isConfirmed = this.#state.confirmed() !== undefined;
-      return tell(isConfirmed ? 'the confirmed rules hold' : 'all but management is closed', remedy);
+      return tell(HELD[heldBy(before, this.#state.confirmed())], remedy);
     } catch (second) {
       return tell(`and it could not be taken back yet: ${errorText(second)}`, './sluice firewall status');
     }
   }
 }
+
+/** What a return ended in, for people. */
+const HELD = {
+  confirmed: 'the confirmed rules hold',
+  closed: 'all but management is closed',
+  nothing: 'no rules are loaded',
+} as const satisfies Record<RolledBack['to'], string>;
+
+const heldBy = (before: string, confirmed: string | undefined): RolledBack['to'] =>
+  before === NO_RULES ? 'nothing' : confirmed === undefined ? 'closed' : 'confirmed';
 
 const closedRules = (policy: Policy): string => render(compile(closed(policy)));

@@ -2,6 +2,7 @@ import type { Duration } from '../core/units.ts';
 import type { Changes } from '../segmentation/delta.ts';
 import type { Proof } from '../segmentation/prove.ts';
 import type { Shadow } from '../segmentation/shadow-path.ts';
+import type { Brought } from './bring.ts';
 import type { DriftTold } from './drift-book.ts';
 import type { Cut } from './in-force.ts';
 import type { Island } from './island.ts';
@@ -23,6 +24,14 @@ export interface Applied {
   readonly first: boolean;
   /** Nothing was, but there were rules in the kernel: without confirmation all but management is closed. */
   readonly closes?: boolean;
+}
+
+export interface RolledBack extends Brought {
+  /** The change that was taken back, if one waited. */
+  readonly id: string | undefined;
+  /** What holds now: the confirmed rules, or what there is before any were. */
+  readonly to: 'confirmed' | 'closed' | 'nothing';
+  readonly cut: Cut;
 }
 
 export interface Status {

@@ -1,4 +1,4 @@
-import type { Applied, Plan, Status } from './outcome.ts';
+import type { Applied, Plan, RolledBack, Status } from './outcome.ts';
 import { visible } from '../core/visible.ts';
 import { cutText, measuresFor, measuresLines } from './tell-measures.ts';
 import { isUndermined, underminingFor, underminingLines } from './tell-shadow.ts';
@@ -25,11 +25,17 @@ export const confirmedTold = (id: string): Told => ({
   good: true,
 });
 
-export function rolledBackTold({ id, ...how }: How & { readonly id: string | undefined }): Told {
+const RETURNED: Readonly<Record<RolledBack['to'], string>> = {
+  confirmed: 'the rules that were confirmed last hold',
+  closed: 'no rules were ever confirmed: all but management is closed',
+  nothing: 'no rules were ever confirmed: none are loaded',
+};
+
+export function rolledBackTold({ id, to, ...how }: RolledBack): Told {
   const taken = id === undefined ? '' : `; change ${id} is taken back`;
   return {
-    result: { id: id ?? null, ...howFor(how) },
-    text: `the rules that were confirmed last hold${taken}\n${howText(how)}`,
+    result: { id: id ?? null, to, ...howFor(how) },
+    text: `${RETURNED[to]}${taken}\n${howText(how)}`,
     good: true,
   };
 }

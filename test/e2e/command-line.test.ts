@@ -15,18 +15,10 @@ import t, { type Test } from 'tap';
 import { Authority } from '../support/certificates.ts';
 import { REPOSITORY, Running, SLUICE } from '../support/process.ts';
 import { makeSite, type Site } from '../support/site.ts';
+import { sluice } from './sluice.ts';
 import { until } from '../support/wait.ts';
 
 const SHIPPED = join(REPOSITORY, 'gateway.yaml');
-
-function sluice(...args: string[]): {
-  readonly status: number | null;
-  readonly out: string;
-  readonly err: string;
-} {
-  const { status, stdout, stderr } = spawnSync(SLUICE, args, { encoding: 'utf8', cwd: tmpdir() });
-  return { status, out: stdout, err: stderr };
-}
 
 async function siteOf(t: Test, mqtt?: string): Promise<Site> {
   const site = await makeSite(mqtt === undefined ? {} : { mqtt });
@@ -44,27 +36,6 @@ function runs(words: string): boolean {
     }
   });
 }
-
-t.test('every command says what it does, and wrong usage is 64 in one line', async (t) => {
-  const commands = [...sluice('--help').out.matchAll(/^ {2}([a-z]+) /gm)].map(([, name = '']) => name);
-  t.ok(commands.length >= 8);
-  for (const name of commands) {
-    t.match(sluice(name, '--help'), { status: 0, out: new RegExp(`^Usage: ./sluice ${name}`) });
-    const { status, err } = sluice(name, '--jsn');
-    t.equal(status, 64);
-    t.match(err, /^sluice: Unknown option '--jsn'[^\n]*; \.\/sluice [a-z]+ --help tells more\n$/);
-  }
-  t.match(sluice('version', '-h'), { status: 0, out: /^Usage/ });
-  t.match(sluice('help', 'plan'), { status: 0, out: /^Usage: .\/sluice plan/ });
-  t.match(
-    sluice('history', '--from', '-1h').err,
-    /^sluice: --from needs a value; one that begins with a dash is written --from=-1; /,
-  );
-  t.match(sluice('version', '--jsn').err, /did you mean --json\?/);
-  t.match(sluice('chek').err, /there is no command "chek"; did you mean check\?/);
-  t.equal(sluice('version', 'more').status, 64);
-  t.match(JSON.parse(sluice('version', '--json').out), { sluice: /^\d/, node: /^24\./ });
-});
 
 t.test('check --json answers also where the file cannot be read', async (t) => {
   const { status, out } = sluice('check', '--json', 'nowhere.yaml');

@@ -21,6 +21,7 @@ import {
   type Because,
   type Ground,
   island,
+  keepBoot,
   quarantine,
   type Quarantined,
   rejoin,
@@ -30,7 +31,7 @@ import {
 import { bootId, sinceBoot } from './monotonic.ts';
 import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
-import { mayLoad, mustBeNew, mustBeProven, objection } from './objections.ts';
+import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
 import type { Applied, Known, Plan, RolledBack, Status } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
@@ -39,7 +40,6 @@ import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
 const PATIENCE: Duration = seconds(60);
-const EMPTY_LISTING = '{"nftables":[]}';
 
 /** What may be done to the rules of this machine, below the data folder of one gateway. One change at a time. */
 export class Firewall {
@@ -328,15 +328,13 @@ export class Firewall {
 
   /** Connections are cut only by rules that are proven. */
   async #loadProven(nft: Nft, document: string, policy: Policy): Promise<Brought & { readonly cut: Cut }> {
-    const brought = await this.#force.load(nft, document);
-    mustBeProven(prove(this.#force.policy(policy), brought.listing ?? EMPTY_LISTING, epochMs(Date.now())));
+    const brought = await loadProven(this.#force, nft, document, policy);
     return { ...brought, cut: await this.#force.cut(document) };
   }
 
   /** What a machine that starts loads: what is confirmed, with the island and whoever is in quarantine. */
   #keepBoot(): void {
-    const confirmed = this.#state.confirmed();
-    if (confirmed !== undefined) this.#state.keepBoot(this.#force.document(confirmed));
+    keepBoot({ state: this.#state, force: this.#force });
   }
 
   async #locked(): Promise<Lock> {

@@ -1,13 +1,12 @@
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs } from '../core/units.ts';
-import { islanded } from '../segmentation/island.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import { type Proof, prove } from '../segmentation/prove.ts';
 import type { Suspect } from '../segmentation/quarantine.ts';
 import { ownAddresses } from './conntrack.ts';
 import { type Cut, cutAll, type InForce } from './in-force.ts';
 import type { Lock } from './lock.ts';
 import { Nft } from './nft.ts';
+import { loadProven } from './objections.ts';
 import { type Entry, isOver, lasting } from './quarantine-book.ts';
 import { digest, type State } from './state.ts';
 
@@ -116,7 +115,7 @@ export async function island(ground: Ground, { who, because }: Because): Promise
   await intended(ground);
   force.mark.set({ since: epochMs(Date.now()), who, because });
   // Where this fails, the mark stays: whatever is loaded next is cut.
-  await loadProven(ground, rules, islanded(policy));
+  await reload(ground, rules, policy);
   return { cut: await force.cut(rules) };
 }
 
@@ -130,7 +129,7 @@ export async function rejoin(ground: Ground): Promise<void> {
   const policy = rules === undefined ? undefined : force.policyOf(rules);
   if (rules === undefined || policy === undefined) return;
   try {
-    await loadProven(ground, rules, policy);
+    await reload(ground, rules, policy);
   } catch (error) {
     force.mark.set(before);
     keepBoot(ground);
@@ -138,15 +137,9 @@ export async function rejoin(ground: Ground): Promise<void> {
   }
 }
 
-async function loadProven(ground: Ground, rules: string, policy: Policy): Promise<void> {
-  const { force, lock } = ground;
+async function reload(ground: Ground, rules: string, policy: Policy): Promise<void> {
   keepBoot(ground);
-  const { listing } = await force.load(new Nft({ lock: lock.descriptor }), rules);
-  const proof: Proof = prove(policy, listing ?? '{"nftables":[]}', epochMs(Date.now()));
-  if (proof.proven) return;
-  throw new SluiceError('SETUP', 'what the kernel holds is not proven to be what it shall hold', {
-    remedy: './sluice firewall prove tells the packets',
-  });
+  await loadProven(ground.force, new Nft({ lock: ground.lock.descriptor }), rules, policy);
 }
 
 /** What holds, or waits to be confirmed; undefined where nothing was ever applied. */
@@ -160,7 +153,7 @@ async function intended({ state, intend }: Ground): Promise<void> {
 }
 
 /** A machine that starts loads it too. */
-function keepBoot({ state, force }: Ground): void {
+export function keepBoot({ state, force }: Pick<Ground, 'state' | 'force'>): void {
   const confirmed = state.confirmed();
   if (confirmed !== undefined) state.keepBoot(force.document(confirmed));
 }

@@ -1,15 +1,18 @@
 import { SluiceError } from '../core/errors.ts';
+import { epochMs } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import { packetText } from '../segmentation/packet.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import type { Proof } from '../segmentation/prove.ts';
+import { type Proof, prove } from '../segmentation/prove.ts';
 import type { Actor } from './actor.ts';
-import { holds } from './bring.ts';
+import { type Brought, holds } from './bring.ts';
 import type { InForce } from './in-force.ts';
 import { Nft } from './nft.ts';
 import { probe } from './probe.ts';
 import { refusalOf } from './refusal.ts';
 import { digest, type Pending, remaining } from './state.ts';
+
+export const EMPTY_LISTING = '{"nftables":[]}';
 
 // What stands against a change: before it is loaded, after it, and when it is confirmed.
 
@@ -46,7 +49,14 @@ export function mustBeNew({ id, until, within, session }: Pending, by: Actor): v
   );
 }
 
-export function mustBeProven(proof: Proof): void {
+/** The kernel holds these rules and what is in force beside them, and that is proven. */
+export async function loadProven(force: InForce, nft: Nft, rules: string, policy: Policy): Promise<Brought> {
+  const brought = await force.load(nft, rules);
+  mustBeProven(prove(force.policy(policy), brought.listing ?? EMPTY_LISTING, epochMs(Date.now())));
+  return brought;
+}
+
+function mustBeProven(proof: Proof): void {
   if (proof.proven) return;
   throw new SluiceError(
     'SETUP',

@@ -1,9 +1,8 @@
-import { BOOLEAN, type Batch, NUMBER, TEXT } from '../core/batch.ts';
 import type { PointName } from '../core/point.ts';
 import { QUALITIES, REASONS } from '../core/quality.ts';
 import type { Encoder, Write } from './encoder.ts';
 import { IsoTime } from './iso-time.ts';
-import { lineEncoder } from './lines.ts';
+import { lineEncoder, valueWriter } from './lines.ts';
 
 const HEAD = 'device,point,time,value,unit,quality,reason\r\n';
 const QUOTED = /[",\r\n]/;
@@ -11,6 +10,7 @@ const QUOTED = /[",\r\n]/;
 const FORMULA = /^[=+\-@\t\r']/;
 /** Integers beyond 2^53 are texts; with a sign they are still no formula. */
 const PLAIN_NUMBER = /^[+-]?\d+(?:\.\d+)?$/;
+const value = valueWriter(text, '');
 
 /**
  * RFC 4180 with a head line: comma, CRLF, UTF-8, quotes where needed. A text of a device that a spreadsheet would
@@ -30,20 +30,6 @@ export function csvEncoder(names: readonly PointName[], write: Write): Encoder {
     const why = `${QUALITIES[quality] ?? ''},${REASONS[batch.reasons[row] ?? 0] ?? ''}`;
     return `${start},${value(batch, row)},${units[point] ?? ''},${why}\r\n`;
   });
-}
-
-function value(batch: Batch, row: number): string {
-  const held = batch.values[row] ?? 0;
-  switch (batch.forms[row]) {
-    case NUMBER:
-      return String(held);
-    case BOOLEAN:
-      return held === 0 ? 'false' : 'true';
-    case TEXT:
-      return text(batch.texts[held] ?? '');
-    default:
-      return '';
-  }
 }
 
 function text(raw: string): string {

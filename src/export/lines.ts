@@ -1,4 +1,4 @@
-import type { Batch } from '../core/batch.ts';
+import { BOOLEAN, type Batch, NUMBER, TEXT } from '../core/batch.ts';
 import type { Encoder, Write } from './encoder.ts';
 
 /** Text is handed on in pieces of about this many characters: large enough for one write, small enough to be young garbage. */
@@ -28,5 +28,22 @@ export function lineEncoder(
       }
     },
     end: flush,
+  };
+}
+
+/** A value as it is written: numbers and booleans alike in every format, `text` and `nothing` as the format has them. */
+export function valueWriter(text: (raw: string) => string, nothing: string) {
+  return (batch: Batch, row: number): string => {
+    const held = batch.values[row] ?? 0;
+    switch (batch.forms[row]) {
+      case NUMBER:
+        return String(held);
+      case BOOLEAN:
+        return held === 0 ? 'false' : 'true';
+      case TEXT:
+        return text(batch.texts[held] ?? '');
+      default:
+        return nothing;
+    }
   };
 }

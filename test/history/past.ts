@@ -13,13 +13,13 @@ import { Reader } from '../../src/store/history/reader.ts';
 import { RollupFile } from '../../src/store/history/rollup-file.ts';
 import {
   nameKey,
-  type Outage,
   type RowMark,
   type Start,
   type Tail,
   type TailQuery,
 } from '../../src/store/history/tail.ts';
 import { sortedOrder } from '../../src/telemetry/order.ts';
+import type { Outage } from '../../src/telemetry/sample-log.ts';
 import { TIER_WIDTH } from '../../src/telemetry/chart-plan.ts';
 import { rollUp } from '../../src/telemetry/rollup.ts';
 import type { Row } from '../telemetry/rows.ts';

@@ -4,6 +4,7 @@ import type { Tier } from '../../core/history.ts';
 import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
 import { type Bytes, type Duration, type EpochMs, days, epochMs, mebibytes } from '../../core/units.ts';
+import type { Outage } from '../../telemetry/sample-log.ts';
 import { setAside } from '../damage.ts';
 import {
   type Database,
@@ -18,7 +19,6 @@ import { BOOK_TABLES, BOOK_VERSION } from './book-schema.ts';
 import { checkTables } from './check-tables.ts';
 import { makeInPlace, refuseNewer } from './make-file.ts';
 import { RecordedSets } from './recorded.ts';
-import type { Outage } from './tail.ts';
 
 /** A row of the sample log: entries that came with it are taken once, however often it is replayed. */
 export interface LogRow {

@@ -1,11 +1,12 @@
 import type { BatchBuilder } from '../../core/batch.ts';
 import type { PointName } from '../../core/point.ts';
 import { type EpochMs, epochMs } from '../../core/units.ts';
+import type { Outage } from '../../telemetry/sample-log.ts';
 import { copyRow } from './copy-row.ts';
 import type { Entry, Head } from './head.ts';
 import type { LogTail } from './log-tail.ts';
 import type { Segment } from './segment.ts';
-import type { Outage, RowMark, Start, Tail, TailQuery } from './tail.ts';
+import type { RowMark, Start, Tail, TailQuery } from './tail.ts';
 
 export interface HeadTailOptions {
   readonly head: Head;

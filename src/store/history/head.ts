@@ -3,6 +3,7 @@ import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
 import { type Duration, type EpochMs, days, epochMs, milliseconds } from '../../core/units.ts';
 import { OUTAGE, SAMPLES, START, decodeRow, outageOf, startOf } from '../../telemetry/sample-log.ts';
+import type { Outage } from '../../telemetry/sample-log.ts';
 import { unpacked } from '../body.ts';
 import { pagesOf } from '../journal.ts';
 import type { LogRow as At } from './book.ts';
@@ -10,7 +11,7 @@ import type { Catalog } from './catalog.ts';
 import { EARLIEST, LATEST } from './files.ts';
 import type { Follower, LogRow, Page } from './follower.ts';
 import { Segment } from './segment.ts';
-import { type Outage, type Start, nameKey } from './tail.ts';
+import { type Start, nameKey } from './tail.ts';
 
 /** A clock that is wrong by more than this is wrong; a device may be a day ahead, as in local time. */
 const FUTURE = days(1);

@@ -1,6 +1,7 @@
 import type { Tier } from '../../core/history.ts';
 import type { Duration, EpochMs } from '../../core/units.ts';
 import { epochMs, hours, milliseconds, minutes } from '../../core/units.ts';
+import type { Outage } from '../../telemetry/sample-log.ts';
 import { isFull } from '../open.ts';
 import { type ClockState, believed, horizon, look, newClock } from './believed-clock.ts';
 import type { Book, DroppedFile } from './book.ts';
@@ -11,7 +12,6 @@ import type { Retention } from './protocol.ts';
 import type { Chronicle } from './query.ts';
 import type { RollupTier } from './rollup-file.ts';
 import { dayOf } from './shelf.ts';
-import type { Outage } from './tail.ts';
 import { causeOf, to } from './trouble.ts';
 
 /** The clock is written down so often, and at once where it jumps: each time costs a commit. */

@@ -4,12 +4,20 @@ import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import type { PointName } from '../../core/point.ts';
 import { type EpochMs, days, epochMs, milliseconds } from '../../core/units.ts';
-import { OUTAGE, SAMPLES, START, decodeRow, outageOf, startOf } from '../../telemetry/sample-log.ts';
+import {
+  OUTAGE,
+  type Outage,
+  SAMPLES,
+  START,
+  decodeRow,
+  outageOf,
+  startOf,
+} from '../../telemetry/sample-log.ts';
 import { unpacked } from '../body.ts';
 import type { Catalog } from './catalog.ts';
 import { copyRow } from './copy-row.ts';
 import { Follower, type LogRow } from './follower.ts';
-import { nameKey, type Outage, type RowMark, type Start, type Tail, type TailQuery } from './tail.ts';
+import { nameKey, type RowMark, type Start, type Tail, type TailQuery } from './tail.ts';
 
 /** Samples that are further ahead of their commit are refused by whoever files them. */
 const FUTURE = days(1);

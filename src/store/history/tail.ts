@@ -1,19 +1,12 @@
 import type { BatchBuilder } from '../../core/batch.ts';
 import type { PointName } from '../../core/point.ts';
 import type { Duration, EpochMs } from '../../core/units.ts';
+import type { Outage } from '../../telemetry/sample-log.ts';
 
 /** When the gateway started, and what it set out to record. */
 export interface Start {
   readonly time: EpochMs;
   readonly recorded: ReadonlyMap<string /* nameKey */, Duration /* period */>;
-}
-
-/** Samples that had to be given up because the store could not take them. */
-export interface Outage {
-  readonly from: EpochMs;
-  readonly to: EpochMs;
-  readonly samples: number;
-  readonly reason: string;
 }
 
 export interface TailQuery {

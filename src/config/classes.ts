@@ -2,6 +2,7 @@ import { type Duration, seconds } from '../core/units.ts';
 import { checked, entries, isMapping } from './checked.ts';
 import { readPoint, type Template } from './points.ts';
 import { describe, type Report } from './problem.ts';
+import { NAME_FIX, isName } from './leaves.ts';
 import * as schema from './schema.ts';
 import { readPeriod } from './units.ts';
 import { checkName, choose, GATEWAY, type Known, type ZoneEntry } from './zones.ts';
@@ -54,7 +55,7 @@ function readClass(name: string, value: unknown, zones: Known<ZoneEntry>, report
   const points = new Map<string, Template | undefined>();
   for (const [point, entry] of Object.entries(head.points ?? {})) {
     const at = [...path, 'points', point];
-    if (!schema.isName(point)) report(at, `the name ${describe(point)}`, schema.NAME_FIX, 'key');
+    if (!isName(point)) report(at, `the name ${describe(point)}`, NAME_FIX, 'key');
     points.set(point, readPoint(entry, { protocol, name: point, every, path: at, report }));
   }
   if (head.points !== undefined && points.size === 0) {

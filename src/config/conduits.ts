@@ -7,7 +7,7 @@ import type { EpochMs } from '../core/units.ts';
 import { MOMENT_EXAMPLES, parseMoment } from './moment.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import * as schema from './schema.ts';
+import * as schema from './network-schema.ts';
 import { serviceProblem } from './services.ts';
 import { choose, GATEWAY, type Known, type ZoneEntry } from './zones.ts';
 

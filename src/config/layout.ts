@@ -1,7 +1,7 @@
 import { checked } from './checked.ts';
 import type { Network } from './config.ts';
 import type { Report } from './problem.ts';
-import * as schema from './schema.ts';
+import * as schema from './network-schema.ts';
 import { interfaceOf, type Known, type ZoneEntry } from './zones.ts';
 
 /** How the VLANs come into being: the section `network`. */

@@ -5,7 +5,7 @@ import { checkServices, conduitNames, readMoment, subnetOf } from './conduits.ts
 import { READ_ONLY } from './guard.ts';
 import { parseSubnet, type Subnet } from './network.ts';
 import { describe, type Report } from './problem.ts';
-import * as schema from './schema.ts';
+import * as schema from './network-schema.ts';
 import { readDuration } from './units.ts';
 import { choose, GATEWAY, interfaceOf, type Known, type ZoneEntry } from './zones.ts';
 

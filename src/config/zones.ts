@@ -5,7 +5,8 @@ import { nearest } from './nearest.ts';
 import { readAddresses } from './own-address.ts';
 import { type Address, contains, overlap, parseSubnet, type Subnet } from './network.ts';
 import { describe, type Path, type Report } from './problem.ts';
-import * as schema from './schema.ts';
+import { NAME_FIX, isName } from './leaves.ts';
+import * as schema from './network-schema.ts';
 
 /** The built-in zone: the appliance itself (DESIGN 5.1). */
 export const GATEWAY = 'gateway';
@@ -109,8 +110,8 @@ export function choose(name: string, names: readonly string[], what: string): st
 
 /** Names become levels of topics, names of rules and files; the one of the appliance is taken. */
 export function checkName(name: string, path: Path, report: Report): void {
-  if (!schema.isName(name)) {
-    report(path, `the name ${describe(name)}`, schema.NAME_FIX, 'key');
+  if (!isName(name)) {
+    report(path, `the name ${describe(name)}`, NAME_FIX, 'key');
   } else if (name === GATEWAY) {
     report(path, 'a reserved name', 'choose another one: gateway is the appliance itself', 'key');
   }

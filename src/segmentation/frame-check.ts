@@ -20,7 +20,7 @@ const MAC = text(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/, 17);
 /** Below 2^63 nft lists a number in place of it. */
 const RAW = text(/^0x[0-9a-f]{17,32}$/, 34);
 const KEY_TYPE = literal('ifname', 'ether_addr', 'ipv4_addr', 'ipv6_addr', 'mark');
-const MARK = whole(0, 2 ** 31);
+const MARK = whole(0, 2 ** 32 - 1);
 
 const here = insideOf('bridge');
 const part = either(MARK, MAC, ADDRESS, INTERFACE);

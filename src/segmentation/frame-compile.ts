@@ -10,7 +10,7 @@ import type {
   FrameStatement,
 } from './frame-rules.ts';
 import type { Policy } from './policy.ts';
-import { type BoundHost, linkLocalOf, type PortGuard } from './port-guard.ts';
+import { type BoundHost, linkLocalOf, marksOf, type PortGuard } from './port-guard.ts';
 import { accept, count, drop, goTo } from './statements.ts';
 
 // What a frame that comes in at an access port may claim. Nothing here remembers connections; the number of rules is
@@ -164,7 +164,10 @@ function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
   const gateway = deny('d_gateway', 'address of the gateway');
   // A frame that passes in mode observe must not carry the mark on.
   const neighbour = deny('d_neighbour', 'foreign neighbour message', { kind: 'unmark' });
-  const owners = hosts.flatMap((host, i) => addresses6(host).map((address) => [address, i + 1] as const));
+  const marks = marksOf(hosts);
+  const owners = hosts.flatMap((host) =>
+    addresses6(host).map((address) => [address, marks.get(host.mac) ?? 0] as const),
+  );
   const about =
     owners.length === 0
       ? []
@@ -219,8 +222,9 @@ const set = (name: string, types: readonly FrameKeyType[], elements: readonly Fr
 });
 
 function setsOf({ ports, hosts, own }: PortGuard): FrameSet[] {
-  const each = (of: (host: BoundHost, port: string, number: number) => readonly FrameKey[]): FrameKey[] =>
-    hosts.flatMap((host, i) => host.ports.flatMap((port) => of(host, port, i + 1)));
+  const marks = marksOf(hosts);
+  const each = (of: (host: BoundHost, port: string) => readonly FrameKey[]): FrameKey[] =>
+    hosts.flatMap((host) => host.ports.flatMap((port) => of(host, port)));
   return [
     set(
       SETS.access,
@@ -265,7 +269,7 @@ function setsOf({ ports, hosts, own }: PortGuard): FrameSet[] {
     set(
       SETS.about,
       ['ifname', 'ether_addr', 'mark'],
-      each(({ mac }, port, number) => [[port, mac, number]]),
+      each(({ mac }, port) => [[port, mac, marks.get(mac) ?? 0]]),
     ),
     { name: SETS.senders, types: ['ether_addr'], kind: 'dynamic', elements: [] },
   ];

@@ -66,7 +66,7 @@ export type FrameStatement =
     }
   /** The address that a neighbour message is about is one of these. */
   | { readonly kind: 'about'; readonly addresses: readonly bigint[] }
-  /** Marks the frame with the number of the host that the address belongs to; one of nobody leaves the rule. */
+  /** Marks the frame with the number (`marksOf`) of the host that the address belongs to; one of nobody leaves the rule. */
   | { readonly kind: 'mark owner'; readonly owners: readonly (readonly [bigint, number])[] }
   | { readonly kind: 'unmark' }
   /** Goes on with the rule only while this sender keeps below its rate. */

@@ -85,3 +85,31 @@ export function linkLocalOf(mac: string): bigint {
   const identifier = [a ^ 2n, b, c, 0xffn, 0xfen, d, e, f];
   return identifier.reduce((value, byte) => (value << 8n) | byte, 0xfe80_0000_0000_0000n);
 }
+
+/** What no frame of a device is marked with. */
+const NO_MARK = 0;
+
+/**
+ * The number that each device is marked by: the last four bytes of its hardware address, so that a device that comes or
+ * goes changes nothing about the others. Of those with the same four bytes the lowest hardware address keeps them, and
+ * the others take the next numbers that are nobody's: two devices with one mark could be each other.
+ */
+export function marksOf(hosts: readonly Pick<BoundHost, 'mac'>[]): ReadonlyMap<string, number> {
+  const macs = hosts.map(({ mac }) => mac).toSorted();
+  const marks = new Map<string, number>();
+  const taken = new Set([NO_MARK]);
+  const take = (mac: string, mark: number): void => {
+    marks.set(mac, mark);
+    taken.add(mark);
+  };
+  for (const mac of macs) if (!taken.has(lastFourBytes(mac))) take(mac, lastFourBytes(mac));
+  for (const mac of macs) {
+    if (marks.has(mac)) continue;
+    let mark = lastFourBytes(mac);
+    while (taken.has(mark)) mark = (mark + 1) >>> 0;
+    take(mac, mark);
+  }
+  return marks;
+}
+
+const lastFourBytes = (mac: string): number => Number.parseInt(mac.replaceAll(':', '').slice(4), 16);

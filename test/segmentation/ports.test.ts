@@ -1,5 +1,8 @@
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { objectsOf } from '../../src/segmentation/canonical.ts';
+import { LOG_GROUP } from '../../src/segmentation/denials.ts';
+import { text } from '../../src/segmentation/field.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import * as frames from './frames.ts';
@@ -32,25 +35,43 @@ segmentation: { mode: ${mode}, management: { zone: uplink, from: [10.1.2.0/24], 
 /** What a host makes of the hardware address of press-6. */
 const LINK_LOCAL6 = 'fe80::ff:fe00:1016';
 
+/** Of one sender, before its lines are held back; see `frame-render.ts`. */
+const AT_ONCE = 3;
+/** Far more than a second each would let through. */
+const MANY = 60;
+
 interface Case {
   readonly name: string;
   readonly port: 'lan1' | 'lan2' | 'lan4';
   readonly frame: frames.Frame;
-  readonly passes: boolean;
+  /** Which counter counts it; undefined where it passes. */
+  readonly reason: string | undefined;
 }
 
 const proper = (name: string, frame: frames.Frame, port: Case['port'] = 'lan1'): Case => ({
   name,
   port,
   frame,
-  passes: true,
+  reason: undefined,
 });
-const attack = (name: string, frame: frames.Frame, port: Case['port'] = 'lan1'): Case[] =>
-  frames
-    .disguises(frame)
-    .map(([dress, dressed]) => ({ name: `${name}, ${dress}`, port, frame: dressed, passes: false }));
+const attack = (reason: string, name: string, frame: frames.Frame, port: Case['port'] = 'lan1'): Case[] =>
+  frames.disguises(frame).map(([dress, dressed]) => ({
+    name: `${name}, ${dress}`,
+    port,
+    frame: dressed,
+    reason: dress === 'plain' ? reason : dress === 'LLC and SNAP' ? 'length' : 'tagged',
+  }));
 
 const { press1, press2, press6, stranger } = MAC;
+
+/** Its own ARP, of another kind of hardware, or with addresses of another length. */
+function arpOf(hardware: number, length = 6): frames.Frame {
+  const frame = Buffer.from(frames.arp(press1, '10.20.10.11'));
+  frame.writeUInt16BE(hardware, 14);
+  frame.writeUInt8(length, 18);
+  return frame;
+}
+
 const CASES: readonly Case[] = [
   proper('its own ARP', frames.arp(press1, '10.20.10.11')),
   proper('an ARP probe', frames.arp(press1, '0.0.0.0', press1, '10.20.10.11')),
@@ -64,29 +85,63 @@ const CASES: readonly Case[] = [
   proper('another protocol', frames.ethernet(frames.BROADCAST, press1, 0x8892, Buffer.alloc(46))),
   proper('a device without a port of its own at another', frames.arp(press2, '10.20.10.12')),
   proper('a stranger where anybody may send', frames.arp(stranger, '10.20.20.99'), 'lan4'),
-  ...attack('the address of another device by ARP', frames.arp(press1, '10.20.10.12')),
-  ...attack('the address of the gateway by ARP', frames.arp(press1, '10.20.10.1')),
-  ...attack('the hardware address of another inside ARP', frames.arp(press1, '10.20.10.11', press2)),
-  ...attack('a packet from another address', frames.udp4(press1, '10.20.10.12', '10.20.10.11', [4000, 502])),
-  ...attack('a packet from the gateway', frames.udp4(press1, '10.20.10.1', '10.20.10.12', [4000, 502])),
-  ...attack('a DHCP server', frames.udp4(press1, '10.20.10.11', '255.255.255.255', [67, 68])),
-  ...attack('a DHCPv6 server', frames.udp6(press6, 'fd00:10::16', [547, 546]), 'lan2'),
-  ...attack('a router', frames.advert(press6, LINK_LOCAL6), 'lan2'),
-  ...attack('a router behind options', frames.advert(press6, LINK_LOCAL6, 'options'), 'lan2'),
-  ...attack('a router in a fragment', frames.advert(press6, LINK_LOCAL6, 'fragment'), 'lan2'),
-  ...attack('a fragmented neighbour', frames.neighbour(press6, LINK_LOCAL6, LINK_LOCAL6, 'fragment'), 'lan2'),
-  ...attack('the neighbour of another', frames.neighbour(press1, 'fe80::abcd', 'fd00:10::16')),
-  ...attack('the link-local neighbour of another', frames.neighbour(press1, 'fe80::abcd', LINK_LOCAL6)),
-  ...attack('the gateway as a neighbour', frames.neighbour(press6, LINK_LOCAL6, 'fd00:10::1'), 'lan2'),
-  ...attack('the router that everybody has', frames.neighbour(press6, 'fe80::abcd', 'fe80::1'), 'lan2'),
-  ...attack('a claim on the address of another', frames.claim(press1, 'fd00:10::16')),
-  ...attack('from the link-local address of another', frames.udp6(press1, LINK_LOCAL6, [4000, 502])),
-  ...attack('from an IPv6 address of nobody', frames.udp6(press1, 'fd00:10::99', [4000, 502])),
-  ...attack('a device at the port of another', frames.arp(press1, '10.20.10.11'), 'lan2'),
-  ...attack('a device in the zone of others', frames.arp(press2, '10.20.10.12'), 'lan4'),
-  ...attack('a stranger', frames.arp(stranger, '10.20.10.99')),
-  ...attack('a stranger as a device', frames.arp(stranger, '10.20.10.12'), 'lan4'),
+  ...attack('arp', 'the address of another device by ARP', frames.arp(press1, '10.20.10.12')),
+  ...attack('gateway', 'the address of the gateway by ARP', frames.arp(press1, '10.20.10.1')),
+  ...attack('arp', 'the hardware address of another inside ARP', frames.arp(press1, '10.20.10.11', press2)),
   ...attack(
+    'address',
+    'a packet from another address',
+    frames.udp4(press1, '10.20.10.12', '10.20.10.11', [4000, 502]),
+  ),
+  ...attack(
+    'gateway',
+    'a packet from the gateway',
+    frames.udp4(press1, '10.20.10.1', '10.20.10.12', [4000, 502]),
+  ),
+  ...attack('dhcp', 'a DHCP server', frames.udp4(press1, '10.20.10.11', '255.255.255.255', [67, 68])),
+  ...attack('dhcp', 'a DHCPv6 server', frames.udp6(press6, 'fd00:10::16', [547, 546]), 'lan2'),
+  ...attack('router', 'a router', frames.advert(press6, LINK_LOCAL6), 'lan2'),
+  ...attack('router', 'a router behind options', frames.advert(press6, LINK_LOCAL6, 'options'), 'lan2'),
+  ...attack('router', 'a router in a fragment', frames.advert(press6, LINK_LOCAL6, 'fragment'), 'lan2'),
+  ...attack(
+    'fragment',
+    'a fragmented neighbour',
+    frames.neighbour(press6, LINK_LOCAL6, LINK_LOCAL6, 'fragment'),
+    'lan2',
+  ),
+  ...attack('neighbour', 'the neighbour of another', frames.neighbour(press1, 'fe80::abcd', 'fd00:10::16')),
+  ...attack(
+    'neighbour',
+    'the link-local neighbour of another',
+    frames.neighbour(press1, 'fe80::abcd', LINK_LOCAL6),
+  ),
+  ...attack(
+    'gateway',
+    'the gateway as a neighbour',
+    frames.neighbour(press6, LINK_LOCAL6, 'fd00:10::1'),
+    'lan2',
+  ),
+  ...attack(
+    'gateway',
+    'the router that everybody has',
+    frames.neighbour(press6, 'fe80::abcd', 'fe80::1'),
+    'lan2',
+  ),
+  ...attack('neighbour', 'a claim on the address of another', frames.claim(press1, 'fd00:10::16')),
+  ...attack(
+    'address',
+    'from the link-local address of another',
+    frames.udp6(press1, LINK_LOCAL6, [4000, 502]),
+  ),
+  ...attack('address', 'from an IPv6 address of nobody', frames.udp6(press1, 'fd00:10::99', [4000, 502])),
+  ...attack('moved', 'a device at the port of another', frames.arp(press1, '10.20.10.11'), 'lan2'),
+  ...attack('moved', 'a device in the zone of others', frames.arp(press2, '10.20.10.12'), 'lan4'),
+  ...attack('unknown', 'a stranger', frames.arp(stranger, '10.20.10.99')),
+  ...attack('arp', 'a stranger as a device', frames.arp(stranger, '10.20.10.12'), 'lan4'),
+  ...attack('arp_form', 'ARP of other hardware', arpOf(6)),
+  ...attack('arp_form', 'ARP of longer hardware addresses', arpOf(1, 8)),
+  ...attack(
+    'gateway',
     'a stranger as the gateway',
     frames.udp4(stranger, '10.20.10.1', '10.20.20.1', [4000, 502]),
     'lan4',
@@ -106,9 +161,8 @@ for i in 1 2 3 4; do
 done
 ip link set br0 up
 [ ! -s rules.json ] || nft -j -f rules.json
-python3 frames.py far3 < cases > passed
-nft -j list counters table bridge sluice > counters 2>/dev/null || true
-cat passed`;
+python3 frames.py far3 ${LOG_GROUP} < cases
+nft -j list table bridge sluice > table 2>/dev/null || true`;
 
 /** Always passes, and is told apart from everything else. */
 function mark({ port }: Case, i: number): frames.Frame {
@@ -118,9 +172,17 @@ function mark({ port }: Case, i: number): frames.Frame {
   return frames.ethernet(frames.BROADCAST, from, 0x88b5, body);
 }
 
-/** Which of the cases come out at lan3. */
-function passing(t: Test, rules: string): boolean[] {
-  const lines = CASES.map((one, i) =>
+interface Sent {
+  /** Which of the cases come out at lan3. */
+  readonly passed: readonly boolean[];
+  /** Prefixes of what was logged for each. */
+  readonly logged: readonly (readonly string[])[];
+  /** Named counters that are not 0. */
+  readonly counted: Readonly<Record<string, number>>;
+}
+
+function sent(t: Test, rules: string, cases = CASES): Sent {
+  const lines = cases.map((one, i) =>
     [one.port.replace('lan', 'far'), one.frame.toString('hex'), mark(one, i).toString('hex')].join(' '),
   );
   const sender = readFileSync('test/support/frames.py', 'utf8');
@@ -128,28 +190,81 @@ function passing(t: Test, rules: string): boolean[] {
   const ran = inNamespace(BED, place);
   t.equal(ran.stderr, '');
   t.equal(ran.status, 0);
-  return ran.stdout
+  const told = ran.stdout
     .trim()
     .split('\n')
-    .map((count) => Number(count) > 0);
+    .map((line): readonly unknown[] => {
+      const json: unknown = JSON.parse(line);
+      return Array.isArray(json) ? json : [];
+    });
+  return {
+    passed: told.map(([count]) => Number(count) > 0),
+    logged: told.map(([, prefixes]) => (Array.isArray(prefixes) ? prefixes.map(String) : [])),
+    counted: countersIn(readFileSync(`${place}/table`, 'utf8')),
+  };
 }
+
+function countersIn(listing: string): Record<string, number> {
+  if (listing === '') return {};
+  const counters = (objectsOf(listing, 'bridge') ?? []).filter(({ kind }) => kind === 'counter');
+  return Object.fromEntries(
+    counters.flatMap(({ inside }) =>
+      inside['packets'] === 0 ? [] : [[text(inside['name']), Number(inside['packets'])]],
+    ),
+  );
+}
+
+/** What the counters have to say of them. */
+const counts = (stem: string, cases = CASES): Record<string, number> =>
+  Object.fromEntries(
+    [...Map.groupBy(cases, ({ reason }) => reason)].flatMap(([reason, group]) =>
+      reason === undefined ? [] : [[`${stem}_${reason}`, group.length]],
+    ),
+  );
 
 t.test('without the table every one of them arrives, so that each can fail', { skip }, async (t) => {
   t.same(
-    passing(t, ''),
+    sent(t, '').passed,
     CASES.map(() => true),
   );
 });
 
 t.test('with it what is proper arrives, and nothing else, however it is dressed', { skip }, async (t) => {
-  const passed = passing(t, rulesOf(PLANT('enforce')));
+  const { passed, counted } = sent(t, rulesOf(PLANT('enforce')));
 
-  for (const [i, { name, passes }] of CASES.entries()) t.equal(passed[i], passes, name);
+  for (const [i, { name, reason }] of CASES.entries()) t.equal(passed[i], reason === undefined, name);
+  t.same(counted, counts('n_denied'), 'each is counted once, for what it was dropped for');
+  const declared = rulesOf(PLANT('enforce')).matchAll(/"bridge","table":"sluice","name":"(n_denied_\w+)"/g);
+  t.same(
+    Object.keys(counted).toSorted(),
+    [...declared].map(([, name]) => name).toSorted(),
+    'no reason is left out here',
+  );
 });
 
-t.test('in mode observe everything arrives', { skip }, async (t) => {
+t.test('in mode observe everything arrives, and is counted', { skip }, async (t) => {
+  const { passed, counted } = sent(t, rulesOf(PLANT('observe')));
+
   t.same(
-    passing(t, rulesOf(PLANT('observe'))),
+    passed,
     CASES.map(() => true),
   );
+  t.same(counted, counts('n_would_deny'));
+});
+
+t.test('a sender that is denied all the time hides no other in the log', { skip }, async (t) => {
+  const often = attack('arp', 'the address of another', frames.arp(press1, '10.20.10.12')).slice(0, 1);
+  const once = attack('unknown', 'a stranger', frames.arp(stranger, '10.20.10.99')).slice(0, 1);
+  const cases = [...Array.from({ length: MANY }, () => often).flat(), ...once];
+  const began = performance.now();
+
+  const { logged, counted } = sent(t, rulesOf(PLANT('enforce')), cases);
+
+  const passing = (performance.now() - began) / 1_000;
+  const lines = logged.slice(0, MANY).flat();
+  t.same(new Set(lines), new Set(['sluice denied port foreign arp sender ']));
+  t.ok(lines.length >= AT_ONCE, `${lines.length} lines of the first sender`);
+  t.ok(lines.length <= AT_ONCE + Math.ceil(passing), 'and one a second more');
+  t.same(logged.at(-1), ['sluice denied port unknown device ']);
+  t.same(counted, { n_denied_arp: MANY, n_denied_unknown: 1 }, 'what is not logged is counted');
 });

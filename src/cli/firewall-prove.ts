@@ -3,33 +3,49 @@ import { text } from 'node:stream/consumers';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { epochMs } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
+import { Firewall } from '../netd/firewall.ts';
+import type { Island } from '../netd/island.ts';
+import type { Proven } from '../netd/outcome.ts';
 import { addressText } from '../segmentation/addresses.ts';
 import { etherText, inQuarantine, type Packet, packetText } from '../segmentation/packet.ts';
 import { mergedListings } from '../segmentation/listing.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { type Difference, type Proof, prove } from '../segmentation/prove.ts';
-import { usage } from './options.ts';
+import { declaredPolicy } from './declared-policy.ts';
+import { loadConfig } from './load.ts';
 
-/** Proves and prints; exit status 0 where it is proven, 1 where it is not. */
-export async function runProve(policy: Policy, listing: string | undefined, json: boolean): Promise<number> {
-  const proof = prove(policy, await listed(listing), epochMs(Date.now()));
-  process.stdout.write(json ? `${JSON.stringify(forMachine(proof))}\n` : forPerson(proof, policy));
+const STANDARD_INPUT = '-';
+
+/**
+ * Proves what the kernel of this machine holds, or a listing from elsewhere, and prints; exit status 0 where it is proven,
+ * 1 where it is not.
+ */
+export async function runProve(file: string, listing: string | undefined, json: boolean): Promise<number> {
+  const policy = await declaredPolicy(file);
+  const { proof, island } =
+    listing === undefined ? await inKernel(file, policy) : await inListing(listing, policy);
+  process.stdout.write(json ? `${JSON.stringify(forMachine(proof))}\n` : forPerson(proof, policy, island));
   return proof.proven ? 0 : 1;
 }
 
-async function listed(file: string | undefined): Promise<string> {
-  if (file === undefined && process.stdin.isTTY) {
-    throw usage(
-      'firewall',
-      'firewall prove wants what nft lists: nft -j list table inet sluice | ./sluice firewall prove',
-    );
-  }
+async function inKernel(file: string, policy: Policy): Promise<Proven> {
+  const { gateway } = await loadConfig(file);
+  return new Firewall(gateway.data).prove(policy);
+}
+
+/** A listing from elsewhere is compared with the file alone. */
+async function inListing(listing: string, policy: Policy): Promise<Proven> {
+  return { proof: prove(policy, await listed(listing), epochMs(Date.now())), island: undefined };
+}
+
+async function listed(file: string): Promise<string> {
+  const isInput = file === STANDARD_INPUT;
   try {
-    return together(file === undefined ? await text(process.stdin) : await readFile(file, 'utf8'));
+    return together(isInput ? await text(process.stdin) : await readFile(file, 'utf8'));
   } catch (error) {
     throw new SluiceError(
       'SETUP',
-      `cannot read the listing ${file ?? 'on standard input'}: ${errorText(error)}`,
+      `cannot read the listing ${isInput ? 'on standard input' : file}: ${errorText(error)}`,
       {
         cause: error,
         remedy: 'nft -j list table inet sluice prints it',
@@ -46,10 +62,10 @@ function together(listings: string): string {
     : listings;
 }
 
-function forPerson(proof: Proof, { mode }: Policy): string {
+function forPerson(proof: Proof, { mode }: Policy, island: Island | undefined): string {
   if (proof.proven) {
     const witnesses = `${proof.witnesses.length} packets of the flows pass`;
-    return `proven: the kernel accepts exactly what is declared (mode ${mode}, ${proof.boxes} boxes; ${witnesses})\n${filteredText(proof.filtered)}`;
+    return `proven: the kernel accepts exactly what is declared (${island ? 'as an island' : `mode ${mode}`}, ${proof.boxes} boxes; ${witnesses})\n${filteredText(proof.filtered)}`;
   }
   if ('notUnderstood' in proof) {
     const lines = proof.notUnderstood.map(({ place, what }) => visible(`  ${place} ${what}`));

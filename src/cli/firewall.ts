@@ -11,7 +11,7 @@ import { runProve } from './firewall-prove.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
-       nft -j list table inet sluice | ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
+       ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
        ./sluice firewall plan [--json] [gateway.yaml]
        ./sluice firewall audit [--json] [gateway.yaml]
        ./sluice firewall probe [--json] [gateway.yaml]
@@ -22,10 +22,10 @@ const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
   render  prints the network rules that follow from the configuration, as JSON for nft -j -f -. They replace the table
           inet sluice in one transaction and touch nothing else; where segmentation is off, they only remove it.
           Needs no device, no root and no network, and changes nothing.
-  prove   reads what nft lists, from standard input or a file, and shows that the kernel accepts exactly the packets
-          that the configuration declares; or a packet for each difference, with the rule that decided. What it does
-          not understand is not proven. It looks at this table alone: what other tables, routing and connection
-          tracking do is assumed (docs/configuration.md).
+  prove   asks the kernel what it holds, and shows that it accepts exactly the packets that the configuration declares; or
+          a packet for each difference, with the rule that decided. What it does not understand is not proven. It looks
+          at our tables alone: what other tables, routing and connection tracking do is assumed (docs/configuration.md).
+          With --listing what TZ=UTC nft -j list table inet sluice printed elsewhere, in a file or - for standard input.
   plan    tells who gains and who loses access compared with the rules that are confirmed, and, run as root, with what the
           kernel holds where that is something else. Packets are compared, not lines. Changes nothing.
   probe   builds a twin of the plant in network namespaces, a gateway with these very rules and hosts around it, sends real
@@ -84,7 +84,7 @@ export async function run(args: readonly string[]): Promise<number> {
   if (values.socket !== undefined)
     throw usage('firewall', `firewall ${verb} asks nobody: it takes no socket`);
   const file = oneFile(`firewall ${verb}`, files);
-  if (verb === 'prove') return runProve(await declaredPolicy(file), values.listing, values.json);
+  if (verb === 'prove') return runProve(file, values.listing, values.json);
   if (verb === 'audit') {
     if (values.listing !== undefined) throw usage('firewall', 'firewall audit takes no listing');
     return runAudit(file, values.json);

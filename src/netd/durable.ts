@@ -45,7 +45,7 @@ export function readWhole(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    if (isMissing(cause)) return undefined;
     throw failure('read', path, cause, 'run this as root; check the disk');
   }
 }
@@ -73,14 +73,23 @@ function syncFolder(folder: string): void {
   }
 }
 
+/** Made here it would be root's alone, and a gateway that runs as a user of its own could not write there. */
+const NOT_YET =
+  'make the folder gateway.data first; where the gateway runs as a user of its own with owner and mode of deploy/tmpfiles/sluice.conf';
+const NO_ROOM = 'check the room and the owner of gateway.data';
+
 function onDisk(what: string, path: string, act: () => void): void {
   try {
     act();
   } catch (cause) {
-    throw failure(what, path, cause, 'gateway.data has to be there; check its room and its owner');
+    throw failure(what, path, cause, isMissing(cause) ? NOT_YET : NO_ROOM);
   }
 }
 
 function failure(what: string, path: string, cause: unknown, remedy: string): SluiceError {
   return new SluiceError('SETUP', `cannot ${what} ${path}: ${errorText(cause)}`, { cause, remedy });
+}
+
+function isMissing(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
 }

@@ -32,7 +32,7 @@ import { bootId, sinceBoot } from './monotonic.ts';
 import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
-import type { Applied, Known, Plan, RolledBack, Status } from './outcome.ts';
+import type { Applied, Known, Plan, RolledBack, Status, Proven } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
 import { findShadows } from './shadow.ts';
@@ -292,6 +292,16 @@ export class Firewall {
     return { state: this.#state, force: this.#force, lock, intend, [Symbol.dispose]: end };
   }
 
+  /** What the kernel holds, beside what the policy declares while an island or a quarantine is in force. Changes nothing. */
+  async prove(policy: Policy): Promise<Proven> {
+    return this.#proven(policy, await new Nft().list());
+  }
+
+  #proven(policy: Policy, listing: string | undefined): Proven {
+    const proof = prove(this.#force.policy(policy), listing ?? EMPTY_LISTING, epochMs(Date.now()));
+    return { proof, island: this.#force.island };
+  }
+
   /** Changes nothing. */
   async status(policy: Policy): Promise<Status> {
     const nft = new Nft();
@@ -303,7 +313,7 @@ export class Firewall {
       nft: version,
       lacks: [...(await probe(nft)), ...(await conntrackLack())],
       kernel: this.#kernel(listing),
-      proof: prove(this.#force.policy(policy), listing ?? EMPTY_LISTING, epochMs(Date.now())),
+      ...this.#proven(policy, listing),
       pending: pending && {
         id: pending.id,
         left: remaining(pending),
@@ -311,7 +321,6 @@ export class Firewall {
           .length,
       },
       everConfirmed: confirmed !== undefined,
-      island: this.#force.island,
       quarantined: this.#force.quarantined,
       shadows: await findShadows(policy),
       drift: new DriftBook(this.folder).read(),

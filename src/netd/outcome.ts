@@ -34,15 +34,19 @@ export interface RolledBack extends Brought {
   readonly cut: Cut;
 }
 
-export interface Status {
+export interface Proven {
+  readonly proof: Proof;
+  /** Its conduits are not declared while it lasts. */
+  readonly island: Island | undefined;
+}
+
+export interface Status extends Proven {
   readonly nft: string;
   readonly lacks: readonly Lack[];
   /** What the kernel holds, compared with what is known here. */
   readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else';
-  readonly proof: Proof;
   readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
   readonly everConfirmed: boolean;
-  readonly island: Island | undefined;
   readonly quarantined: readonly Entry[];
   /** What undermines the rules although they hold. */
   readonly shadows: readonly Shadow[];

@@ -74,9 +74,10 @@ t.test('applied, confirmed, planned, shown, taken back, and loaded by a start', 
   t.ok(await bridgeHolds(bed, ONE), 'what somebody took away is there again');
 
   const listings = '(nft -j list table inet sluice; nft -j list table bridge sluice)';
-  const prove = `${listings} | "$0" "$1" firewall prove`;
+  const prove = `${listings} | "$0" "$1" firewall prove --listing -`;
   const main = join(REPOSITORY, 'src/main.ts');
   t.match(await bed.run('sh', '-c', prove, process.execPath, main), { status: 0, stdout: /^proven: / });
+  t.match(await bed.firewall('prove'), { status: 0, stdout: /^proven: / }, 'it asks the kernel itself');
 });
 
 t.test('a kernel without tables of a bridge is told, and nothing is loaded', { skip }, async (t) => {

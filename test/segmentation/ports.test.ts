@@ -236,8 +236,8 @@ t.test('with it what is proper arrives, and nothing else, however it is dressed'
   t.same(counted, counts('n_denied'), 'each is counted once, for what it was dropped for');
   const declared = rulesOf(PLANT('enforce')).matchAll(/"bridge","table":"sluice","name":"(n_denied_\w+)"/g);
   t.same(
-    Object.keys(counted).toSorted(),
-    [...declared].map(([, name]) => name).toSorted(),
+    new Set(Object.keys(counted)),
+    new Set([...declared].map(([, name]) => name)),
     'no reason is left out here',
   );
 });

@@ -34,7 +34,7 @@ t.test('what nft lists is proven, from standard input or from a file', { skip },
   const listing = listed(folder, 'list tables').replace(/^table .*\n/, '');
   const place = t.testdir({ 'plant.yaml': YAML, 'listing.json': listing });
 
-  t.match(prove(['plant.yaml'], place, listing), {
+  t.match(prove(['--listing', '-', 'plant.yaml'], place, listing), {
     status: 0,
     stderr: '',
     stdout: /^proven: .* \(mode observe, /,
@@ -51,7 +51,7 @@ t.test('a difference is told by a packet and the rule, with exit status 1', { sk
   const folder = t.testdir({ 'gateway.yaml': YAML, 'rules.json': rulesOf(YAML) });
   const listing = listed(folder, 'insert rule inet sluice g_forward tcp dport 23 accept');
 
-  const { status, stdout, stderr } = prove([], folder, listing);
+  const { status, stdout, stderr } = prove(['--listing', '-'], folder, listing);
 
   t.equal(stderr, '');
   t.equal(status, 1);
@@ -59,7 +59,7 @@ t.test('a difference is told by a packet and the rule, with exit status 1', { sk
     stdout,
     /^not proven: .*\n(?: .*\n)* {2}forward new .* tcp\/23: is not declared and passes, by g_forward, rule 1 /,
   );
-  t.match(JSON.parse(prove(['--json'], folder, listing).stdout), {
+  t.match(JSON.parse(prove(['--listing', '-', '--json'], folder, listing).stdout), {
     proven: false,
     differences: [
       { packet: { port: 23, quarantine: [] }, declared: false, accepted: true, outcome: 'accept' },
@@ -72,7 +72,7 @@ t.test('what is not understood is not proven', { skip }, (t) => {
   const folder = t.testdir({ 'gateway.yaml': YAML, 'rules.json': rulesOf(YAML) });
   const listing = listed(folder, 'insert rule inet sluice g_forward meta mark 7 accept');
 
-  const { status, stdout } = prove([], folder, listing);
+  const { status, stdout } = prove(['--listing', '-'], folder, listing);
 
   t.equal(status, 1);
   t.match(stdout, /^not proven: .*\n {2}g_forward, rule 1 \(handle \d+\) says \{"match":.*"mark"/);
@@ -82,9 +82,15 @@ t.test('what is not understood is not proven', { skip }, (t) => {
 t.test('nothing, half a listing and a file that is not there are no proof', (t) => {
   const folder = t.testdir({ 'gateway.yaml': YAML });
 
-  t.match(prove([], folder, ''), { status: 1, stdout: /^not proven: .*\n {2}the listing is not JSON\n/ });
-  t.match(prove([], folder, '{"nftables":[{"chain":'), { status: 1, stdout: /is not JSON/ });
-  t.match(prove([], folder, '{"nftables":[]}'), { status: 1, stdout: /no chain of the table sees it/ });
+  t.match(prove(['--listing', '-'], folder, ''), {
+    status: 1,
+    stdout: /^not proven: .*\n {2}the listing is not JSON\n/,
+  });
+  t.match(prove(['--listing', '-'], folder, '{"nftables":[{"chain":'), { status: 1, stdout: /is not JSON/ });
+  t.match(prove(['--listing', '-'], folder, '{"nftables":[]}'), {
+    status: 1,
+    stdout: /no chain of the table sees it/,
+  });
   t.match(prove(['--listing', 'nowhere'], folder), {
     status: 1,
     stdout: '',

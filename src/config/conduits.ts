@@ -2,14 +2,14 @@ import type { Conduit, DeviceConfig, Selector } from './config.ts';
 import { checked } from './checked.ts';
 import type { DeviceClass } from './classes.ts';
 import { type GuardShape, readGuard } from './guard.ts';
-import { includes, overlap, parseAddressOrSubnet } from './network.ts';
+import { formatAddress, includes, noHosts, overlap, parseAddressOrSubnet } from './network.ts';
 import type { EpochMs } from '../core/units.ts';
 import { MOMENT_EXAMPLES, parseMoment } from './moment.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import * as schema from './network-schema.ts';
 import { serviceProblem } from './services.ts';
-import { choose, GATEWAY, type Known, type ZoneEntry } from './zones.ts';
+import { checkInsideZone, choose, GATEWAY, type Known, type ZoneEntry } from './zones.ts';
 
 /** Everything that a conduit may name. */
 export interface Named {
@@ -167,9 +167,22 @@ export function subnetOf(
     report(path, `${describe(text)} is not how it is written`, `write ${written}`);
     return undefined;
   }
-  const own = zones.get(zone)?.subnets ?? [];
-  if (own.length > 0) {
-    if (own.some((one) => includes(one, subnet))) return { kind: 'subnet', text: subnet.text };
+  // The gateway itself may be asked by multicast, as names are.
+  const nobody = zone === GATEWAY ? undefined : noHosts(subnet);
+  if (nobody !== undefined) {
+    report(path, `${written} ${nobody}`, `name addresses of hosts of ${zone}`);
+    return undefined;
+  }
+  const entry = zones.get(zone);
+  const own = entry?.subnets ?? [];
+  if (entry !== undefined && own.length > 0) {
+    if (own.some((one) => includes(one, subnet))) {
+      const { family, first, last } = subnet;
+      // One address: the ends of a subnet are nobody's.
+      if (first === last)
+        checkInsideZone({ family, value: first, text: formatAddress(family, first) }, entry, path, report);
+      return { kind: 'subnet', text: subnet.text };
+    }
     const inside = own.map((one) => one.text).join(' or ');
     report(path, `${written} is not inside zone ${zone}`, `name addresses of ${inside}`);
     return undefined;

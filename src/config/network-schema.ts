@@ -71,15 +71,16 @@ export const zone = keys(
   'Devices with the same security need: a VLAN, a subnet or an interface.',
 );
 
-const services = z
-  .array(
-    z
-      .string({ error: 'write the name of a service' })
-      .meta({ pattern: SERVICE.source })
-      .describe(`${SERVICES.join(', ')}, or ports such as tcp/4840 or udp/5000-5010.`),
-    { error: 'write a list of services such as [modbus-tcp]' },
-  )
-  .min(1, { error: 'name at least one service; without a conduit nothing flows anyway' });
+const services = (example: string, empty: string) =>
+  z
+    .array(
+      z
+        .string({ error: 'write the name of a service' })
+        .meta({ pattern: SERVICE.source })
+        .describe(`${SERVICES.join(', ')}, or ports such as tcp/4840 or udp/5000-5010.`),
+      { error: `write a list of services such as ${example}` },
+    )
+    .min(1, { error: empty });
 
 const SELECTION = 'write a list of devices, classes or addresses, such as [press-1, 10.20.20.11]';
 const selection = z
@@ -132,7 +133,10 @@ export const guard = keys(
 const conduitKeys = {
   from: nameOf('a zone, or gateway').describe('Zone that opens connections, or gateway.'),
   to: nameOf('a zone, or gateway').describe('Zone that takes them, or gateway.'),
-  allow: services.describe('Services that may flow.'),
+  allow: services(
+    '[modbus-tcp]',
+    'name at least one service; without a conduit nothing flows anyway',
+  ).describe('Services that may flow.'),
   because: z
     .string({ error: 'write down why these flows are needed' })
     .regex(/\S/, { error: 'write down why these flows are needed' })
@@ -159,7 +163,9 @@ export const management = keys(
       })
       .min(1, { error: 'name at least one address or subnet, such as 10.1.2.0/24' })
       .describe('Addresses and subnets of those who manage it.'),
-    allow: services.describe('Services of the gateway that they may use, such as ssh and https.'),
+    allow: services('[ssh, https]', 'name at least one service, such as ssh').describe(
+      'Services of the gateway that they may use, such as ssh and https.',
+    ),
   },
   'Who always reaches the gateway itself, whatever the conduits say. Needed where the mode is enforce.',
 );

@@ -72,6 +72,14 @@ export function notADevice(address: Address): string | undefined {
   return undefined;
 }
 
+/** The same of a subnet, where it is true of all of it: nobody there can send or be sent anything from host to host. */
+export function noHosts({ family, first, last }: Subnet): string | undefined {
+  const ends = [first, last].map((value) =>
+    notADevice({ family, value, text: formatAddress(family, value) }),
+  );
+  return ends[0] === ends[1] ? ends[0] : undefined;
+}
+
 export function bitsOf(family: 4 | 6): number {
   return family === 4 ? 32 : 128;
 }

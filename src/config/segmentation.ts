@@ -15,6 +15,13 @@ const CONFIRM_WITHIN = [seconds(10), minutes(60)] as const;
 /** A flow that is used every few seconds shows itself by then; whoever asked for the change waits for it. */
 const MUST_WORK_WITHIN = [seconds(5), minutes(4)] as const;
 
+/**
+ * Each two zones have a chain and counters of their own, so that rules grow with the square: 100 zones and 1,000
+ * conduits are 37,000 rules, which nft loads in 5 s with 360 MB. 300 zones take the 30 s after which nft is ended. With
+ * this bound a processor four times as slow is still well within them.
+ */
+export const MOST_ZONES = 100;
+
 export function readSegmentation(
   value: unknown,
   zones: Known<ZoneEntry>,
@@ -54,6 +61,7 @@ export function readSegmentation(
   }
   if (mode !== 'off') {
     checkInterfaces(zones, report);
+    checkNumber(zones, report);
     checkConduits(conduits, zones, report);
   }
   return { mode, confirmWithin: within, heal, observeUntil, mustWork, mustWorkWithin: atWork, management };
@@ -78,6 +86,12 @@ function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report)
   else if (zone !== '' && !zones.has(zone))
     report([...path, 'zone'], `no zone ${describe(zone)}`, choose(zone, [...zones.keys()], 'zones'));
   checkServices(allow, [...path, 'allow'], report);
+  if (allow.length > 0 && allow.every((service) => service === 'icmp'))
+    report(
+      [...path, 'allow'],
+      'nothing to log in by',
+      'add what the gateway is managed by, such as ssh or https',
+    );
   const guarded = allow.indexOf(READ_ONLY);
   if (guarded >= 0)
     report([...path, 'allow', guarded], 'a guard in front of the gateway', 'use modbus-tcp, or a conduit');
@@ -94,6 +108,17 @@ function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report)
     return zones.has(zone) ? (subnetOf(text, zone, at, zones, report)?.text ?? []) : [];
   });
   return { zone, from: subnets, allow };
+}
+
+function checkNumber(zones: Known<ZoneEntry>, report: Report): void {
+  const first = [...zones.keys()][MOST_ZONES];
+  if (first === undefined) return;
+  report(
+    ['zones', first],
+    `zone ${MOST_ZONES + 1} of ${zones.size}, and rules for each two of them`,
+    `declare at most ${MOST_ZONES}: what needs the same may be one zone`,
+    'key',
+  );
 }
 
 /** Rules tell zones apart by the interface that packets come from. */

@@ -3,7 +3,7 @@ import { checked, entries } from './checked.ts';
 import { DEFAULTS } from './defaults.ts';
 import { nearest } from './nearest.ts';
 import { readAddresses } from './own-address.ts';
-import { type Address, contains, overlap, parseSubnet, type Subnet } from './network.ts';
+import { type Address, contains, noHosts, overlap, parseSubnet, type Subnet } from './network.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import { NAME_FIX, isName } from './leaves.ts';
 import * as schema from './network-schema.ts';
@@ -19,6 +19,24 @@ export const ROUTER_LINK_LOCAL = 'fe80::1';
 
 /** Names of the file and what they stand for; where something was wrong, as far as it was right. */
 export type Known<T> = ReadonlyMap<string, T>;
+
+/**
+ * Names that an interface may have and that nft takes for numbers of protocols wherever JSON has a value (is_constant
+ * in its parser_json.c): a rule is refused with them, and in a map they silently become the name of nobody.
+ */
+export const NFT_CONSTANTS = [
+  'ah',
+  'comp',
+  'dccp',
+  'esp',
+  'icmp',
+  'icmpv6',
+  'redirect',
+  'sctp',
+  'tcp',
+  'udp',
+  'udplite',
+] as const;
 
 export interface ZoneEntry {
   readonly zone: Zone;
@@ -38,6 +56,8 @@ export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
     const path = ['zones', name];
     checkName(name, path, report);
     const { shape, whole } = checked(schema.zone, entry, path, report);
+    checkWord(shape.interface, [...path, 'interface'], report);
+    for (const [i, port] of (shape.ports ?? []).entries()) checkWord(port, [...path, 'ports', i], report);
     const subnets = readSubnets(shape.subnet, [...path, 'subnet'], report);
     if (whole && shape.subnet === undefined && shape.interface === undefined) {
       report(path, 'a zone without a place', 'give it a subnet or an interface', 'key');
@@ -61,6 +81,15 @@ export function readZones(value: unknown, report: Report): Known<ZoneEntry> {
     zones.set(name, known);
   }
   return zones;
+}
+
+function checkWord(name: string | undefined, path: Path, report: Report): void {
+  if (NFT_CONSTANTS.some((word) => word === name))
+    report(
+      path,
+      `${describe(name)}, which nft takes for a number of its own`,
+      'give the interface another name',
+    );
 }
 
 /** The network interface of a zone: its own, or the one of its VLAN; undefined where it has neither. */
@@ -142,6 +171,19 @@ function readSubnet(text: string, path: Path, report: Report): Subnet[] {
   }
   if (subnet.text !== text.toLowerCase()) {
     report(path, `${describe(text)} is not how the subnet is written`, `write ${subnet.text}`);
+  }
+  const nobody = noHosts(subnet);
+  if (nobody !== undefined) {
+    report(path, `${subnet.text} ${nobody}`, 'write the subnet that the hosts of the zone are in');
+    return [];
+  }
+  if (subnet.prefix === 0) {
+    report(
+      path,
+      `${subnet.text}: everybody`,
+      'give the zone an interface and no subnet: then it has the addresses that no other zone has',
+    );
+    return [];
   }
   return [subnet];
 }

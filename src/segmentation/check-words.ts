@@ -1,3 +1,4 @@
+import { NFT_CONSTANTS } from '../config/zones.ts';
 import { listOf, literal, object, type Shape, text, whole } from './shape.ts';
 
 // What the rules for packets and those for frames have in common.
@@ -6,7 +7,10 @@ import { listOf, literal, object, type Shape, text, whole } from './shape.ts';
 export const NAME = text(/^[a-z][a-z0-9]?_[a-z0-9_]+$/, 255);
 export const REFERENCE = text(/^@[a-z][a-z0-9]?_[a-z0-9_]+$/, 256);
 /** IFNAMSIZ of the kernel with its closing zero. */
-export const INTERFACE = text(/^[A-Za-z0-9][A-Za-z0-9._@-]*$/, 15);
+export const INTERFACE = text(
+  new RegExp(`^(?!(?:${NFT_CONSTANTS.join('|')})$)[A-Za-z0-9][A-Za-z0-9._@-]*$`),
+  15,
+);
 export const ADDRESS = text(/^[0-9a-f.:]+$/, 39);
 /** Whatever has sixteen bits on the wire. */
 export const SHORT = whole(0, 65_535);

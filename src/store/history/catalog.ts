@@ -5,6 +5,8 @@ import { nameKey } from './tail.ts';
 export class Catalog {
   readonly #names: (PointName | undefined)[] = [undefined];
   readonly #ids = new Map<string, number>();
+  /** Of `names`, until there is another one. */
+  #list: readonly PointName[] | undefined;
 
   /** The highest number. */
   get size(): number {
@@ -15,6 +17,7 @@ export class Catalog {
     while (this.#names.length < id) this.#names.push(undefined); // a number that was given and never used
     this.#names[id] = name;
     this.#ids.set(nameKey(name), id);
+    this.#list = undefined;
   }
 
   name(id: number): PointName | undefined {
@@ -25,7 +28,9 @@ export class Catalog {
     return this.#ids.get(nameKey(name));
   }
 
-  names(): PointName[] {
-    return this.#names.flatMap((name) => name ?? []);
+  /** The same list as before where nothing was added since. */
+  names(): readonly PointName[] {
+    this.#list ??= this.#names.flatMap((name) => name ?? []);
+    return this.#list;
   }
 }

@@ -12,7 +12,12 @@ export const MOST_NAMES = 100_000;
 export class NameIndex {
   readonly #folder: string;
   readonly #handles: Handles;
-  readonly #names = new Map<string, PointName>();
+  /** By `nameKey`. */
+  readonly #known = new Set<string>();
+  /** By device and point, which several have where the unit changed. */
+  readonly #byPoint = new Map<string, PointName[]>();
+  /** Lists that are in here whole. */
+  readonly #taken = new WeakSet<readonly PointName[]>();
   /** By path, what the file was like when it was read. */
   readonly #read = new Map<string, string>();
 
@@ -30,13 +35,20 @@ export class NameIndex {
     return this.#leftOut.size;
   }
 
-  /** Series that match one of the patterns, in the files or among `others`, sorted by name. */
+  /** Series that match one of the patterns, in the files or among `others`, which never changes; sorted by name. */
   matching(patterns: readonly string[], others: readonly PointName[]): PointName[] {
-    for (const name of others) this.#add(name); // what is recorded now has a place before what is in old files
+    // What is recorded now has a place before what is in old files.
+    if (!this.#taken.has(others)) for (const name of others) this.#add(name);
+    this.#taken.add(others);
     this.#look();
-    return [...this.#names.values()]
-      .filter(({ device, point }) => patterns.some((pattern) => matches(pattern, `${device}/${point}`)))
-      .sort(inOrder);
+    const found = new Set(patterns.flatMap((pattern) => this.#matching(pattern)));
+    return [...found].sort(inOrder);
+  }
+
+  /** A chart names its points one by one, and there may be a hundred thousand. */
+  #matching(pattern: string): readonly PointName[] {
+    if (!pattern.includes('*')) return this.#byPoint.get(pattern) ?? [];
+    return [...this.#byPoint].flatMap(([point, names]) => (matches(pattern, point) ? names : []));
   }
 
   /** What is in minutes is in hours too, as long as there are any. */
@@ -61,9 +73,16 @@ export class NameIndex {
   #add({ device, point, unit }: PointName): void {
     const name = unit === undefined || unit === '' ? { device, point } : { device, point, unit };
     const key = nameKey(name);
-    if (this.#names.has(key)) return;
-    if (this.#names.size < this.#most) this.#names.set(key, name);
-    else if (this.#leftOut.size < this.#most) this.#leftOut.add(key);
+    if (this.#known.has(key)) return;
+    if (this.#known.size >= this.#most) {
+      if (this.#leftOut.size < this.#most) this.#leftOut.add(key);
+      return;
+    }
+    this.#known.add(key);
+    const both = `${device}/${point}`;
+    const others = this.#byPoint.get(both);
+    if (others === undefined) this.#byPoint.set(both, [name]);
+    else others.push(name);
   }
 }
 

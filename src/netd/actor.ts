@@ -14,4 +14,6 @@ export interface Intended {
   readonly change?: string;
   /** Digest of the rules. */
   readonly rules?: string;
+  readonly device?: string;
+  readonly detail?: string;
 }

@@ -15,6 +15,7 @@ import { type Caller, type Permitted, server } from './server.ts';
 import { ShadowWatch } from './shadow.ts';
 import type { Told } from './tell.ts';
 import { userName } from './users.ts';
+import { MeasureWatch } from './watch-measures.ts';
 
 /** How often it is looked whether a change is overdue. */
 const GLANCE: Duration = seconds(1);
@@ -64,6 +65,7 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
     }),
     ...driftTasks({ ...parts, who: OURSELVES, elsewhere: () => shadow.look() }),
     shadow,
+    new MeasureWatch({ firewall, audit: parts.audit, who: OURSELVES, log }),
     { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
   ];
 }
@@ -192,15 +194,6 @@ async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): 
   while (!signal.aborted) {
     try {
       const id = await firewall.settle(GRACE);
-      for (const { device } of await firewall.sweep()) {
-        log.info('released: its time is over', { device });
-        await audit.record(OURSELVES, {
-          verb: 'release',
-          outcome: 'done',
-          device,
-          detail: 'its time is over',
-        });
-      }
       toldLast = '';
       if (id !== undefined) {
         log.warn('rolled back: nobody confirmed', { change: id });
@@ -214,7 +207,7 @@ async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): 
     } catch (error) {
       // Tried for ever, told once.
       const text = errorText(error);
-      if (text !== toldLast) log.error('cannot roll back or release what is overdue', { error: text });
+      if (text !== toldLast) log.error('cannot roll back what is overdue', { error: text });
       toldLast = text;
     }
     await pause(GLANCE, undefined, { signal }).catch(() => {});

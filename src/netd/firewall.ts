@@ -19,6 +19,7 @@ import { type Found, inspect, type Inspected, type Unclear } from './inspect.ts'
 import { type Lock, lockOf } from './lock.ts';
 import {
   type Because,
+  follow,
   type Ground,
   island,
   keepBoot,
@@ -26,7 +27,9 @@ import {
   type Quarantined,
   rejoin,
   release,
+  type Released,
   releaseOverdue,
+  strangers,
 } from './measures.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { type MustWork, mustWork } from './must-work.ts';
@@ -257,7 +260,7 @@ export class Firewall {
     return await quarantine(ground, suspect, how);
   }
 
-  async release(device: string, by: Actor = {}): Promise<readonly Entry[]> {
+  async release(device: string, by: Actor = {}): Promise<Released> {
     using ground = await this.#ground(by);
     return await release(ground, device);
   }
@@ -267,6 +270,14 @@ export class Firewall {
     if (this.#force.book.entries().length === 0) return [];
     using ground = await this.#ground(by);
     return await releaseOverdue(ground);
+  }
+
+  /** Those in quarantine that use an address which is not; what goes there is cut from now on. As often as `sweep`. */
+  async follow(by: Actor = {}): Promise<readonly Entry[]> {
+    if (this.#force.quarantined.every(({ mac }) => mac === undefined)) return [];
+    if ((await strangers({ state: this.#state, force: this.#force })).length === 0) return [];
+    using ground = await this.#ground(by);
+    return await follow(ground);
   }
 
   /** Changes nothing. */

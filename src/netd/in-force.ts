@@ -48,8 +48,8 @@ export class InForce {
   }
 
   /** What the kernel shall hold while these are the rules; also what a machine that starts may load. */
-  document(rules: string): string {
-    return withQuarantine(this.#cut(rules), quarantineElements(this.quarantined));
+  document(rules: string, suspects: readonly Entry[] = this.quarantined): string {
+    return withQuarantine(this.#cut(rules), quarantineElements(suspects));
   }
 
   /** What has to be proven while this is declared. */

@@ -42,6 +42,8 @@ export async function inspect(
   if (typeof should === 'string') return should;
   const { listing, unreadable } = await listed(nft);
   const isSame = unreadable === undefined && holds(listing, should.document);
+  // Those whose time is over are about to be released.
+  if (!isSame && unreadable === undefined && isAboutToRelease(ground, should.rules, listing)) return 'busy';
   const found = { ...should, listing, unreadable, holds: isSame };
   if (isSame || !(await heal(found))) return { ...found, healed: 'not asked' };
   try {
@@ -65,8 +67,6 @@ function shouldHold({ state, force }: Ground): Should | Unclear {
   if (rules === undefined) return waits ? 'busy' : 'nothing';
   // Damaged on the disk: the guards take it back.
   if (waits && digest(rules) !== pending.rules) return 'busy';
-  // Those whose time is over are about to be released.
-  if (force.book.entries().some((entry) => isOver(entry))) return 'busy';
   const policy = force.policyOf(rules);
   return {
     rules,
@@ -74,6 +74,11 @@ function shouldHold({ state, force }: Ground): Should | Unclear {
     policy: policy && force.policy(policy),
     change: waits ? pending.id : undefined,
   };
+}
+
+function isAboutToRelease({ force }: Ground, rules: string, listing: string | undefined): boolean {
+  const entries = force.book.entries();
+  return entries.some((entry) => isOver(entry)) && holds(listing, force.document(rules, entries));
 }
 
 async function listed(nft: Nft): Promise<Pick<Found, 'listing' | 'unreadable'>> {

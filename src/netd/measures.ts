@@ -1,13 +1,17 @@
+import { parseAddress } from '../config/network.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs } from '../core/units.ts';
+import { visible } from '../core/visible.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import type { Suspect } from '../segmentation/quarantine.ts';
+import type { Intended } from './actor.ts';
 import { ownAddresses } from './conntrack.ts';
 import { type Cut, cutAll, type InForce } from './in-force.ts';
 import type { Lock } from './lock.ts';
+import { type Named, type Sightings, sightings } from './neighbours.ts';
 import { Nft } from './nft.ts';
 import { loadProven } from './objections.ts';
-import { type Entry, isOver, lasting } from './quarantine-book.ts';
+import { type Entry, isOver, lasting, longer } from './quarantine-book.ts';
 import { digest, type State } from './state.ts';
 
 // What somebody does about the network without changing what is declared: a device in quarantine, the gateway as an
@@ -18,7 +22,7 @@ export interface Ground {
   readonly force: InForce;
   readonly lock: Lock;
   /** Told what is about to be done; where it throws, nothing is done. */
-  readonly intend: ((what: { readonly rules?: string }) => Promise<void>) | undefined;
+  readonly intend: ((what: Intended) => Promise<void>) | undefined;
 }
 
 export interface Because {
@@ -30,8 +34,18 @@ export interface Quarantined {
   readonly entry: Entry;
   /** Why it is written down and holds nobody back; undefined where the kernel does. */
   readonly notEnforced: string | undefined;
+  /** Why it is not known which other addresses it uses. */
+  readonly notSeen: string | undefined;
+  /** It was there already, and for longer than was asked for now. */
+  readonly isLonger: boolean;
   readonly cut: Cut;
 }
+
+/**
+ * Of each family and device. A hostile one can take as many as it likes; four times MOST_ENTRIES is what the sets of the
+ * kernel hold, and one that is full would let the next quarantine fail.
+ */
+const MOST_ADDRESSES = 4;
 
 export async function quarantine(
   ground: Ground,
@@ -46,14 +60,67 @@ export async function quarantine(
       remedy: 'to cut everything: ./sluice firewall island',
     });
   }
-  const { device, mac, addresses } = suspect;
+  const { device, mac } = suspect;
+  const here = book.entries().filter((one) => one.device === device && !isOver(one));
+  const before = here.find((one) => mac === undefined || one.mac === undefined || one.mac === mac);
+  const known = { device, mac: mac ?? before?.mac };
+  const { seen, notSeen } = await seenOf(ground, [known]);
+  const addresses = bounded([
+    ...suspect.addresses,
+    ...(before?.addresses ?? []),
+    ...(seen.get(known.mac ?? '') ?? []),
+  ]);
   const since = epochMs(Date.now());
-  const left = lasts === undefined ? undefined : lasting(lasts);
-  const entry = { device, mac, addresses, who, because, since, left };
+  const asked = lasts === undefined ? undefined : lasting(lasts);
+  // Whoever may put somebody here without an audit may not let them go that way.
+  const left = before === undefined ? asked : longer(before.left, asked);
+  const entry = { ...known, addresses, who, because, since, left };
   await intended(ground);
-  book.write([...book.entries().filter((one) => one.device !== device && !isOver(one)), entry]);
+  book.write([...book.entries().filter((one) => !isOver(one) && !isSame(one, before)), entry]);
   const notEnforced = await enforced(ground);
-  return { entry, notEnforced, cut: await cutOff(suspect) };
+  return { entry, notEnforced, notSeen, isLonger: left !== asked, cut: await cutOff(entry) };
+}
+
+const isSame = (one: Entry, other: Entry | undefined): boolean =>
+  one.device === other?.device && one.mac === other.mac;
+
+/** The declared ones first; each of the others is one that the device chose itself. */
+function bounded(addresses: readonly string[]): string[] {
+  const all = [...new Set(addresses)];
+  return [4, 6].flatMap((family) =>
+    all.filter((one) => parseAddress(one)?.family === family).slice(0, MOST_ADDRESSES),
+  );
+}
+
+/** What their neighbour, the gateway, has seen them use. */
+async function seenOf({ state, force }: Facts, suspects: readonly Named[]): Promise<Sightings> {
+  const rules = current(state);
+  return sightings(suspects, rules === undefined ? [] : (force.policyOf(rules)?.devices ?? []));
+}
+
+type Facts = Pick<Ground, 'state' | 'force'>;
+
+/** Those in quarantine by a hardware address that use an address which is not in it. Changes nothing. */
+export async function strangers(facts: Facts): Promise<readonly Entry[]> {
+  const entries = facts.force.quarantined.filter(({ mac }) => mac !== undefined);
+  const { seen } = await seenOf(facts, entries);
+  return entries.flatMap((entry) => {
+    const addresses = bounded([...entry.addresses, ...(seen.get(entry.mac ?? '') ?? [])]);
+    return addresses.length > entry.addresses.length ? [{ ...entry, addresses }] : [];
+  });
+}
+
+/** Whoever is in quarantine by its hardware address and uses an address that is not: what goes there is cut too. */
+export async function follow(ground: Ground): Promise<readonly Entry[]> {
+  const { book } = ground.force;
+  const found = await strangers(ground);
+  if (found.length === 0) return [];
+  for (const { device, addresses } of found)
+    await intended(ground, { device, detail: `also ${addresses.join(', ')}` });
+  book.write(book.entries().map((one) => found.find((other) => isSame(one, other)) ?? one));
+  await enforced(ground);
+  for (const entry of found) await cutOff(entry);
+  return found;
 }
 
 /** Its living connections are stopped by the rules at once; this way they are judged anew when it is released. */
@@ -67,36 +134,56 @@ async function cutOff({ addresses }: Suspect): Promise<Cut> {
   }
 }
 
+export interface Released {
+  readonly released: readonly Entry[];
+  /** They hold back one of the same addresses. */
+  readonly others: readonly Entry[];
+}
+
 /** By its name, or one of its addresses. Throws where it is not in quarantine. */
-export async function release(ground: Ground, device: string): Promise<readonly Entry[]> {
+export async function release(ground: Ground, device: string): Promise<Released> {
   const { book } = ground.force;
   const entries = book.entries();
+  const address = parseAddress(device)?.text;
   const isMeant = (one: Entry): boolean =>
-    one.device === device || one.mac === device.toLowerCase() || one.addresses.includes(device);
+    one.device === device ||
+    one.mac === device.toLowerCase() ||
+    (address !== undefined && one.addresses.includes(address));
   const released = entries.filter(isMeant);
   if (released.length === 0) {
-    throw new SluiceError('SETUP', `${device} is not in quarantine`, {
+    throw new SluiceError('SETUP', `${visible(device)} is not in quarantine`, {
       remedy: './sluice quarantine lists who is',
     });
   }
   await intended(ground);
-  book.write(entries.filter((one) => !isMeant(one)));
+  const rest = entries.filter((one) => !isMeant(one));
+  book.write(rest);
   await enforced(ground);
-  return released;
+  return {
+    released,
+    others: rest.filter((one) => !isOver(one) && released.some((two) => touches(one, two))),
+  };
 }
+
+const touches = (one: Entry, other: Entry): boolean =>
+  (one.mac !== undefined && one.mac === other.mac) ||
+  one.addresses.some((some) => other.addresses.includes(some));
 
 /** Releases those whose time is over, and writes down what was counted for the next start of the machine. */
 export async function releaseOverdue(ground: Ground): Promise<readonly Entry[]> {
   const { book } = ground.force;
   const over = book.entries().filter(isOver);
+  for (const { device } of over) await intended(ground, { device, detail: TIME_IS_OVER });
   if (over.length > 0) {
-    await intended(ground);
-    book.write(book.entries().filter((one) => !isOver(one)));
+    // What is loaded is without them, and the book keeps them until it is: else nobody would try again.
     await enforced(ground);
+    book.write(book.entries().filter((one) => !isOver(one)));
   }
   book.checkpoint();
   return over;
 }
+
+export const TIME_IS_OVER = 'its time is over';
 
 export async function island(ground: Ground, { who, because }: Because): Promise<{ readonly cut: Cut }> {
   const { force, state } = ground;
@@ -147,9 +234,9 @@ export function current(state: State): string | undefined {
   return (state.pending() && state.candidate()) ?? state.confirmed();
 }
 
-async function intended({ state, intend }: Ground): Promise<void> {
+async function intended({ state, intend }: Ground, of: Intended = {}): Promise<void> {
   const rules = current(state);
-  await intend?.(rules === undefined ? {} : { rules: digest(rules) });
+  await intend?.({ ...of, ...(rules !== undefined && { rules: digest(rules) }) });
 }
 
 /** A machine that starts loads it too. */

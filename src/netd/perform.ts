@@ -1,10 +1,10 @@
-import { errorText } from '../core/errors.ts';
+import { formatDuration } from '../config/duration.ts';
+import { errorText, SluiceError } from '../core/errors.ts';
 import type { Duration } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { type KnownDevice, suspectOf } from '../segmentation/quarantine.ts';
 import type { Audit, Deed, Who } from './audit.ts';
-import { SluiceError } from '../core/errors.ts';
 import type { Firewall } from './firewall.ts';
 import type { Actor, Intended } from './actor.ts';
 import type { MustWork } from './must-work.ts';
@@ -45,7 +45,9 @@ export const isRead = (verb: Verb): boolean => READS.includes(verb);
 export async function perform(machine: Machine, request: Request, asker: Asker): Promise<Told> {
   const { verb, device, session, person } = request;
   const who = { ...asker.who, ...(person !== undefined && { person }) };
+  const why = reasonText(request);
   let known: Omit<Deed, 'verb' | 'outcome'> = {
+    ...(why !== undefined && { detail: why }),
     ...(device !== undefined && { device }),
     ...(request.change !== undefined && { change: request.change }),
   };
@@ -120,6 +122,13 @@ function withWarning(told: Told, unseen: string): Told {
     result: { ...told.result, unaudited: unseen },
     text: `${told.text}  this is not in the audit, which cannot be written: ${visible(unseen)}\n`,
   };
+}
+
+/** What a person gave as the reason; of a quarantine also for how long. */
+function reasonText({ because, lasts }: Request): string | undefined {
+  const words = [lasts === undefined ? undefined : `for ${formatDuration(lasts)}`, because];
+  const given = words.filter((text) => text !== undefined);
+  return given.length === 0 ? undefined : given.join(': ');
 }
 
 const whoText = ({ user, person }: Who): string => (person === undefined ? user : `${user} for ${person}`);

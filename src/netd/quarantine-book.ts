@@ -53,6 +53,12 @@ const clocks = (): Clocks => ({ boot: bootId(), at: sinceBoot(), wall: epochMs(D
 
 export const lasting = (left: Duration): Left => ({ left, ...clocks() });
 
+/** The one that ends later; undefined never ends. */
+export function longer(a: Left | undefined, b: Left | undefined): Left | undefined {
+  if (a === undefined || b === undefined) return undefined;
+  return leftOf(a) > leftOf(b) ? a : b;
+}
+
 export const isOver = ({ left }: Entry): boolean => left !== undefined && leftOf(left) === 0;
 
 /** `quarantine.json`: who is in quarantine, whatever becomes of the kernel, this process or gateway.yaml. */

@@ -1,20 +1,17 @@
-import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
-import { type Duration, mebibytes, minutes, seconds } from '../core/units.ts';
+import { type Duration, minutes, seconds } from '../core/units.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { type ShadowFacts, shadows } from '../segmentation/shadow.ts';
 import type { Shadow } from '../segmentation/shadow-path.ts';
-import { nftEnvironment } from './nft.ts';
+import { asked } from './asked.ts';
 
 // Reads what may undermine the rules. Of tables of others only the heads of their chains are listed, in a child: a newer nft
 // may have written what kills this one.
 
-const LIMIT: Duration = seconds(10);
-const LARGEST = mebibytes(8);
 /** Nothing tells of most of it; tables of others are told of by nft monitor. */
 const EVERY: Duration = minutes(1);
 /** After tables of others were changed, which comes in bursts. */
@@ -110,24 +107,6 @@ const PLAIN: ReadonlySet<string> = new Set([
   'mq',
   'noop',
 ]);
-
-async function asked(program: string, args: readonly string[]): Promise<unknown> {
-  const out = await new Promise<string>((resolve, reject) => {
-    const options = {
-      env: nftEnvironment(),
-      timeout: LIMIT,
-      killSignal: 'SIGKILL',
-      maxBuffer: LARGEST,
-    } as const;
-    execFile(program, args, options, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else if (error.signal) reject(new Error(`${program} was killed by ${error.signal}`));
-      else reject(new Error(stderr.trim() || error.message));
-    });
-  });
-  const json: unknown = out.trim() === '' ? [] : JSON.parse(out);
-  return json;
-}
 
 function legacyTables(): string[] {
   return [...new Set(LEGACY.flatMap((path) => (read(path) ?? '').split('\n')))].filter((name) => name !== '');

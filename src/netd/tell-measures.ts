@@ -3,26 +3,40 @@ import { type Duration, milliseconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Status } from './outcome.ts';
 import type { Cut } from './in-force.ts';
-import type { Quarantined } from './measures.ts';
+import type { Quarantined, Released } from './measures.ts';
 import { type Entry, leftOf } from './quarantine-book.ts';
 import type { Told } from './tell.ts';
 
 // What came of measures that change no declaration.
 
-export function quarantinedTold({ entry, notEnforced, cut }: Quarantined): Told {
-  const by = [...(entry.mac === undefined ? [] : [entry.mac]), ...entry.addresses].join(', ');
-  const warning = notEnforced === undefined ? '' : `  warning: ${notEnforced}\n`;
+export function quarantinedTold({ entry, notEnforced, notSeen, isLonger, cut }: Quarantined): Told {
+  const warnings = [
+    notEnforced,
+    notSeen && `which addresses it uses beside these is not known: ${visible(notSeen)}`,
+    isLonger ? 'it was there for longer already, and stays so; ./sluice release ends it' : undefined,
+  ].filter((text) => text !== undefined);
   return {
     result: { ...entryFor(entry), enforced: notEnforced === undefined, ...cutFor(cut) },
-    text: `${visible(entry.device)} is in quarantine (${by})${lastsText(entry)}\n${warning}${cutText(cut)}`,
+    text: `${visible(entry.device)} is in quarantine (${endsText(entry)})${lastsText(entry)}
+${warnings.map((text) => `  warning: ${text}\n`).join('')}${cutText(cut)}`,
     good: notEnforced === undefined,
   };
 }
 
-export function releasedTold(released: readonly Entry[]): Told {
+const endsText = ({ mac, addresses }: Entry): string =>
+  [...(mac === undefined ? [] : [mac]), ...addresses].join(', ');
+
+export function releasedTold({ released, others }: Released): Told {
+  const held = others.map(
+    (one) =>
+      `  warning: ${visible(one.device)} (${endsText(one)}) is still in quarantine, and holds it back too\n`,
+  );
   return {
-    result: { released: released.map(({ device }) => device) },
-    text: released.map(({ device }) => `${visible(device)} is released\n`).join(''),
+    result: {
+      released: released.map(({ device }) => device),
+      'held-by': others.map(({ device }) => device),
+    },
+    text: `${released.map(({ device }) => `${visible(device)} is released\n`).join('')}${held.join('')}`,
     good: true,
   };
 }
@@ -88,7 +102,7 @@ function entryFor({ device, mac, addresses, who, because, since, left }: Entry):
 
 const entryLine = (entry: Entry): string =>
   visible(
-    `${entry.device} since ${new Date(entry.since).toISOString()}${lastsText(entry)}: ${entry.because} (${entry.who})`,
+    `${entry.device}${endsText(entry) === entry.device ? '' : ` (${endsText(entry)})`} since ${new Date(entry.since).toISOString()}${lastsText(entry)}: ${entry.because} (${entry.who})`,
   );
 
 function lastsText({ left }: Entry): string {

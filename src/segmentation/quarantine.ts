@@ -1,5 +1,5 @@
 import { nearest } from '../config/nearest.ts';
-import { parseAddress } from '../config/network.ts';
+import { notADevice, parseAddress } from '../config/network.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { objectsOf } from './canonical.ts';
@@ -81,15 +81,29 @@ export interface KnownDevice {
   readonly endpoint: object;
 }
 
+/** Why no device can have it as its own: the lowest bit of the first byte is that of groups (IEEE 802, the I/G bit). */
+function group(mac: string | undefined): string | undefined {
+  const isNobody =
+    mac !== undefined && ((Number.parseInt(mac.slice(0, 2), 16) & 1) === 1 || /^[0:]*$/.test(mac));
+  return isNobody ? 'is the hardware address of a group, or of nobody' : undefined;
+}
+
 /** A device by its name, or anybody by an address. Throws SETUP where it is neither, or has no address. */
 export function suspectOf(
   name: string,
   devices: readonly KnownDevice[],
 ): Suspect & { readonly device: string } {
   const device = devices.find((one) => one.name === name);
-  const address = parseAddress(name)?.text;
+  const parsed = parseAddress(name);
+  const address = parsed?.text;
   const mac = MAC.test(name.toLowerCase()) ? name.toLowerCase() : undefined;
   if (device === undefined) {
+    const notOne = parsed === undefined ? group(mac) : notADevice(parsed);
+    if (notOne !== undefined) {
+      throw new SluiceError('SETUP', `${visible(name)} ${notOne}`, {
+        remedy: 'name one device, or cut everything: ./sluice firewall island',
+      });
+    }
     if (address !== undefined) return { device: address, mac: undefined, addresses: [address] };
     if (mac !== undefined) return { device: mac, mac, addresses: [] };
     const meant = nearest(

@@ -97,7 +97,7 @@ async function host(t: Test, bed: Bed, name: string, net: number): Promise<Host>
   await until('its sleeper', () => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'sleep');
   await must(bed, 'ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid));
   const script = `
-ip link set lo up; ip link set eth0 up
+ip link set lo up; ip link set eth0 address 02:00:00:00:${net}:09 up
 ip address add 10.20.${net}.9/24 dev eth0; ip address add fd00:${net}::9/64 dev eth0 nodad
 ip route add default via 10.20.${net}.1; ip -6 route add default via fd00:${net}::1`;
   await must(bed, 'ip', 'address', 'add', `10.20.${net}.1/24`, 'dev', name);

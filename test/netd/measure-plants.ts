@@ -9,3 +9,11 @@ segmentation: { mode: ${mode}, confirm-within: 10m, management: { zone: uplink, 
 conduits:
   - { from: supervision, to: control, allow: [${ports}], because: "test" }
 `;
+
+/** The same with a device in control, whose hardware address is that of the host there. */
+export const plantWithPress = (address: string): string => `${plant('tcp/4001')}
+classes:
+  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
+devices:
+  press-1: { class: press, at: "modbus-tcp://${address}", mac: "02:00:00:00:10:09" }
+`;

@@ -2,33 +2,16 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { long } from '../support/long.ts';
-import { REPOSITORY } from '../support/process.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
-import type { Bed, Ran } from './bed.ts';
 import { hosts, type Talk } from './hosts.ts';
+import { good, held, sluice } from './measure-bed.ts';
 import { plant } from './measure-plants.ts';
 
 // Quarantine and island, with real connections through a real gateway.
 
 const skip = noRules() || missingPeer('conntrack', 'conntrack') || missingPeer('nsenter', 'util-linux');
 t.jobs = 2;
-
-async function sluice(bed: Bed, ...args: readonly string[]): Promise<Ran> {
-  return bed.run(process.execPath, join(REPOSITORY, 'src/main.ts'), ...args);
-}
-
-async function good(bed: Bed, ...args: readonly string[]): Promise<string> {
-  const { status, stdout, stderr } = await sluice(bed, ...args);
-  if (status !== 0) throw new Error(`${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
-
-async function held(bed: Bed, yaml: string): Promise<void> {
-  bed.declare(yaml);
-  await good(bed, 'firewall', 'apply');
-  await good(bed, 'firewall', 'confirm', bed.change);
-}
 
 async function isSilent(talk: Talk, other: Talk): Promise<boolean> {
   const before = talk.count;

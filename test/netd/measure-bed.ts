@@ -1,0 +1,90 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { REPOSITORY } from '../support/process.ts';
+import { until } from '../support/wait.ts';
+import type { Bed, Ran } from './bed.ts';
+import { type Host, must, type Talk } from './hosts.ts';
+
+// What is done about a network and asked of it, where measures are tested with real packets.
+
+export async function sluice(bed: Bed, ...args: readonly string[]): Promise<Ran> {
+  return bed.run(process.execPath, join(REPOSITORY, 'src/main.ts'), ...args);
+}
+
+/** What it says; throws where it fails. */
+export async function good(bed: Bed, ...args: readonly string[]): Promise<string> {
+  const { status, stdout, stderr } = await sluice(bed, ...args);
+  if (status !== 0) throw new Error(`${args.join(' ')}: ${stderr}${stdout}`);
+  return stdout;
+}
+
+/** These rules hold, and are confirmed. */
+export async function held(bed: Bed, yaml: string, ...args: readonly string[]): Promise<void> {
+  bed.declare(yaml);
+  await good(bed, 'firewall', 'apply', ...args);
+  await good(bed, 'firewall', 'confirm', bed.change, ...args);
+}
+
+const counters = z.object({
+  nftables: z.array(
+    z.object({ counter: z.object({ name: z.string(), packets: z.number() }).optional() }).loose(),
+  ),
+});
+
+async function packets(listing: string, isMeant: (name: string) => boolean): Promise<number> {
+  const { nftables } = counters.parse(JSON.parse(listing));
+  return nftables.reduce(
+    (sum, { counter }) => sum + (counter && isMeant(counter.name) ? counter.packets : 0),
+    0,
+  );
+}
+
+/** Packets that the gateway has dropped by its rules. */
+const dropped = async (bed: Bed): Promise<number> =>
+  packets(await must(bed, 'nft', '-j', 'list', 'counters', 'table', 'inet', 'sluice'), (name) =>
+    name.startsWith('n_denied'),
+  );
+
+/** Counts from now on what comes to a host, by TCP or UDP. */
+export async function counts(bed: Bed, host: Host): Promise<() => Promise<number>> {
+  const script =
+    'table inet seen { counter came {}; chain in { type filter hook input priority 0; meta l4proto { tcp, udp } counter name came; }; }';
+  await on(bed, host, 'nft', script);
+  return async () =>
+    packets(await on(bed, host, 'nft', '-j', 'list', 'counters', 'table', 'inet', 'seen'), () => true);
+}
+
+/** A program at a host, to its end. */
+export async function on(bed: Bed, host: Host, ...args: readonly string[]): Promise<string> {
+  return must(bed, 'nsenter', '-t', String(host.pid), '-n', ...args);
+}
+
+/** However much is tried, nothing that is counted moves: as many packets were dropped meanwhile. */
+export async function isSilent(
+  bed: Bed,
+  watched: readonly (Talk | (() => Promise<number>))[],
+  tries = 8,
+): Promise<boolean> {
+  const figures = async (): Promise<number[]> =>
+    Promise.all(watched.map(async (one) => (typeof one === 'function' ? one() : one.count)));
+  const before = await figures();
+  const from = await dropped(bed);
+  await until('packets that are tried', async () => (await dropped(bed)) >= from + tries, 120_000);
+  return JSON.stringify(await figures()) === JSON.stringify(before);
+}
+
+/** The audit as `verb outcome user detail`. */
+export function audited(bed: Bed): string[] {
+  const text = readFileSync(join(bed.state, 'audit.jsonl'), 'utf8').trimEnd();
+  const record = z.object({
+    verb: z.string(),
+    outcome: z.string(),
+    via: z.string(),
+    detail: z.string().optional(),
+  });
+  return text.split('\n').map((line) => {
+    const { verb, outcome, via, detail = '' } = record.parse(JSON.parse(line));
+    return `${verb} ${outcome} ${via} ${detail}`.trimEnd();
+  });
+}

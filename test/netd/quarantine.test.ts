@@ -1,0 +1,135 @@
+import t from 'tap';
+import { noRules } from '../support/namespace.ts';
+import { missingPeer } from '../support/peer.ts';
+import { until } from '../support/wait.ts';
+import { hosts } from './hosts.ts';
+import { audited, counts, good, held, isSilent, on, sluice } from './measure-bed.ts';
+import { plant, plantWithPress } from './measure-plants.ts';
+
+// Who is held back, however they call themselves, and until when: real packets, and netd as it runs.
+
+const skip = noRules() || missingPeer('conntrack', 'conntrack') || missingPeer('nsenter', 'util-linux');
+t.jobs = 2;
+
+const BACK = `  - { from: control, to: supervision, allow: [tcp/4002, udp/4002], because: "test" }\n`;
+
+t.test('by its hardware address: both directions, and no address helps', { skip }, async (t) => {
+  const { bed, asks, serves } = await hosts(t);
+  await serves.serves(4_001);
+  await asks.serves(4_002);
+  await held(bed, `${plant('tcp/4001, udp/4001')}${BACK}`);
+  const netd = await bed.netd();
+  const through = ['--socket', bed.socket];
+  const mac = '02:00:00:00:10:09';
+  const talks = [
+    asks.talks('tcp', '10.20.10.9', 4_001),
+    asks.talks('tcp', 'fd00:10::9', 4_001),
+    asks.talks('udp', 'fd00:10::9', 4_001),
+    serves.talks('tcp', '10.20.40.9', 4_002),
+    serves.talks('tcp', 'fd00:40::9', 4_002),
+  ];
+  for (const talk of talks) await talk.goesOn(3);
+  const [toDevice, fromDevice] = [await counts(bed, serves), await counts(bed, asks)];
+
+  const said = await good(bed, 'quarantine', mac.toUpperCase(), '--because', 'a strange box', ...through);
+  t.match(said, new RegExp(`^${mac} is in quarantine \\(${mac}, 10\\.20\\.10\\.9, fd00:10::9\\)`));
+  t.ok(
+    await isSilent(bed, [...talks, toDevice, fromDevice]),
+    'living connections are dead at once, to it and from it',
+  );
+
+  await on(bed, serves, 'ip', 'address', 'add', '10.20.10.33/24', 'dev', 'eth0');
+  await on(bed, serves, 'ip', 'address', 'add', 'fd00:10::33/64', 'dev', 'eth0', 'nodad');
+  const others = [asks.talks('udp', '10.20.10.33', 4_001), asks.talks('udp', 'fd00:10::33', 4_001)];
+  const send =
+    'import socket,sys\nfor a,b in (("10.20.10.33","10.20.40.9"),("fd00:10::33","fd00:40::9")):\n  s=socket.socket(socket.AF_INET6 if ":" in a else socket.AF_INET,socket.SOCK_DGRAM); s.bind((a,0))\n  for i in range(20): s.sendto(b"x",(b,4002))';
+  const heard = await fromDevice();
+  await on(bed, serves, 'python3', '-c', send);
+  t.equal(await fromDevice(), heard, 'what it says under another address is not heard');
+  await netd.says(/"what":"somebody in quarantine uses another address.*10\.20\.10\.33.*fd00:10::33/);
+  t.ok(await isSilent(bed, [...talks, ...others, toDevice, fromDevice]), 'and nobody reaches it there');
+  t.equal((await sluice(bed, 'firewall', 'status', ...through)).status, 0, 'the kernel holds what it shall');
+  t.match(audited(bed).join('\n'), /quarantine intended netd also .*10\.20\.10\.33[^]*quarantine done netd/);
+
+  await on(bed, serves, 'ip', 'address', 'del', '10.20.10.33/24', 'dev', 'eth0');
+  await on(bed, serves, 'ip', 'address', 'del', 'fd00:10::33/64', 'dev', 'eth0');
+  t.match(await good(bed, 'release', mac, ...through), /is released/);
+  for (const talk of talks) await talk.goesOn(3);
+});
+
+t.test('a time that is over, seen by netd as it runs and by one that starts later', { skip }, async (t) => {
+  const { bed, asks, serves } = await hosts(t);
+  await serves.serves(4_001);
+  await held(bed, plant('tcp/4001'));
+  const talk = asks.talks('tcp', '10.20.10.9', 4_001);
+  await talk.goesOn(3);
+  const netd = await bed.netd();
+  const inKernel = async (): Promise<boolean> =>
+    /q_ip_4[^}]*10\.20\.10\.9/.test((await bed.run('nft', 'list', 'table', 'inet', 'sluice')).stdout);
+
+  const put = ['quarantine', '10.20.10.9', '--because', 'a look'];
+  t.match(await good(bed, ...put, '--for', '4s', '--socket', bed.socket), /, for [1-4]s/);
+  t.ok(await inKernel());
+  t.ok(await isSilent(bed, [talk], 2));
+  await netd.says(/"what":"released: its time is over".*"device":"10.20.10.9"/);
+  await talk.goesOn(3);
+  t.notOk(await inKernel());
+  t.match(await good(bed, 'quarantine'), /nobody is in quarantine/);
+  t.match(audited(bed).slice(-4), [
+    'quarantine intended socket for 4s: a look',
+    'quarantine done socket for 4s: a look',
+    'release intended netd its time is over',
+    'release done netd its time is over',
+  ]);
+
+  await netd.stop('SIGKILL');
+  await good(bed, ...put, '--for', '1s', '--socket', bed.socket);
+  await until('the end of its time', async () => /nobody/.test(await good(bed, 'quarantine')));
+  t.ok(await inKernel(), 'nobody was there to release it');
+  const next = await bed.netd();
+  await next.says(/"what":"released: its time is over"/);
+  await talk.goesOn(3);
+  t.notOk(await inKernel());
+  t.match(audited(bed).slice(-2), [
+    'release intended netd its time is over',
+    'release done netd its time is over',
+  ]);
+});
+
+t.test('a device that is taken out of the file stays in quarantine', { skip }, async (t) => {
+  const { bed, asks, serves } = await hosts(t);
+  await serves.serves(4_001);
+  await held(bed, plantWithPress('10.20.10.9'));
+  const [four, six] = [asks.talks('tcp', '10.20.10.9', 4_001), asks.talks('tcp', 'fd00:10::9', 4_001)];
+  await four.goesOn(3);
+  await six.goesOn(3);
+  await good(bed, 'quarantine', 'press-1', '--because', 'odd writes');
+
+  await held(bed, plant('tcp/4001'));
+
+  t.ok(await isSilent(bed, [four, six], 4), 'by its address, and by its hardware address');
+  t.match(
+    await good(bed, 'quarantine'),
+    /^press-1 \(02:00:00:00:10:09, 10\.20\.10\.9, fd00:10::9\) since .*odd writes/,
+  );
+  t.match(await good(bed, 'firewall', 'status'), /in quarantine: press-1 \(02:/);
+  t.match(await sluice(bed, 'quarantine', 'press-1', '--because', 'x'), { status: 1, stderr: /no device/ });
+  t.match(await good(bed, 'release', 'press-1'), /press-1 is released/);
+  await four.goesOn(3);
+  await six.goesOn(3);
+});
+
+t.test('nobody is let go, or overlooked, by being put there again', { skip }, async (t) => {
+  const { bed } = await hosts(t);
+  await held(bed, plantWithPress('10.20.10.9'));
+  await good(bed, 'quarantine', 'press-1', '--because', 'odd writes');
+
+  const again = await good(bed, 'quarantine', 'press-1', '--for', '1s', '--because', 'in a hurry');
+  t.match(again, /until it is released\n {2}warning: it was there for longer already/);
+  await held(bed, plantWithPress('10.20.10.10'));
+  t.match(await good(bed, 'quarantine', 'press-1', '--because', 'more'), /10\.20\.10\.10, 10\.20\.10\.9/);
+  await good(bed, 'quarantine', '10.20.10.9', '--because', 'another');
+  t.match(await good(bed, 'release', 'press-1'), /10\.20\.10\.9 \(10\.20\.10\.9\) is still in quarantine/);
+  t.match(await good(bed, 'release', '10.20.10.9'), /^10\.20\.10\.9 is released\n$/);
+  t.match(await good(bed, 'quarantine'), /nobody/);
+});

@@ -24,7 +24,13 @@ const SWITCHES = [
   'bridge/bridge-nf-call-iptables',
   'bridge/bridge-nf-call-ip6tables',
 ];
-const EACH = ['route_localnet'];
+/** Of each interface, and of all. */
+const EACH = [
+  'ipv4/conf/*/route_localnet',
+  'ipv4/conf/*/accept_source_route',
+  'ipv6/conf/*/seg6_enabled',
+  'ipv6/conf/*/rpl_seg_enabled',
+];
 const LEGACY = ['/proc/net/ip_tables_names', '/proc/net/ip6_tables_names'];
 /** Kernels without flowtables or traffic control say so; what is not there undermines nothing. */
 const ABSENT = /not supported|No such file or directory|Protocol not supported|Cannot find specified/i;
@@ -113,10 +119,11 @@ function legacyTables(): string[] {
 }
 
 function switchesOf(): ReadonlyMap<string, string> {
-  const conf = '/proc/sys/net/ipv4/conf';
-  const each = existsSync(conf)
-    ? readdirSync(conf).flatMap((name) => EACH.map((key) => `ipv4/conf/${name}/${key}`))
-    : [];
+  const each = EACH.flatMap((pattern) => {
+    const [conf = '', key = ''] = pattern.split('/*/');
+    const folder = `/proc/sys/net/${conf}`;
+    return existsSync(folder) ? readdirSync(folder).map((name) => `${conf}/${name}/${key}`) : [];
+  });
   return new Map(
     [...SWITCHES, ...each].flatMap((path) => {
       const value = read(`/proc/sys/net/${path}`)?.trim();

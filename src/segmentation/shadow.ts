@@ -220,11 +220,12 @@ function switchShadows(
           kind: 'bridge',
           severity: 'warning',
           place: `net.${name.replace('/', '.')} = 1`,
-          does: 'what is bridged inside a zone is judged by the rules between zones as well: it is denied unless the zone allows it within, and connection tracking mixes the two',
+          does: 'what is bridged inside a zone is judged by the rules between zones as well: it is denied unless the bridge is the interface of a zone that allows it within, and connection tracking mixes the two',
           remedy: `sysctl -w net.${name.replace('/', '.')}=0`,
         }),
       ),
     ...[...switches].flatMap(([name, value]) => interfaceSwitch(name, value, zones)),
+    ...SOURCE_ROUTES.flatMap(([family, key]) => sourceRoutes(family, key, switches, zones)),
   ];
 }
 
@@ -244,6 +245,34 @@ function interfaceSwitch(path: string, value: string, zones: ReadonlySet<string>
       },
     ];
   return [];
+}
+
+/** Ways through the network that the sender writes into a packet: RFC 791, RFC 8754, RFC 6554. */
+const SOURCE_ROUTES = [
+  ['ipv4', 'accept_source_route'],
+  ['ipv6', 'seg6_enabled'],
+  ['ipv6', 'rpl_seg_enabled'],
+] as const;
+
+function sourceRoutes(
+  family: string,
+  key: string,
+  switches: ReadonlyMap<string, string>,
+  zones: ReadonlySet<string>,
+): Shadow[] {
+  const isOn = (name: string): boolean => Number(switches.get(`${family}/conf/${name}/${key}`) ?? 0) > 0;
+  // The kernel takes them where both say so, and most interfaces do from their beginning.
+  const taking = isOn('all') ? [...zones].filter(isOn) : [];
+  if (taking.length === 0) return [];
+  return [
+    {
+      kind: 'source route',
+      severity: 'danger',
+      place: `net.${family}.conf.all.${key} = 1, and that of ${taking.join(', ')}`,
+      does: 'the sender of a packet may choose its way: over a connection to the gateway that is allowed, packets go on to any device, since what belongs to a connection is not judged again',
+      remedy: `sysctl -w net.${family}.conf.all.${key}=0, and in /etc/sysctl.d`,
+    },
+  ];
 }
 
 const unreadShadow = ({ what, why }: ShadowFacts['unread'][number]): Shadow => ({

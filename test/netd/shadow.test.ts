@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import t from 'tap';
 import type { Shadow } from '../../src/segmentation/shadow-path.ts';
 import { noRules } from '../support/namespace.ts';
@@ -74,7 +75,13 @@ t.test('each way around the rules is told for what it does', { skip }, async (t)
      ip link set vlan10 master br0
      ip link set vlan40 master br0
      echo 0 > /proc/sys/net/ipv4/ip_forward
-     echo 1 > /proc/sys/net/ipv4/conf/vlan20/route_localnet`,
+     echo 1 > /proc/sys/net/ipv4/conf/vlan20/route_localnet
+     echo 1 > /proc/sys/net/ipv4/conf/all/accept_source_route
+     echo 1 > /proc/sys/net/ipv4/conf/vlan40/accept_source_route
+     for v in 10 20; do echo 0 > /proc/sys/net/ipv4/conf/vlan$v/accept_source_route; done
+     calls=/proc/sys/net/bridge/bridge-nf-call-ip
+     if [ -d /proc/sys/net/bridge ]; then echo 1 > \${calls}tables; echo 0 > \${calls}6tables; fi
+     for v in all vlan10; do echo 1 > /proc/sys/net/ipv6/conf/$v/seg6_enabled; done`,
   );
   const all = await shadowsOf(bed);
   const others = shown(all).filter((line) => !line.includes('net.bridge.'));
@@ -82,6 +89,8 @@ t.test('each way around the rules is told for what it does', { skip }, async (t)
     'danger bridged: vlan10 of zone control is a port of bridge br0, with vlan40',
     'danger bridged: vlan40 of zone supervision is a port of bridge br0, with vlan10',
     'danger ingress: nftables chain netdev early lead (filter, ingress, priority 0)',
+    'danger source route: net.ipv4.conf.all.accept_source_route = 1, and that of vlan40',
+    'danger source route: net.ipv6.conf.all.seg6_enabled = 1, and that of vlan10',
     'note drops: nftables chain inet docker deny (filter, forward, priority 5)',
     'note nat: nftables chain ip nat post (nat, postrouting, priority 100)',
     'warning forwarding: net.ipv4.ip_forward = 0',
@@ -91,6 +100,10 @@ t.test('each way around the rules is told for what it does', { skip }, async (t)
     'warning routing rule: IPv4 routing rule 32765 to table 77',
     'warning routing rule: IPv6 routing rule 32765 to table 78',
   ]);
+  const calls = shown(all).filter((line) => line.includes('net.bridge.'));
+  if (existsSync('/proc/sys/net/bridge'))
+    t.same(calls, ['warning bridge: net.bridge.bridge-nf-call-iptables = 1']);
+  else t.same(calls, [], 'this kernel has no br_netfilter');
   t.equal(all[0]?.severity, 'danger', 'the worst comes first');
   t.ok(all.every(({ does, remedy }) => does.length > 20 && remedy.length > 5));
 

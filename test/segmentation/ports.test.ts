@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { objectsOf } from '../../src/segmentation/canonical.ts';
+import { objectsOf, type TableFamily } from '../../src/segmentation/canonical.ts';
 import { LOG_GROUP } from '../../src/segmentation/denials.ts';
 import { text } from '../../src/segmentation/field.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
@@ -153,16 +153,16 @@ cd "$1"
 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
 echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
 # Where that is loaded, the rules of packets would judge what the bridge only carries.
-for call in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$call" ] || echo 0 > "$call"; done
+for call in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$call" ] || echo "$2" > "$call"; done
 ip link add br0 type bridge mcast_snooping 0 stp_state 0
 for i in 1 2 3 4; do
   ip link add lan$i type veth peer name far$i
   ip link set lan$i master br0 up; ip link set far$i up
 done
-ip link set br0 up
+ip link set br0 up; ip address add 10.20.10.1/24 dev br0
 [ ! -s rules.json ] || nft -j -f rules.json
 python3 frames.py far3 ${LOG_GROUP} < cases
-nft -j list table bridge sluice > table 2>/dev/null || true`;
+for family in inet bridge; do nft -j list table $family sluice > $family 2>/dev/null || true; done`;
 
 /** Always passes, and is told apart from everything else. */
 function mark({ port }: Case, i: number): frames.Frame {
@@ -179,15 +179,17 @@ interface Sent {
   readonly logged: readonly (readonly string[])[];
   /** Named counters that are not 0. */
   readonly counted: Readonly<Record<string, number>>;
+  /** Those of the table of packets. */
+  readonly routed: Readonly<Record<string, number>>;
 }
 
-function sent(t: Test, rules: string, cases = CASES): Sent {
+function sent(t: Test, rules: string, cases = CASES, { calls = '0' } = {}): Sent {
   const lines = cases.map((one, i) =>
     [one.port.replace('lan', 'far'), one.frame.toString('hex'), mark(one, i).toString('hex')].join(' '),
   );
   const sender = readFileSync('test/support/frames.py', 'utf8');
   const place = t.testdir({ cases: `${lines.join('\n')}\n`, 'rules.json': rules, 'frames.py': sender });
-  const ran = inNamespace(BED, place);
+  const ran = inNamespace(BED, place, calls);
   t.equal(ran.stderr, '');
   t.equal(ran.status, 0);
   const told = ran.stdout
@@ -200,13 +202,15 @@ function sent(t: Test, rules: string, cases = CASES): Sent {
   return {
     passed: told.map(([count]) => Number(count) > 0),
     logged: told.map(([, prefixes]) => (Array.isArray(prefixes) ? prefixes.map(String) : [])),
-    counted: countersIn(readFileSync(`${place}/table`, 'utf8')),
+    counted: countersIn(`${place}/bridge`, 'bridge'),
+    routed: countersIn(`${place}/inet`, 'inet'),
   };
 }
 
-function countersIn(listing: string): Record<string, number> {
+function countersIn(file: string, family: TableFamily): Record<string, number> {
+  const listing = readFileSync(file, 'utf8');
   if (listing === '') return {};
-  const counters = (objectsOf(listing, 'bridge') ?? []).filter(({ kind }) => kind === 'counter');
+  const counters = (objectsOf(listing, family) ?? []).filter(({ kind }) => kind === 'counter');
   return Object.fromEntries(
     counters.flatMap(({ inside }) =>
       inside['packets'] === 0 ? [] : [[text(inside['name']), Number(inside['packets'])]],
@@ -268,3 +272,33 @@ t.test('a sender that is denied all the time hides no other in the log', { skip 
   t.same(logged.at(-1), ['sluice denied port unknown device ']);
   t.same(counted, { n_denied_arp: MANY, n_denied_unknown: 1 }, 'what is not logged is counted');
 });
+
+const noCalls = existsSync('/proc/sys/net/bridge') ? false : 'this kernel has no br_netfilter';
+
+t.test(
+  'where the rules of packets judge frames too, less passes and nothing more',
+  { skip: skip || noCalls },
+  async (t) => {
+    const cases = [
+      proper('a packet to a neighbour', frames.udp4(press1, '10.20.10.11', '10.20.10.12', [4000, 502])),
+      ...attack(
+        'address',
+        'a packet from another',
+        frames.udp4(press1, '10.20.10.12', '10.20.10.11', [4000, 502]),
+      ),
+    ];
+    const passing = (rules: string, calls: string): Sent => sent(t, rules, cases, { calls });
+    const closed = rulesOf(PLANT('enforce'));
+    const open = rulesOf(PLANT('enforce').replace('ports: [lan1,', 'within: allow, ports: [lan1,'));
+
+    const [alone, both, within] = [passing(closed, '0'), passing(closed, '1'), passing(open, '1')];
+
+    t.same(alone.passed, [true, false, false, false, false]);
+    const inside = 'n_denied_control_control';
+    t.notOk(inside in alone.routed, 'rules between zones see nothing of it');
+    t.same(both.passed, [false, false, false, false, false]);
+    t.ok((both.routed[inside] ?? 0) > 0, 'as between the zone and itself');
+    t.same(within.passed, [true, false, false, false, false], 'where the zone allows it');
+    t.same(both.counted, alone.counted, 'the table of the bridge comes first, either way');
+  },
+);

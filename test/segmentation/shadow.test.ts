@@ -100,7 +100,6 @@ t.test('what is usual, and what cannot be looked at', async (t) => {
     'warning routing rule: IPv4 routing rule 100 to table local',
   ]);
   t.same(found({ legacy: ['filter', 'nat'] }), ['warning nat: the older iptables, table nat']);
-  t.same(found({ switches: new Map([['bridge/bridge-nf-call-iptables', '1']]) }), [], 'without a bridge');
   t.same(found({ unread: [{ what: 'flowtables', why: 'nft was killed by SIGSEGV' }] }), [
     'warning unknown: flowtables',
   ]);
@@ -118,4 +117,40 @@ t.test('what is usual, and what cannot be looked at', async (t) => {
     };
     t.doesNotThrow(() => found(facts), 'whatever they print');
   }
+});
+
+const switched = (...lines: readonly string[]): ReadonlyMap<string, string> =>
+  new Map(
+    lines.map((line): [string, string] => {
+      const [name = '', value = ''] = line.split(' ');
+      return [name, value];
+    }),
+  );
+
+const of = (...lines: readonly string[]): string[] => found({ links, switches: switched(...lines) });
+
+t.test('rules of packets that judge what is bridged', async (t) => {
+  const switches = switched('bridge/bridge-nf-call-iptables 1', 'bridge/bridge-nf-call-ip6tables 1');
+  const withBridge = [...links, link('br0', { linkinfo: { info_kind: 'bridge' } })];
+
+  t.same(found({ links: withBridge, switches }), [
+    'warning bridge: net.bridge.bridge-nf-call-iptables = 1',
+    'warning bridge: net.bridge.bridge-nf-call-ip6tables = 1',
+  ]);
+  t.same(found({ links, switches }), [], 'without a bridge');
+  const off = switched('bridge/bridge-nf-call-iptables 0', 'bridge/bridge-nf-call-ip6tables 0');
+  t.same(found({ links: withBridge, switches: off }), []);
+  t.same(found({ links: withBridge }), [], 'where br_netfilter is not loaded');
+});
+
+t.test('ways that the sender chooses are taken where both switches say so', async (t) => {
+  t.same(of('ipv4/conf/all/accept_source_route 1', 'ipv4/conf/vlan10/accept_source_route 1'), [
+    'danger source route: net.ipv4.conf.all.accept_source_route = 1, and that of vlan10',
+  ]);
+  t.same(of('ipv6/conf/all/seg6_enabled 1', 'ipv6/conf/vlan10/seg6_enabled 1', 'ipv6/conf/vlan40/seg6_enabled 1'), [
+    'danger source route: net.ipv6.conf.all.seg6_enabled = 1, and that of vlan10, vlan40',
+  ]); // biome-ignore format: one line reads better
+  t.same(of('ipv4/conf/all/accept_source_route 0', 'ipv4/conf/vlan10/accept_source_route 1'), []);
+  t.same(of('ipv4/conf/all/accept_source_route 1', 'ipv4/conf/vlan10/accept_source_route 0'), []);
+  t.same(of('ipv4/conf/all/accept_source_route 1', 'ipv4/conf/eth9/accept_source_route 1'), []);
 });

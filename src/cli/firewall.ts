@@ -1,5 +1,3 @@
-import { visible } from '../core/visible.ts';
-import { nearest } from '../config/nearest.ts';
 import { compile } from '../segmentation/compile.ts';
 import { render } from '../segmentation/render.ts';
 import { declaredPolicy } from './declared-policy.ts';
@@ -8,7 +6,7 @@ import { type Changing, runChange } from './firewall-change.ts';
 import { runPlan } from './firewall-plan.ts';
 import { runProbe } from './firewall-probe.ts';
 import { runProve } from './firewall-prove.ts';
-import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
+import { HELP, JSON_TOO, oneFile, oneVerb, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice firewall render [gateway.yaml]
        ./sluice firewall prove [--listing FILE] [--json] [gateway.yaml]
@@ -70,8 +68,7 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(TEXT);
     return 0;
   }
-  const [verb, ...files] = positionals;
-  checkVerb(verb);
+  const [verb, ...files] = oneVerb('firewall', positionals, VERBS);
   const changing = CHANGING.find((one) => one === verb);
   if (changing !== undefined) {
     if (values.listing !== undefined)
@@ -98,12 +95,4 @@ export async function run(args: readonly string[]): Promise<number> {
   }
   process.stdout.write(render(compile(await declaredPolicy(file))));
   return 0;
-}
-
-function checkVerb(verb: string | undefined): void {
-  if (verb === undefined) throw usage('firewall', `firewall wants a verb: there are ${VERBS.join(', ')}`);
-  if (VERBS.includes(verb)) return;
-  const meant = nearest(verb, VERBS);
-  const hint = meant === undefined ? `there are ${VERBS.join(', ')}` : `did you mean ${meant}?`;
-  throw usage('firewall', `firewall knows no ${visible(verb)}: ${hint}`);
 }

@@ -11,7 +11,7 @@ import {
 import { type NetworkPlan, networkPlan } from '../segmentation/network-plan.ts';
 import { networkUnits, UNIT_PREFIX } from '../segmentation/network-units.ts';
 import { loadConfig } from './load.ts';
-import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
+import { HELP, oneFile, oneVerb, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice network render [--out DIR] [gateway.yaml]
        ./sluice network plan|verify [--root DIR] [--json] [gateway.yaml]
@@ -23,20 +23,27 @@ The VLANs of the zones, on a trunk or on a bridge (network and zones.X.ports of 
   plan    tells which files and links differ from what the file wants. Changes nothing.
   apply   writes the units into /etc/systemd/network (names that begin with ${UNIT_PREFIX}, no others), removes what is
           obsolete, files and links, and lets systemd-networkd load them; or sets the links itself, --without-networkd.
-          Refuses to take the addresses away from an interface that has some, unless --force.
+          Refuses to take the addresses away from an interface that has some, unless --force. Needs root.
   verify  reads the kernel and tells every link that is not as the file wants it.
 
 Exit status: 0 done or nothing differs, 1 not done or something differs (verify), 64 wrong usage, 78 wrong configuration.
 `;
 
-const VERBS = ['render', 'plan', 'apply', 'verify'];
+/** Options of each verb, beside --help. */
+const TAKES = {
+  render: ['out'],
+  plan: ['root', 'json'],
+  apply: ['root', 'json', 'force', 'without-networkd'],
+  verify: ['root', 'json'],
+} as const;
+const VERBS = ['render', 'plan', 'apply', 'verify'] as const satisfies (keyof typeof TAKES)[];
 const OPTIONS = {
   ...HELP,
-  ...JSON_TOO,
+  json: { type: 'boolean' },
   out: { type: 'string' },
-  root: { type: 'string', default: '/' },
-  force: { type: 'boolean', default: false },
-  'without-networkd': { type: 'boolean', default: false },
+  root: { type: 'string' },
+  force: { type: 'boolean' },
+  'without-networkd': { type: 'boolean' },
 } as const;
 
 export async function run(args: readonly string[]): Promise<number> {
@@ -45,25 +52,22 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(TEXT);
     return 0;
   }
-  const [verb = '', ...files] = positionals;
-  if (!VERBS.includes(verb))
-    throw usage(
-      'network',
-      `network knows no ${visible(verb) || 'command without a verb'}: there are ${VERBS.join(', ')}`,
-    );
-  if (verb !== 'render' && values.out !== undefined)
-    throw usage('network', `network ${verb} writes no folder`);
+  const [verb, ...files] = oneVerb('network', positionals, VERBS);
+  const takes: readonly string[] = TAKES[verb];
+  const [idle] = Object.keys(values).filter((name) => name !== 'help' && !takes.includes(name));
+  if (idle !== undefined) throw usage('network', `network ${verb} takes no --${idle}`);
   const plan = networkPlan(await loadConfig(oneFile(`network ${verb}`, files)));
   const units = networkUnits(plan);
   if (verb === 'render') return render(units, values.out);
-  const { root, json } = values;
+  if (verb === 'apply') refuseWithoutRoot();
+  const { root = '/', json = false, force = false } = values;
   const there = unitsThere(root);
   const obsolete = obsoleteLinks(there, units);
   const changed = changedFiles(there, units);
   if (verb === 'apply') {
-    if (!values.force) refuseLockOut(plan, readLive());
+    if (!force) refuseLockOut(plan, readLive());
     writeUnits(root, units);
-    bringLinks(plan, obsolete, values['without-networkd']);
+    bringLinks(plan, obsolete, values['without-networkd'] ?? false);
   }
   const differences = networkDifferences(plan, readLive(), obsolete);
   const filesLeft = verb === 'apply' ? [] : changed;
@@ -93,6 +97,14 @@ function obsoleteLinks(there: ReadonlyMap<string, string>, wanted: ReadonlyMap<s
 function changedFiles(there: ReadonlyMap<string, string>, wanted: ReadonlyMap<string, string>): string[] {
   const names = [...new Set([...there.keys(), ...wanted.keys()])].toSorted();
   return names.filter((name) => there.get(name) !== wanted.get(name));
+}
+
+/** Before anything is written: units of which no link follows would be half a change. */
+function refuseWithoutRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw new SluiceError('SETUP', 'only root may write units and set links: nothing was changed', {
+    remedy: 'run this as root; network plan, verify and render need none',
+  });
 }
 
 /** Whoever sits behind such an address would be cut off in the middle of the command. */

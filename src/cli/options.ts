@@ -1,6 +1,7 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { nearest } from '../config/nearest.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
+import { visible } from '../core/visible.ts';
 import { DEFAULT_FILE } from './load.ts';
 
 type Options = NonNullable<ParseArgsConfig['options']>;
@@ -38,6 +39,20 @@ function whatIsWrong(says: string, known: readonly string[]): string {
   const [, unknown = ''] = /^Unknown option '--?([^']+)'/.exec(sentence) ?? [];
   const meant = nearest(unknown, known);
   return meant === undefined ? sentence : `${sentence} (did you mean --${meant}?)`;
+}
+
+/** One of what a command does. Throws USAGE. */
+export function oneVerb<V extends string>(
+  command: string,
+  [verb, ...rest]: readonly string[],
+  verbs: readonly V[],
+): readonly [V, ...string[]] {
+  if (verb === undefined) throw usage(command, `${command} wants a verb: there are ${verbs.join(', ')}`);
+  const known = verbs.find((one) => one === verb);
+  if (known !== undefined) return [known, ...rest];
+  const meant = nearest(verb, verbs);
+  const hint = meant === undefined ? `there are ${verbs.join(', ')}` : `did you mean ${meant}?`;
+  throw usage(command, `${command} knows no ${visible(verb)}: ${hint}`);
 }
 
 /** The one configuration that a command takes as its last argument. Throws USAGE. */

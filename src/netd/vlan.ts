@@ -6,7 +6,7 @@ import { visible } from '../core/visible.ts';
 import { type LiveNetwork, liveNetwork, type NetworkDifference } from '../segmentation/network-live.ts';
 import { UNIT_PREFIX } from '../segmentation/network-units.ts';
 
-// The only caller of ip, bridge and networkctl.
+// The only caller of ip, bridge, networkctl and systemctl.
 
 const FOLDER = 'etc/systemd/network';
 /** Links are changed at once; whoever has not ended by then hangs. */
@@ -59,9 +59,10 @@ export function take(steps: NetworkDifference['steps']): void {
   for (const step of steps) done(step);
 }
 
-/** Does systemd-networkd manage links here? */
+/** Does systemd-networkd manage links here? networkctl answers wherever there is a bus, whether it runs or not. */
 export const networkdRuns = (): boolean =>
-  spawnSync('networkctl', ['--no-pager', 'list'], { encoding: 'utf8', timeout: LIMIT_MS }).status === 0;
+  spawnSync('systemctl', ['is-active', '--quiet', 'systemd-networkd.service'], { timeout: LIMIT_MS })
+    .status === 0;
 
 export function reload(): void {
   done(['networkctl', 'reload']);

@@ -29,6 +29,8 @@ const NAMED_WITHIN: Duration = milliseconds(300);
 const GLANCE: Duration = milliseconds(20);
 /** After a look that failed, or found somebody at it. */
 const AGAIN: Duration = seconds(10);
+/** What could not be put right may be open: tried again soon, and not often. */
+const SOON: Duration = seconds(2);
 /** An accident happens once, and somebody who mends a wall with a hammer strikes a few times; a program does not tire. */
 export const MOST_HEALS = 5;
 const HEALS_WITHIN: Duration = minutes(10);
@@ -102,7 +104,7 @@ class DriftWatch {
       if (signal.aborted) return;
       await pause(SETTLE, undefined, { signal }).catch(() => {});
       this.#awake = false;
-      wait = (await this.#look()) ? EVERY : AGAIN;
+      wait = await this.#look();
       await pause(LEAST, undefined, { signal }).catch(() => {});
     }
   }
@@ -115,8 +117,8 @@ class DriftWatch {
     this.#wake = () => {};
   }
 
-  /** False where it has to be looked again soon. */
-  async #look(): Promise<boolean> {
+  /** When it has to be looked again. */
+  async #look(): Promise<Duration> {
     let suspects: readonly Culprit[] = [];
     try {
       let decided: Heal = 'leave';
@@ -129,17 +131,17 @@ class DriftWatch {
         return decided === 'heal';
       });
       this.#trouble = '';
-      if (typeof inspected === 'string') return inspected === 'nothing';
+      if (typeof inspected === 'string') return inspected === 'nothing' ? EVERY : AGAIN;
       if (inspected.holds) this.#rest();
       else await this.#tell(inspected, decided, suspects);
-      return typeof inspected.healed === 'string';
+      return typeof inspected.healed === 'string' ? EVERY : SOON;
     } catch (error) {
       // Tried for ever, told once.
       const text = errorText(error);
       if (text !== this.#trouble)
         this.#parts.log.error('cannot tell whether somebody changed the rules', { error: text });
       this.#trouble = text;
-      return false;
+      return AGAIN;
     }
   }
 

@@ -21,6 +21,9 @@ const MEMORY = ['/dev/shm', '/run'];
 const MOST_BYTES = 512 * 1_024 * 1_024;
 const TABLES = ['inet sluice', 'bridge sluice'] as const;
 /** Also where the kernel has no tables of a bridge at all. */
+/** What is told to whoever may change rules, and not these. */
+const NOT_OURS = /Could not process rule: Operation not permitted/;
+const HELD_ALONE = 'which alone may change it (flags owner)';
 const NO_TABLE = /No such file or directory|not supported/;
 
 export interface NftOptions {
@@ -89,7 +92,8 @@ export class Nft {
     for (const table of TABLES) {
       const what = `list table ${table}`;
       const ended = await this.#run(['-j', ...what.split(' ')], what);
-      if (ended.code === 0) listings.push(ended.out);
+      if (ended.code === 0 && isWhole(ended.out)) listings.push(ended.out);
+      else if (ended.code === 0) throw (await this.#held()) ?? cutShort(what);
       else if (ended.code !== 1 || !NO_TABLE.test(ended.err)) throw failureOf(ended, what, this.#limit);
     }
     return mergedListings(listings);
@@ -97,8 +101,27 @@ export class Nft {
 
   async #done(args: readonly string[], what: string, input?: string): Promise<Ended> {
     const ended = await this.#run(args, what, input);
-    if (ended.code !== 0) throw failureOf(ended, what, this.#limit);
-    return ended;
+    if (ended.code === 0) return ended;
+    throw (NOT_OURS.test(ended.err) ? await this.#held() : undefined) ?? failureOf(ended, what, this.#limit);
+  }
+
+  /** A table that belongs to one living program (flags owner) is read by all and changed by that one alone. */
+  async #held(): Promise<SluiceError | undefined> {
+    for (const table of TABLES) {
+      const what = `list table ${table}`;
+      const { code, out } = await this.#run(['-t', ...what.split(' ')], what);
+      if (code !== 0 || !/^\s*flags\b.*\bowner\b/m.test(out)) continue;
+      const [, program = 'unknown'] = /# progname (\S+)/.exec(out) ?? [];
+      return new SluiceError(
+        'SETUP',
+        `table ${table} is held by another program, ${visible(program)}, ${HELD_ALONE}`,
+        {
+          remedy:
+            'end that program (nft list table tells its name, ps its number), then ./sluice firewall rollback',
+        },
+      );
+    }
+    return undefined;
   }
 
   async #run(args: readonly string[], what: string, input = ''): Promise<Ended> {
@@ -136,6 +159,32 @@ export const nftEnvironment = (): NodeJS.ProcessEnv => ({
   TZ: 'UTC',
   PATH: [process.env['PATH'], ...SBIN].join(':'),
 });
+
+/** nft 1.0.6 stops in the middle of a table with flags, and says that it went well. */
+const isWhole = (json: string): boolean => json.trimEnd().endsWith('}');
+
+const cutShort = (what: string): SluiceError =>
+  new SluiceError('SETUP', `cannot ${what}: nft printed a part of it`, {
+    remedy:
+      'look at what nft list table inet sluice prints, and whether nft is whole: dpkg --verify nftables',
+  });
+
+/** The kernel may list the table to us, and not have it changed. */
+export const isHeld = (error: unknown): boolean =>
+  error instanceof SluiceError && error.message.endsWith(HELD_ALONE);
+
+/** What to do where the kernel says no for want of room, which tells nothing about the rules or what it can do. */
+export function roomFor(says: string): string | undefined {
+  if (says.includes('Argument list too long'))
+    return 'other programs have as many chains at one hook as the kernel takes, 1,024: nft list chains shows them';
+  if (/Cannot allocate memory|No buffer space available/.test(says))
+    return 'the kernel has no memory for it: free -m, and whether a limit is set for this service';
+  return undefined;
+}
+
+/** It looked at the rules and said no; who is missing, killed or late says nothing about them. */
+export const saysNo = (error: unknown): boolean =>
+  error instanceof SluiceError && /^cannot [^:]+: nft: /.test(error.message);
 
 /** It died of what it read, which is no accident of this machine. */
 export const wasKilled = (error: unknown): boolean =>
@@ -215,6 +264,6 @@ function failureOf({ signal, timedOut, code, err }: Ended, what: string, limit: 
   }
   const says = err.split('\n').find((line) => line.trim() !== '') ?? `ended with ${code} and said nothing`;
   return new SluiceError('SETUP', `${tried}: ${visible(says.trim().slice(0, 300))}`, {
-    remedy: 'dmesg and ./sluice firewall status tell more',
+    remedy: roomFor(says) ?? 'dmesg and ./sluice firewall status tell more',
   });
 }

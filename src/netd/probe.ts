@@ -1,5 +1,5 @@
 import { errorText } from '../core/errors.ts';
-import type { Nft } from './nft.ts';
+import { type Nft, roomFor } from './nft.ts';
 
 /** Something that the rules use and not every kernel has. */
 export interface Feature {
@@ -211,6 +211,7 @@ export async function probe(nft: Nft): Promise<Lack[]> {
       const says = errorText(error);
       // Anything else than a no of the kernel tells nothing about the kernel.
       if (!says.includes('Could not process rule')) throw error;
+      if (roomFor(says) !== undefined) continue;
       lacks.push({ ...feature, says });
     }
   }

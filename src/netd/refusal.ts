@@ -1,7 +1,7 @@
 import { SluiceError } from '../core/errors.ts';
 import { blame, commandsIn, documentOf, withElements } from '../segmentation/blame.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import type { Nft } from './nft.ts';
+import { type Nft, roomFor, saysNo } from './nft.ts';
 
 /** Rules that nft or the kernel does not take, with the place in gateway.yaml that they were made for. */
 export class RulesRefused extends SluiceError {
@@ -13,8 +13,7 @@ export class RulesRefused extends SluiceError {
     const where = place === undefined ? path : `${place}: ${path}`;
     super('SETUP', `${where}: the kernel refuses the rules that were made of it: ${says}`, {
       cause,
-      remedy:
-        'nothing was changed; say it in another way, and report it with the output of ./sluice firewall render',
+      remedy: `nothing was changed; ${roomFor(says) ?? 'say it in another way, and report it with the output of ./sluice firewall render'}`,
     });
     this.path = path;
     this.says = says;
@@ -31,12 +30,29 @@ export async function refusalOf(
   policy: Policy,
   cause: SluiceError,
 ): Promise<RulesRefused | undefined> {
+  if (!saysNo(cause)) return undefined;
+  try {
+    return await blamed(nft, document, policy, cause);
+  } catch (error) {
+    // An nft that dies or hangs while it is asked blames nobody.
+    if (error instanceof SluiceError) return undefined;
+    throw error;
+  }
+}
+
+async function blamed(
+  nft: Nft,
+  document: string,
+  policy: Policy,
+  cause: SluiceError,
+): Promise<RulesRefused | undefined> {
   const commands = commandsIn(document);
   const refused = async (some: readonly unknown[]): Promise<boolean> => {
     try {
       await nft.check(documentOf(some));
       return false;
-    } catch {
+    } catch (error) {
+      if (!saysNo(error)) throw error;
       return true;
     }
   };

@@ -5,6 +5,9 @@ import { GATEWAY } from '../config/zones.ts';
 /** Who in gateway.yaml a command of a rendered document is made for; undefined where it is nobody in particular. */
 export function blame(command: unknown, { flows, zones }: Policy): string | undefined {
   const text = JSON.stringify(command);
+  // The chain that leads connections to the gateway is there for guarded conduits alone.
+  if (/^\{"add":\{"chain":.*"type":"nat"/.test(text))
+    return flows.find(({ guard }) => guard?.grade === 'enforced')?.path;
   const names = new Set([...text.matchAll(/"([^"\\]+)"/g)].map(([, name = '']) => name));
   const flow = flows.find((one) => names.has(flowChain(one)));
   if (flow !== undefined) return flow.path;

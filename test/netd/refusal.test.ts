@@ -38,7 +38,12 @@ class Refusing extends Nft {
 
 async function blamed(what: RegExp): Promise<{ readonly path: string | undefined; readonly asked: number }> {
   const nft = new Refusing(what);
-  const refused = await refusalOf(nft, DOCUMENT, POLICY, new SluiceError('SETUP', 'nft: Error: no'));
+  const refused = await refusalOf(
+    nft,
+    DOCUMENT,
+    POLICY,
+    new SluiceError('SETUP', 'cannot check rules: nft: Error: no'),
+  );
   return { path: refused?.path, asked: nft.asked };
 }
 
@@ -61,6 +66,20 @@ t.test('with its line, where the file is at hand', async (t) => {
     refused?.message,
     /^gateway\.yaml:7:5<conduits\[1\]>: conduits\[1\]: the kernel refuses the rules .* nft: Error: no$/,
   );
+});
+
+t.test('an nft that dies or hangs while it is asked blames nobody', async (t) => {
+  class Dying extends Refusing {
+    override async check(document: string): Promise<void> {
+      if (this.asked === 4) throw new SluiceError('SETUP', 'cannot check rules: nft was killed by SIGKILL');
+      await super.check(document);
+    }
+  }
+  const no = new SluiceError('SETUP', 'cannot check rules: nft: Error: no');
+  const killed = new SluiceError('SETUP', 'cannot check rules: nft did not end within 30 s');
+
+  t.equal(await refusalOf(new Dying(/"tcp",9000/), DOCUMENT, POLICY, no), undefined);
+  t.equal(await refusalOf(new Refusing(/"tcp",9000/), DOCUMENT, POLICY, killed), undefined);
 });
 
 t.test('few questions for many commands', async (t) => {

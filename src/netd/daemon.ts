@@ -9,6 +9,7 @@ import { Bucket } from './bucket.ts';
 import { driftTasks } from './drift.ts';
 import { lockOf } from './lock.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
+import { observingWatch } from './observing-ends.ts';
 import { isRead, type Machine, perform } from './perform.ts';
 import { isObject, type Request } from './request.ts';
 import { type Caller, type Permitted, server } from './server.ts';
@@ -66,6 +67,7 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
     ...driftTasks({ ...parts, who: OURSELVES, elsewhere: () => shadow.look() }),
     shadow,
     new MeasureWatch({ firewall, audit: parts.audit, who: OURSELVES, log }),
+    observingWatch({ firewall, audit: parts.audit, who: OURSELVES, log }),
     { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
   ];
 }

@@ -19,6 +19,7 @@ import { type Found, inspect, type Inspected, type Unclear } from './inspect.ts'
 import { type Lock, lockOf } from './lock.ts';
 import {
   type Because,
+  current,
   follow,
   type Ground,
   island,
@@ -35,6 +36,7 @@ import { bootId, sinceBoot } from './monotonic.ts';
 import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
+import { ObservingEnds } from './observing-ends.ts';
 import type { Applied, Known, Plan, RolledBack, Status, Proven } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
@@ -49,6 +51,7 @@ export class Firewall {
   readonly #data: string;
   readonly #state: State;
   readonly #force: InForce;
+  readonly #ends = new ObservingEnds();
   /** Where everything that is known about the rules lies. */
   readonly folder: string;
 
@@ -278,6 +281,26 @@ export class Firewall {
     if ((await strangers({ state: this.#state, force: this.#force })).length === 0) return [];
     using ground = await this.#ground(by);
     return await follow(ground);
+  }
+
+  /**
+   * Cuts what only observing let in, once after each end of it; undefined where none has come since the last call. To be
+   * called every second.
+   */
+  async endObserving(): Promise<Cut | undefined> {
+    const now = epochMs(Date.now());
+    const policy = (): Policy | undefined => {
+      const rules = current(this.#state);
+      return rules === undefined ? undefined : this.#force.policyOf(rules);
+    };
+    this.#ends.know(this.#state.stamp(), policy);
+    if (!this.#ends.isDue(now)) return undefined;
+    using held = new DisposableStack();
+    held.use(await this.#locked());
+    const rules = current(this.#state);
+    const cut = rules === undefined ? undefined : await this.#force.cut(rules);
+    this.#ends.tell(now);
+    return cut;
   }
 
   /** Changes nothing. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { lstatSync, renameSync, rmSync } from 'node:fs';
+import { lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { SluiceError } from '../core/errors.ts';
 import { type Duration, type EpochMs, epochMs, milliseconds } from '../core/units.ts';
@@ -87,6 +87,15 @@ export class State {
   /** Undefined where nothing was ever confirmed. Throws where it is there and no rules: that is not the same. */
   confirmed(): string | undefined {
     return this.#rules('confirmed.json');
+  }
+
+  /** Another one when other rules are confirmed, or wait; costs no more than three looks at a folder. */
+  stamp(): string {
+    const stamps = ['confirmed.json', 'candidate.json', 'pending.json'].map((name) => {
+      const there = statSync(this.#path(name), { throwIfNoEntry: false });
+      return there === undefined ? 'none' : `${there.ino} ${there.mtimeMs}`;
+    });
+    return stamps.join(', ');
   }
 
   /** What a change that is not confirmed is taken back to. */

@@ -14,7 +14,10 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { holds } from '../../src/netd/bring.ts';
 import { digest, State } from '../../src/netd/state.ts';
+import { compile } from '../../src/segmentation/compile.ts';
 import { policyText } from '../../src/segmentation/policy-text.ts';
+import type { Policy } from '../../src/segmentation/policy.ts';
+import { render } from '../../src/segmentation/render.ts';
 import { REPOSITORY, Running } from '../support/process.ts';
 import { policyOf, rulesOf } from '../segmentation/policies.ts';
 import { until } from '../support/wait.ts';
@@ -77,9 +80,13 @@ export class Bed {
 
   /** As if these rules had been applied and confirmed. */
   async confirmed(yaml: string): Promise<void> {
+    await this.#confirmed(rulesOf(yaml));
+  }
+
+  async #confirmed(rules: string): Promise<void> {
     const state = new State(join(this.folder, 'data'));
     state.prepare();
-    state.confirm(rulesOf(yaml));
+    state.confirm(rules);
     const { status, stderr } = await this.run(
       '/usr/sbin/nft',
       '-j',
@@ -91,11 +98,20 @@ export class Bed {
 
   /** What the confirmed rules were made of, as a confirmation leaves it. */
   knows(yaml: string): void {
-    writeFileSync(
-      join(this.state, 'confirmed-policy.json'),
-      policyText(policyOf(yaml), digest(rulesOf(yaml))),
-      { mode: 0o600 },
-    );
+    this.#knows(policyOf(yaml), rulesOf(yaml));
+  }
+
+  #knows(policy: Policy, rules: string): void {
+    writeFileSync(join(this.state, 'confirmed-policy.json'), policyText(policy, digest(rules)), {
+      mode: 0o600,
+    });
+  }
+
+  /** Both, of a policy that no file says so exactly. */
+  async confirmedPolicy(policy: Policy): Promise<void> {
+    const rules = render(compile(policy));
+    await this.#confirmed(rules);
+    this.#knows(policy, rules);
   }
 
   declare(yaml: string): void {

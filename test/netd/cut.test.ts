@@ -1,4 +1,6 @@
 import t from 'tap';
+import { epochMs } from '../../src/core/units.ts';
+import { policyOf } from '../segmentation/policies.ts';
 import { long } from '../support/long.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
@@ -11,6 +13,8 @@ import { plant } from './measure-plants.ts';
 
 const skip = noRules() || missingPeer('conntrack', 'conntrack') || missingPeer('nsenter', 'util-linux');
 t.jobs = 2;
+/** Milliseconds: enough for a slow machine to open a connection in. */
+const SOON = 6_000;
 
 async function applied(bed: Bed, yaml: string): Promise<string> {
   bed.declare(yaml);
@@ -74,6 +78,35 @@ t.test('a roll back that nobody asked for cuts too', { skip }, async (t) => {
 
   await until('silence', async () => isSilent(goes, [stays]));
   t.ok(await bed.holds(plant('tcp/4001')));
+});
+
+t.test('what only observing let in is cut when that ends, by netd', { skip }, async (t) => {
+  const { bed, asks, serves } = await hosts(t);
+  await serves.serves(4_001, 4_002, 4_003);
+  const yaml = plant('tcp/4001', 'observe');
+  bed.declare(yaml);
+  /** For a few seconds from now on; until then a connection has to be open. A file names whole minutes. */
+  const observing = async (): Promise<number> => {
+    const end = Math.ceil((Date.now() + SOON) / 1_000) * 1_000;
+    await bed.confirmedPolicy({ ...policyOf(yaml), observeUntil: epochMs(end) });
+    return end;
+  };
+  const end = await observing();
+  const [stays, before] = [asks.talks('tcp', '10.20.10.9', 4_001), asks.talks('tcp', '10.20.10.9', 4_002)];
+  for (const talk of [stays, before]) await talk.goesOn(5);
+  await until('the end of observing', () => Date.now() > end);
+  await before.goesOn(); // the rules alone do not end it
+
+  const netd = await bed.netd();
+
+  await netd.says(/"observing is over: connections that only it let in are cut".*"connections":1\b/);
+  t.ok(await isSilent(before, [stays]), 'it has stopped, at the start of netd');
+
+  await observing();
+  const during = asks.talks('tcp', '10.20.10.9', 4_003);
+  await during.goesOn(5);
+  await until('silence', async () => isSilent(during, [stays]));
+  t.match((await bed.firewall('audit')).stdout, /observing is over: \d connections cut/);
 });
 
 t.test('mode observe cuts nothing', { skip: skip || long }, async (t) => {

@@ -1,5 +1,5 @@
 """The two ends of a guarded conduit: a device that does whatever its byte stream says, and clients that try everything."""
-import os, random, socket, struct, sys, time
+import os, random, select, socket, struct, sys, time
 
 READ = struct.pack('>HHHBBHH', 1, 0, 6, 1, 3, 0, 2)
 WRITE = struct.pack('>HHHBBHH', 2, 0, 6, 1, 6, 5, 0x1234)
@@ -42,6 +42,27 @@ def opened(host, port):
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.settimeout(2)
     return link
+
+
+def living(host, port):
+    """One connection for good. Reads all the time, prints each answer; writes once when told so on standard input."""
+    link = opened(host, port)
+    link.settimeout(None)
+    print('open', flush=True)
+    number = 0
+    while True:
+        number += 1
+        wants = select.select([sys.stdin], [], [], 0)[0] and sys.stdin.readline() == 'write\n'
+        ask = struct.pack('>HHHBBHH', number & 0xffff, 0, 6, 1, 6 if wants else 3, 5 if wants else 0, 9 if wants else 2)
+        link.sendall(ask)
+        got = b''
+        while len(got) < 6 or len(got) < 6 + struct.unpack('>H', got[4:6])[0]:
+            chunk = link.recv(4096)
+            if not chunk: raise SystemExit('closed')
+            got += chunk
+        if got[:2] != ask[:2]: raise SystemExit('an answer to something else')
+        print('write' if wants else 'read', 'refused' if got[7] & 0x80 else 'done', got[8] if got[7] & 0x80 else '', flush=True)
+        time.sleep(0.02)
 
 
 def answers(link):
@@ -204,6 +225,7 @@ ATTACKS = {
 if __name__ == '__main__':
     command, host, port, *names = sys.argv[1:]
     if command == 'serve': serve(host, int(port))
+    elif command == 'living': living(host, int(port))
     elif command == 'attack':
         for name in names:
             try:

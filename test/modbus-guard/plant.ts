@@ -22,6 +22,8 @@ export const NO_RESETS =
 /** A client, the gateway with rules and guard, and a device: three namespaces that end with the test. */
 export class GuardedPlant {
   readonly writes: string[] = [];
+  /** Requests of any kind that the device has taken. */
+  asked = 0;
   readonly #holders = new Map<Place, ChildProcess>();
   readonly #children: ChildProcess[] = [];
   readonly folder: string;
@@ -31,7 +33,9 @@ export class GuardedPlant {
   }
 
   static async make(t: Test, yaml: string): Promise<GuardedPlant> {
-    const plant = new GuardedPlant(t.testdir({ 'gateway.yaml': yaml, 'rules.json': rulesOf(yaml) }));
+    const plant = new GuardedPlant(
+      t.testdir({ 'gateway.yaml': yaml, 'rules.json': rulesOf(yaml), data: {} }),
+    );
     t.teardown(() => plant.#end());
     for (const place of ['client', 'gateway', 'device'] as const) await plant.#hold(place);
     await plant.#wire();
@@ -54,9 +58,15 @@ export class GuardedPlant {
 
   #pid = (place: Place): string => String(this.#holders.get(place)?.pid);
 
-  #spawn(place: Place, program: string, args: readonly string[]): ChildProcess {
+  #spawn(
+    place: Place,
+    program: string,
+    args: readonly string[],
+    input: 'ignore' | 'pipe' = 'ignore',
+  ): ChildProcess {
     const child = spawn('nsenter', ['-t', this.#pid(place), '-n', program, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: this.folder,
+      stdio: [input, 'pipe', 'pipe'],
       env: { PATH: process.env['PATH'], HOME: process.env['HOME'] },
     });
     this.#children.push(child);
@@ -91,12 +101,12 @@ export class GuardedPlant {
     const child = this.#spawn('device', PYTHON, [PEERS, 'serve', host, '502']);
     child.stdout?.on('data', (chunk: Buffer) => {
       lines.push(...chunk.toString().split('\n'));
-      this.writes.push(
-        ...chunk
-          .toString()
-          .split('\n')
-          .filter((line) => line.startsWith('write')),
-      );
+      const requests = chunk
+        .toString()
+        .split('\n')
+        .filter((line) => /^(write|read)/.test(line));
+      this.asked += requests.length;
+      this.writes.push(...requests.filter((line) => line.startsWith('write')));
     });
     await until('the device', () => lines.includes('ready'));
   }
@@ -123,6 +133,11 @@ export class GuardedPlant {
     return { told, stop };
   }
 
+  /** A client that reads over one connection all the time. */
+  living(host: string): LivingClient {
+    return new LivingClient(this.#spawn('client', PYTHON, [PEERS, 'living', host, '502'], 'pipe'));
+  }
+
   /** What came back, attack by attack. */
   async attack(host: string, ...names: readonly string[]): Promise<string> {
     return this.run('client', PYTHON, PEERS, 'attack', host, '502', ...names);
@@ -130,6 +145,34 @@ export class GuardedPlant {
 
   async peer(command: string, host: string): Promise<string> {
     return this.run('client', PYTHON, PEERS, command, host, '502');
+  }
+}
+
+export class LivingClient {
+  readonly #child: ChildProcess;
+  readonly #said: string[] = [];
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => this.#said.push(...chunk.toString().split('\n').filter(Boolean)));
+  }
+
+  /** Answers like this one so far. Throws where its connection has ended: it never opens a second one. */
+  count(like: RegExp): number {
+    if (this.#child.exitCode !== null)
+      throw new Error(`the client ended: ${this.#said.slice(-3).join('\n')}`);
+    return this.#said.filter((line) => like.test(line)).length;
+  }
+
+  /** Waits for so many more of them. */
+  async more(like: RegExp, wanted = 5): Promise<void> {
+    const before = this.count(like);
+    await until(`${wanted} more of ${like}`, () => this.count(like) >= before + wanted, 120_000);
+  }
+
+  write(): void {
+    this.#child.stdin?.write('write\n');
   }
 }
 

@@ -34,6 +34,8 @@ export interface Exchange {
   readonly timeout: Duration;
   /** For messages: `read of input 0..29 of unit 1`. */
   readonly what: string;
+  /** It must not arrive after its time-out, as TCP would see to once the way is open again: the connection goes with it. */
+  readonly inTimeOnly?: boolean;
   /**
    * The reply of the right transaction and unit: its PDU is in `view` from `start` up to `end`, during the call only.
    * Throws a SluiceError where it is no answer.
@@ -214,7 +216,10 @@ export class Connection implements FrameSink {
     });
     this.#lost = error;
     this.#alarm.abort();
-    this.#socket.destroy();
+    // What was sent and not answered may still lie in the kernel, which would go on sending it after a close.
+    const isUnanswered = this.#pending.size > 0 || this.#silentRequests > 0;
+    if (isUnanswered && !this.#socket.connecting) this.#socket.resetAndDestroy();
+    else this.#socket.destroy();
     const waiting = [...this.#pending.values()];
     this.#pending.clear();
     this.#blocked.clear();
@@ -277,8 +282,11 @@ export class Connection implements FrameSink {
       this.#options.wire.missed(exchange.unit, exchange.timeout);
       if (this.#silentRequests++ === 0) this.#silentSince = now;
       this.#silent.add(exchange.unit);
-      if (this.#isHalfDead(now)) {
-        const error = `${this.#options.endpoint} is connected but answered none of ${this.#silentRequests} requests`;
+      if (this.#isHalfDead(now) || exchange.inTimeOnly === true) {
+        const error =
+          exchange.inTimeOnly === true
+            ? `${exchange.what} at ${this.#options.endpoint}: no answer within ${exchange.timeout} ms`
+            : `${this.#options.endpoint} is connected but answered none of ${this.#silentRequests} requests`;
         this.lose(error, undefined, 'timeout');
         pending.reject(this.#lost);
         return;

@@ -131,6 +131,8 @@ export class Lane {
         unit: errand.unit,
         pdu: errand.pdu,
         timeout: this.#options.timeout,
+        // Its client is told that nothing answered: hours later it would be a surprise.
+        inTimeOnly: errand.request === undefined || errand.request.write !== undefined,
         what: `guarded request ${errand.pdu[0]} to unit ${errand.unit}`,
         accept: (view, start, end) => {
           if (!answers(errand, view, start, end))

@@ -136,7 +136,8 @@ export function checkGuards(plant: Plant, flows: readonly Flow[]): void {
   }
 }
 
-function shares(a: Flow, b: Flow): boolean {
+/** May a connection be of both? */
+export function shares(a: Flow, b: Flow): boolean {
   if (a.from.zone !== b.from.zone || a.to.zone !== b.to.zone) return false;
   if (a.ports[0] > b.ports[1] || b.ports[0] > a.ports[1]) return false;
   return FAMILIES.some((family) =>

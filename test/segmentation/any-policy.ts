@@ -1,7 +1,18 @@
 import * as fc from 'fast-check';
-import type { AddressRange, Flow, Policy, PolicyZone, Side } from '../../src/segmentation/policy.ts';
+import { GUARD_PORTS } from '../../src/segmentation/guards.ts';
+import { shares } from '../../src/segmentation/guarded-flows.ts';
+import type {
+  AddressRange,
+  Flow,
+  FlowGuard,
+  Policy,
+  PolicyZone,
+  Side,
+} from '../../src/segmentation/policy.ts';
+import { FAMILIES, ofFamily } from '../../src/segmentation/ranges.ts';
 
-// Any policy over a few zones: one of IPv4, one of IPv6, one of both, and one that has the rest of the world.
+// Any policy over a few zones: one of IPv4, one of IPv6, one of both, and one that has the rest of the world. Some of its
+// conduits are guarded, in either grade.
 
 interface Net {
   readonly name: string;
@@ -124,9 +135,92 @@ function isPossible({ from, to, protocol }: Flow): boolean {
   return v4 || v6;
 }
 
+/** What nobody else looks into, on the ports that devices listen on. */
+const limits = fc
+  .tuple(
+    fc.constantFrom('any unit', 'units 1', 'units 1, 3-10'),
+    fc.constantFrom('reads holding:*', 'reads input:0-99, coil:7', 'reads nothing'),
+    fc.constantFrom('writes nothing', 'writes holding:100-109'),
+  )
+  .map(([units, reads, writes]) => `${reads}; ${writes}; ${units}`);
+
+/** Single devices of a net that share a family with their clients, and where connections to them end. */
+function guardedFlow(i: number): fc.Arbitrary<Flow[]> {
+  return fc
+    .record({
+      from: side,
+      net: fc.constantFrom(...NETS),
+      hosts: fc.uniqueArray(fc.bigInt({ min: 1n, max: 12n }), { minLength: 1, maxLength: 3 }),
+      port: fc.constantFrom(502, 502, 1502),
+      grade: fc.constantFrom<FlowGuard['grade']>('enforced', 'filtered'),
+      limits,
+    })
+    .map(({ from, net, hosts, port, grade, limits }): Flow[] => {
+      const devices = (base: bigint | undefined, clients: readonly AddressRange[]): AddressRange[] =>
+        base === undefined || clients.length === 0
+          ? []
+          : hosts.toSorted((a, b) => Number(a - b)).map((host) => ({ low: base + host, high: base + host }));
+      const to: Side = {
+        zone: net.name,
+        interface: net.interface,
+        v4: devices(net.v4, from.v4),
+        v6: devices(net.v6, from.v6),
+      };
+      const clients = { ...from, v4: to.v4.length > 0 ? from.v4 : [], v6: to.v6.length > 0 ? from.v6 : [] };
+      const first = GUARD_PORTS.low + 16 * i;
+      const ends = FAMILIES.flatMap((family) =>
+        ofFamily(to, family).map(({ low }) => ({ family, address: low })),
+      );
+      const listeners = grade === 'filtered' ? [] : ends.map((end, k) => ({ ...end, port: first + k }));
+      const rest = { protocol: 'tcp', ports: [port, port], devices: [] } as const;
+      const guarded: Flow = {
+        ...rest,
+        name: `conduit-guarded-${i}`,
+        kind: 'conduit',
+        from: clients,
+        to,
+        because: `guarded ${i}`,
+        path: `guarded[${i}]`,
+        guard: { grade, listeners, limits },
+      };
+      // The gateway asks the devices behind its listeners itself.
+      const asking: Flow = {
+        ...rest,
+        name: `guard-${i}`,
+        kind: 'guard',
+        from: GATEWAY,
+        to,
+        because: 'asks',
+        path: 'conduits',
+      };
+      return grade === 'enforced' ? [guarded, asking] : [guarded];
+    });
+}
+
+/** What a guard looks into, nothing else may allow: as a file with that is refused. */
+function apart(flows: readonly Flow[]): Flow[] {
+  return flows.filter(
+    (one, i) =>
+      one.guard === undefined ||
+      flows.every((other, k) => i === k || other.protocol !== 'tcp' || !shares(one, other)),
+  );
+}
+
 export const anyPolicy: fc.Arbitrary<Policy> = fc
   .record({
     mode: fc.constantFrom('enforce', 'observe'),
     flows: fc.tuple(...Array.from({ length: 8 }, (_, i) => flow(i))).chain((flows) => fc.subarray(flows)),
+    guarded: fc
+      .tuple(...Array.from({ length: 3 }, (_, i) => guardedFlow(i)))
+      .chain((flows) => fc.subarray(flows)),
   })
-  .map(({ mode, flows }) => ({ mode, zones: ZONES, flows: flows.filter(isPossible) }));
+  .map(({ mode, flows, guarded }) => ({
+    mode,
+    zones: ZONES,
+    flows: apart(
+      [
+        ...flows,
+        ...guarded.flat().filter(({ kind, from, to }) => kind === 'guard' || from.zone !== to.zone),
+      ].filter(isPossible),
+    ),
+  }));

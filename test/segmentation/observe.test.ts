@@ -70,7 +70,9 @@ t.test('who moves the end by hand is noticed', { skip }, (t) => {
 
 t.test('any policy with any pair observed, and as an island', { skip }, (t) => {
   const policies = fc.sample(anyPolicy, { numRuns: RUNS, seed: 7 }).flatMap((policy): Policy[] => {
-    const enforced: Policy = { ...policy, mode: 'enforce' };
+    // What is filtered cannot be observed for a while: a file with that is refused.
+    const flows = policy.flows.filter(({ guard }) => guard?.grade !== 'filtered');
+    const enforced: Policy = { ...policy, mode: 'enforce', flows };
     const names = ['gateway', ...policy.zones.map(({ name }) => name)];
     const observed = names.flatMap((from, i) => {
       const to = names[(i + 1) % names.length] ?? from;

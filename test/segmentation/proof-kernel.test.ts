@@ -77,6 +77,8 @@ t.test(
       }
       const found = 'differences' in proof ? proof.differences : [];
       t.ok(found.length > 0);
+      // Without its guard, what belongs to a connection that is known would pass too.
+      if (flow.guard !== undefined) continue;
       for (const { declared, outcome } of found) {
         t.equal(declared, false);
         t.equal(outcome, 'accept');

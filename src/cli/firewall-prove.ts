@@ -8,6 +8,7 @@ import type { Island } from '../netd/island.ts';
 import type { Proven } from '../netd/outcome.ts';
 import { addressText } from '../segmentation/addresses.ts';
 import { etherText, inQuarantine, type Packet, packetText } from '../segmentation/packet.ts';
+import { filteredText } from '../segmentation/filter-text.ts';
 import { mergedListings } from '../segmentation/listing.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { type Difference, type Proof, prove } from '../segmentation/prove.ts';
@@ -64,8 +65,9 @@ function together(listings: string): string {
 
 function forPerson(proof: Proof, { mode }: Policy, island: Island | undefined): string {
   if (proof.proven) {
+    const filtered = proof.filtered.length === 0 ? '' : `${filteredText(proof.filtered)}\n`;
     const witnesses = `${proof.witnesses.length} packets of the flows pass`;
-    return `proven: the kernel accepts exactly what is declared (${island ? 'as an island' : `mode ${mode}`}, ${proof.boxes} boxes; ${witnesses})\n${filteredText(proof.filtered)}`;
+    return `proven: the kernel accepts exactly what is declared (${island ? 'as an island' : `mode ${mode}`}, ${proof.boxes} boxes; ${witnesses})\n${filtered}`;
   }
   if ('notUnderstood' in proof) {
     const lines = proof.notUnderstood.map(({ place, what }) => visible(`  ${place} ${what}`));
@@ -81,14 +83,6 @@ function forPerson(proof: Proof, { mode }: Policy, island: Island | undefined): 
   }
   const lines = proof.differences.map((difference) => visible(`  ${differenceText(difference)}`));
   return `not proven: the kernel does not hold what is declared, one packet for each way\n${lines.join('\n')}\n`;
-}
-
-function filteredText(conduits: readonly string[]): string {
-  if (conduits.length === 0) return '';
-  const count = conduits.length === 1 ? '1 conduit' : `${conduits.length} conduits`;
-  return visible(
-    `${count} filtered at packet level, which is not an enforcement (${conduits.join(', ')}): what a segment carries is compared with the rules, not evaluated\n`,
-  );
 }
 
 function differenceText({ packet, declared, outcome, rule }: Difference): string {

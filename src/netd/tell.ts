@@ -1,5 +1,6 @@
 import type { Applied, Plan, RolledBack, Status } from './outcome.ts';
 import { visible } from '../core/visible.ts';
+import { filteredText } from '../segmentation/filter-text.ts';
 import { cutText, measuresFor, measuresLines } from './tell-measures.ts';
 import { isUndermined, underminingFor, underminingLines } from './tell-shadow.ts';
 
@@ -146,8 +147,9 @@ function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now 
     ...underminingLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),
     proof.proven
-      ? `proven: it accepts exactly what the configuration declares${filteredText(proof.filtered)}`
+      ? 'proven: it accepts exactly what the configuration declares'
       : 'it does not accept exactly what the configuration declares: ./sluice firewall prove tells the packets',
+    ...(proof.proven && proof.filtered.length > 0 ? [filteredText(proof.filtered)] : []),
     ...(pending === undefined ? [] : [pendingText(pending)]),
     `nft ${nft}`,
     ...lacks.map(({ name, follows, says }) => visible(`this kernel lacks ${name}: ${follows} (${says})`)),
@@ -159,11 +161,4 @@ function pendingText({ id, left, guards }: NonNullable<Status['pending']>): stri
   const watched =
     guards === 0 ? 'and nobody is left to do it: ./sluice firewall rollback' : `by ${guards} processes`;
   return `change ${id} is rolled back in ${Math.ceil(left / 1_000)} s unless it is confirmed, ${watched}`;
-}
-
-/** The weaker grade says so where it is in force. */
-function filteredText({ length }: readonly string[]): string {
-  if (length === 0) return '';
-  const count = length === 1 ? '1 conduit is' : `${length} conduits are`;
-  return `\n${count} filtered at packet level, which is no enforcement: what a segment carries is compared with the rules, not evaluated`;
 }

@@ -3,14 +3,19 @@ import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { probeTwin, type Seen } from '../netd/twin.ts';
 import { compile } from '../segmentation/compile.ts';
+import { type GuardedConduit, guardsOf } from '../segmentation/guards.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { render } from '../segmentation/render.ts';
 import { type Cell, type Cells, twinCells } from '../segmentation/twin-cells.ts';
 import { type TwinPlant, twinPlant } from '../segmentation/twin-hosts.ts';
+import { requestCells } from '../segmentation/twin-requests.ts';
+import { declaredPlant } from './declared-policy.ts';
 import { Progress } from './progress.ts';
 import { untilInterrupted } from './until-interrupted.ts';
 
 // Real packets through a twin of the plant, and what became of them.
+
+const GUARD = new URL('firewall-probe-guard.ts', import.meta.url).pathname;
 
 export interface Probed {
   readonly plant: TwinPlant;
@@ -21,7 +26,8 @@ export interface Probed {
   readonly wouldDeny: number;
 }
 
-export async function runProbe(policy: Policy, json: boolean): Promise<number> {
+export async function runProbe(file: string, json: boolean): Promise<number> {
+  const { config, policy } = await declaredPlant(file);
   if (policy.mode === 'off') {
     throw new SluiceError('SETUP', 'segmentation is off: there are no rules to probe', {
       remedy: 'set segmentation.mode to observe or enforce',
@@ -31,26 +37,37 @@ export async function runProbe(policy: Policy, json: boolean): Promise<number> {
     throw new SluiceError('SETUP', 'only root may make network namespaces', { remedy: 'run this as root' });
   }
   const probed = await untilInterrupted('probe', 'nothing is left of the twin', async (signal) =>
-    probePolicy(policy, signal, [render(compile(policy))]),
+    probePolicy(policy, signal, {
+      documents: [render(compile(policy))],
+      guards: { of: guardsOf(config), file },
+    }),
   );
   process.stdout.write(json ? `${JSON.stringify(forMachine(probed))}\n` : forPerson(probed));
   return differences(probed).length === 0 && wasCounted(probed) ? 0 : 1;
 }
 
-/** `documents` are what nft loads in the gateway of the twin. */
+interface Loaded {
+  /** What nft loads in the gateway of the twin. */
+  readonly documents: readonly string[];
+  /** Conduits that are looked into, and the file that says so. */
+  readonly guards: { readonly of: readonly GuardedConduit[]; readonly file: string };
+}
+
 export async function probePolicy(
   policy: Policy,
   signal: AbortSignal,
-  documents: readonly string[],
+  { documents, guards }: Loaded,
 ): Promise<Probed> {
   const plant = twinPlant(policy);
-  const cells = twinCells(policy, plant);
+  const cells = twinCells(policy, plant, requestCells(policy, plant, guards.of));
+  const isGuarded = guards.of.some(({ limits }) => limits.grade === 'enforced');
   let text = `building a twin of ${plant.hosts.length} hosts`;
   const progress = new Progress(() => text);
   progress.show();
   try {
     const { seen, counters } = await probeTwin(plant, cells.cells, {
       documents,
+      beside: isGuarded ? [GUARD, guards.file] : undefined,
       signal,
       progress: (done, all) => {
         text = `${done} of ${all} packets probed`;
@@ -76,8 +93,8 @@ export interface ProbeDifference {
 export function differences({ cells, seen, mode }: Probed): ProbeDifference[] {
   return cells.cells.flatMap((cell, i) => {
     const one = seen[i] ?? 'nothing';
-    const asMeant =
-      mode === 'observe' ? observed(cell, one) : cell.declared ? one === 'answered' : one === 'nothing';
+    const denied = cell.request?.refusal === 'exception' ? 'refused' : 'nothing';
+    const asMeant = mode === 'observe' ? observed(cell, one) : one === (cell.declared ? 'answered' : denied);
     return asMeant ? [] : [{ cell, seen: one }];
   });
 }
@@ -122,19 +139,22 @@ const SEEN: Readonly<Record<Seen, string>> = {
   answered: 'and was answered',
   arrived: 'and arrived',
   nothing: 'and did not arrive',
+  refused: 'and was refused by the guard',
 };
 
 function cellText(cell: Cell): string {
   const { family, kind } = cell;
   const [source, target] = [formatAddress(family, cell.source), formatAddress(family, cell.target)];
-  const what = kind === 'new' ? '' : ` (${kind})`;
+  const what = kind === 'new' || kind === 'request' ? '' : ` (${kind})`;
   return `${cell.from} ${source} -> ${cell.to} ${target} ${service(cell)}${what}`;
 }
 
-function service({ protocol, port, kind }: Cell): string {
+function service({ protocol, port, kind, request }: Cell): string {
+  if (request !== undefined) return `${protocol}/${port} (${request.text})`;
   const name = protocol === 'icmp' ? 'icmp' : `${protocol}/${port}`;
   const marks = {
     new: '',
+    request: '',
     'answer unasked': '?',
     'foreign source': '!',
     fragments: '+',
@@ -154,8 +174,8 @@ function matrix(cells: readonly Cell[], seen: readonly Seen[]): string[] {
   return [
     ...[...rows].map(([name, row]) => {
       const [passed, not] = [
-        row.filter(({ one }) => one !== 'nothing'),
-        row.filter(({ one }) => one === 'nothing'),
+        row.filter(({ one }) => one !== 'nothing' && one !== 'refused'),
+        row.filter(({ one }) => one === 'nothing' || one === 'refused'),
       ];
       return `  ${name}: ${named(passed)} | ${named(not)}`;
     }),
@@ -171,6 +191,7 @@ const record = (cell: Cell, one: Seen): object => ({
   target: formatAddress(cell.family, cell.target),
   protocol: cell.protocol,
   port: cell.protocol === 'icmp' ? null : cell.port,
+  ...(cell.request !== undefined && { request: cell.request.text, unit: cell.request.unit }),
   declared: cell.declared,
   seen: one,
 });

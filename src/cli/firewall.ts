@@ -88,7 +88,7 @@ export async function run(args: readonly string[]): Promise<number> {
   }
   if (verb === 'plan' || verb === 'probe') {
     if (values.listing !== undefined) throw usage('firewall', `firewall ${verb} takes no listing`);
-    return verb === 'plan' ? runPlan(file, values.json) : runProbe(await declaredPolicy(file), values.json);
+    return verb === 'plan' ? runPlan(file, values.json) : runProbe(file, values.json);
   }
   if (values.listing !== undefined || values.json) {
     throw usage('firewall', 'firewall render takes no options: it prints JSON as it is');

@@ -7,6 +7,7 @@ import { createServer, connect, type Server, type Socket as Stream } from 'node:
 import { createInterface } from 'node:readline';
 import { errorText } from '../core/errors.ts';
 import { Nft } from './nft.ts';
+import { askModbus, serveModbus } from './twin-modbus.ts';
 
 export interface AgentCell {
   readonly id: number;
@@ -17,10 +18,12 @@ export interface AgentCell {
   /** 0: any. */
   readonly sourcePort: number;
   readonly size: number;
+  /** Of Modbus over TCP: unit and PDU, in hex. */
+  readonly request?: string;
 }
 
 export interface Place {
-  readonly protocol: 'tcp' | 'udp';
+  readonly protocol: 'tcp' | 'udp' | 'modbus';
   readonly address: string;
   readonly port: number;
 }
@@ -91,10 +94,11 @@ function ran(program: string, args: readonly string[], input = ''): string {
 
 async function listen({ protocol, address, port }: Place): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    if (protocol === 'tcp') {
+    if (protocol !== 'udp') {
       const server = createServer((stream) => {
         stream.on('error', () => {});
         streams.push(stream);
+        if (protocol === 'modbus') serveModbus(stream);
       });
       servers.push(server);
       server.once('error', reject).listen(port, address, resolve);
@@ -109,7 +113,8 @@ async function listen({ protocol, address, port }: Place): Promise<void> {
   });
 }
 
-async function send({ id, protocol, source, target, port, sourcePort, size }: AgentCell): Promise<void> {
+async function send(cell: AgentCell): Promise<void> {
+  const { id, protocol, source, target, port, sourcePort, size, request } = cell;
   if (protocol === 'tcp') {
     const stream = connect({
       host: target,
@@ -119,7 +124,8 @@ async function send({ id, protocol, source, target, port, sourcePort, size }: Ag
     });
     streams.push(stream);
     stream.on('error', () => {}); // a rule of the sender itself said no, or nobody is there
-    stream.once('connect', () => say({ answered: id }));
+    if (request === undefined) stream.once('connect', () => say({ answered: id }));
+    else askModbus(stream, Buffer.from(request, 'hex'), (how) => say({ [how]: id }));
     await new Promise<void>((resolve) => setImmediate(resolve));
     return;
   }

@@ -14,20 +14,32 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+interface Placed {
+  readonly within?: TwinProcess;
+  /** A script and its arguments, which speaks as `twin-agent.ts` does. */
+  readonly program?: readonly string[];
+}
+
 /** A process in a network namespace that has no name: when the process ends, the kernel takes the namespace away. */
 export class TwinProcess implements AsyncDisposable {
   readonly name: string;
   readonly answered = new Set<number>();
+  /** Answered, with the exception of a guard. */
+  readonly refused = new Set<number>();
   /** When the last answer came, in milliseconds of this process. */
   lastAnswer = 0;
   readonly #child: ChildProcess;
   readonly #waiting: Waiting[] = [];
   #said = '';
-  #over = false;
+  /** How it ended. */
+  #over: string | undefined;
 
-  constructor(name: string) {
+  /** A host of its own; or another program of the one that `within` is. */
+  constructor(name: string, { within, program = [AGENT] }: Placed = {}) {
     this.name = name;
-    this.#child = spawn('unshare', ['-n', '--', process.execPath, AGENT], {
+    const [enter, ...where] =
+      within === undefined ? ['unshare', '-n'] : ['nsenter', '-t', String(within.pid), '-n'];
+    this.#child = spawn(enter, [...where, '--', process.execPath, ...program], {
       // In a group of its own: Ctrl-C on our terminal is ours to handle.
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -58,7 +70,7 @@ export class TwinProcess implements AsyncDisposable {
 
   async #answer(): Promise<string> {
     return new Promise((resolve, reject) => {
-      if (this.#over) reject(this.#failure('has ended'));
+      if (this.#over !== undefined) reject(this.#failure(this.#over));
       else this.#waiting.push({ resolve, reject });
     });
   }
@@ -69,12 +81,15 @@ export class TwinProcess implements AsyncDisposable {
     if ('answered' in said) {
       this.answered.add(Number(said.answered));
       this.lastAnswer = performance.now();
+    } else if ('refused' in said) {
+      this.refused.add(Number(said.refused));
+      this.lastAnswer = performance.now();
     } else if ('done' in said) this.#waiting.shift()?.resolve(String(said.done));
     else if ('failed' in said) this.#waiting.shift()?.reject(this.#failure(String(said.failed)));
   }
 
   #end(how: string): void {
-    this.#over = true;
+    this.#over ??= how;
     for (const { reject } of this.#waiting.splice(0)) reject(this.#failure(how));
   }
 
@@ -87,7 +102,7 @@ export class TwinProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#over) return;
+    if (this.#over !== undefined) return;
     const gone = once(this.#child, 'exit');
     this.#child.stdin?.end();
     this.#child.kill('SIGKILL');

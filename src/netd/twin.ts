@@ -2,19 +2,23 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { formatAddress } from '../config/network.ts';
 import { GATEWAY } from '../config/zones.ts';
 import { SluiceError } from '../core/errors.ts';
-import type { Cell, CellKind } from '../segmentation/twin-cells.ts';
-import type { TwinHost, TwinPlant } from '../segmentation/twin-hosts.ts';
+import type { Cell, CellKind, ModbusRequest } from '../segmentation/twin-cells.ts';
+import type { TwinPlant } from '../segmentation/twin-hosts.ts';
 import type { Place } from './twin-agent.ts';
 import { TwinProcess } from './twin-host.ts';
+import { familiesOf, gatewayLinks, hostLinks, hostText, SMALL_PORT } from './twin-links.ts';
+import { field, type Notes, notesOf, objectsIn } from './twin-notes.ts';
 
 // A plant in network namespaces that have no name, one process each: real packets through the very rules.
 
-/** What became of a cell: answered, arrived without an answer, or neither. */
-export type Seen = 'answered' | 'arrived' | 'nothing';
+/** What became of a cell: answered, arrived without an answer, or neither; a request may be refused by a guard. */
+export type Seen = 'answered' | 'arrived' | 'nothing' | 'refused';
 
 export interface TwinOptions {
   /** Documents for nft, loaded in this order. */
   readonly documents: readonly string[];
+  /** A script with its arguments that runs in the gateway beside the rules, and says when it is ready. */
+  readonly beside?: readonly string[] | undefined;
   readonly signal: AbortSignal;
   readonly progress: (done: number, all: number) => void;
 }
@@ -40,12 +44,8 @@ const SIZES: Readonly<Record<CellKind, number>> = {
   'foreign source': 16,
   fragments: 5_000,
   'small fragments': 200,
+  request: 0,
 };
-/** The port that packets have whose route has the smallest size of IPv4 (68 bytes): the first has 48 of the datagram. */
-const SMALL_PORT = 2_049;
-const SMALLEST = 68;
-const SMALL_TABLE = 99;
-
 /**
  * What arrives is noted in sets, in a table of its own behind all others. Node has no sockets for ICMP: a datagram with
  * the source port 0x0800 or 0x8000 is made an echo request on its way out, since these are its first two bytes.
@@ -92,6 +92,7 @@ export async function probeTwin(
 ): Promise<TwinResult> {
   await using twin = new Twin(options.signal);
   await twin.build(plant, options.documents);
+  if (options.beside !== undefined) await twin.start(options.beside);
   const seen: Seen[] = cells.map(() => 'nothing');
   const numbered = cells.map((cell, id) => ({ cell, id }));
   let done = 0;
@@ -101,7 +102,7 @@ export async function probeTwin(
       const some = group.slice(start, start + BATCH);
       for (const [id, one] of await twin.send(some)) seen[id] = one;
       for (let again = 0; again < REPEATS; again += 1) {
-        const missing = some.filter(({ cell, id }) => cell.declared && seen[id] !== 'answered');
+        const missing = some.filter(({ cell, id }) => isAwaited(cell) && seen[id] !== awaitedOf(cell));
         if (missing.length === 0) break;
         for (const [id, one] of await twin.send(missing)) if (one !== 'nothing') seen[id] = one;
       }
@@ -112,6 +113,10 @@ export async function probeTwin(
   return { seen, counters: await twin.counters() };
 }
 
+/** How whatever is to be answered is answered. */
+const awaitedOf = ({ declared }: Cell): Seen => (declared ? 'answered' : 'refused');
+const isAwaited = ({ declared, request }: Cell): boolean => declared || request?.refusal === 'exception';
+
 interface Numbered {
   readonly cell: Cell;
   readonly id: number;
@@ -119,6 +124,7 @@ interface Numbered {
 
 class Twin implements AsyncDisposable {
   readonly #hosts = new Map<string, TwinProcess>();
+  #beside: TwinProcess | undefined;
   readonly #signal: AbortSignal;
 
   constructor(signal: AbortSignal) {
@@ -150,6 +156,11 @@ class Twin implements AsyncDisposable {
       this.#signal.throwIfAborted();
       await gateway.do({ do: 'load', document });
     }
+  }
+
+  async start(program: readonly string[]): Promise<void> {
+    this.#beside = new TwinProcess(`${GATEWAY}, beside its rules`, { within: this.#host(GATEWAY), program });
+    await this.#beside.ready();
   }
 
   /** A cable takes a moment until it carries anything, and neighbours have to find one another: before any rule is loaded. */
@@ -203,7 +214,10 @@ class Twin implements AsyncDisposable {
     });
     await this.#lie(senders, 'del');
     const fates = new Map(cells.map(({ cell, id }) => [id, this.#fate(cell, id, notes)]));
-    for (const host of this.#hosts.values()) host.answered.clear();
+    for (const host of this.#hosts.values()) {
+      host.answered.clear();
+      host.refused.clear();
+    }
     return fates;
   }
 
@@ -222,12 +236,15 @@ class Twin implements AsyncDisposable {
 
   /** Until everything that is declared is answered, and nothing more comes. */
   async #settled(cells: readonly Numbered[]): Promise<void> {
-    const awaited = cells.filter(({ cell }) => cell.declared && cell.protocol !== 'icmp');
+    const awaited = cells.filter(({ cell }) => isAwaited(cell) && cell.protocol !== 'icmp');
     const end = performance.now() + PATIENCE_MS;
     const began = performance.now();
     for (;;) {
       this.#signal.throwIfAborted();
-      const missing = awaited.some(({ cell, id }) => !this.#host(cell.from).answered.has(id));
+      const missing = awaited.some(({ cell, id }) => {
+        const { answered, refused } = this.#host(cell.from);
+        return !answered.has(id) && !refused.has(id);
+      });
       const last = Math.max(began, ...[...this.#hosts.values()].map(({ lastAnswer }) => lastAnswer));
       const now = performance.now();
       if (now > end || (!missing && now - last > QUIET_MS)) return;
@@ -244,6 +261,8 @@ class Twin implements AsyncDisposable {
       return there?.pings.has(`${source} ${target}`) === true ? 'arrived' : 'nothing';
     }
     if (this.#host(cell.from).answered.has(id)) return 'answered';
+    // The connection of a request may arrive; what counts is what is asked over it.
+    if (cell.request !== undefined) return this.#host(cell.from).refused.has(id) ? 'refused' : 'nothing';
     return there?.seen.has(`${source} ${target} ${cell.protocol} ${cell.port}`) === true
       ? 'arrived'
       : 'nothing';
@@ -266,6 +285,7 @@ class Twin implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#beside?.[Symbol.asyncDispose]();
     await Promise.all([...this.#hosts.values()].map(async (host) => host[Symbol.asyncDispose]()));
   }
 }
@@ -285,87 +305,20 @@ const warmCell = (from: string, family: 4 | 6, source: bigint, target: bigint): 
   return { ...ends, kind: 'new', protocol: 'udp', port: 9, sourcePort: undefined, declared: true };
 };
 
-const hostText = (family: 4 | 6, address: bigint): string =>
-  `${formatAddress(family, address)}/${family === 4 ? 32 : 128}`;
-
 async function batch(host: TwinProcess, lines: readonly string[]): Promise<void> {
   if (lines.length > 0)
     await host.do({ do: 'run', program: 'ip', args: ['-batch', '-'], input: `${lines.join('\n')}\n` });
 }
 
-const familiesOf = ({
-  v4,
-  v6,
-}: {
-  readonly v4: bigint | undefined;
-  readonly v6: bigint | undefined;
-}): (readonly [4 | 6, bigint])[] => [
-  ...(v4 === undefined ? [] : [[4, v4] as const]),
-  ...(v6 === undefined ? [] : [[6, v6] as const]),
-];
-
-/** Each interface of a zone is a cable to its only host, or a switch whose ports do not talk to one another. */
-function gatewayLinks({ hosts, gateway, listening }: TwinPlant, pid: (host: TwinHost) => number): string[] {
-  const lines: string[] = [];
-  for (const [name, own] of gateway) {
-    const there = hosts.filter((host) => host.interface === name);
-    if (there.length === 0) continue;
-    const shared = there.length > 1;
-    if (shared) lines.push(`link add ${name} type bridge`);
-    for (const host of there) {
-      const port = shared ? `twin-${hosts.indexOf(host)}` : name;
-      lines.push(`link add ${port} type veth peer name eth netns ${pid(host)}`);
-      if (!shared) continue;
-      lines.push(
-        `link set ${port} master ${name}`,
-        `link set ${port} type bridge_slave isolated on`,
-        `link set ${port} up`,
-      );
-    }
-    lines.push(`link set ${name} up`);
-    for (const [family, address] of familiesOf(own))
-      lines.push(`addr add ${hostText(family, address)} dev ${name} nodad`);
-    for (const host of there) {
-      for (const [family, address] of familiesOf(host))
-        lines.push(`route add ${hostText(family, address)} dev ${name}`);
-    }
-  }
-  const [first] = [...gateway.keys()].filter((name) => hosts.some((host) => host.interface === name));
-  const elsewhere = [
-    ...listening.v4.map((one) => hostText(4, one)),
-    ...listening.v6.map((one) => hostText(6, one)),
-  ];
-  const has = new Set(
-    [...gateway.values()].flatMap(familiesOf).map(([family, address]) => hostText(family, address)),
-  );
-  for (const address of elsewhere)
-    if (!has.has(address)) lines.push(`addr add ${address} dev ${first} nodad`);
-  return lines;
-}
-
-function hostLinks(host: TwinHost, { gateway }: TwinPlant): string[] {
-  const there = gateway.get(host.interface);
-  const lines = ['link set eth up'];
-  for (const [family, address] of familiesOf(host)) {
-    const router = family === 4 ? there?.v4 : there?.v6;
-    lines.push(`addr add ${hostText(family, address)} dev eth nodad`);
-    if (router === undefined) continue;
-    const way = `via ${formatAddress(family, router)} dev eth onlink`;
-    lines.push(`route add default ${way}`);
-    if (family === 6) continue;
-    lines.push(`rule add ipproto udp sport ${SMALL_PORT} lookup ${SMALL_TABLE}`);
-    lines.push(`route add default ${way} mtu ${SMALLEST} table ${SMALL_TABLE}`);
-  }
-  return lines;
-}
-
-function placeOf({ protocol, family, target, port, kind }: Cell): Place[] {
+function placeOf({ protocol, family, target, port, kind, request }: Cell): Place[] {
+  const address = formatAddress(family, target);
+  if (request !== undefined) return [{ protocol: 'modbus', address, port }];
   if (protocol === 'icmp' || kind === 'foreign source') return [];
-  return [{ protocol, address: formatAddress(family, target), port }];
+  return [{ protocol, address, port }];
 }
 
 function agentCell({ cell, id }: Numbered) {
-  const { kind, protocol, family, source, target, port, sourcePort } = cell;
+  const { kind, protocol, family, source, target, port, sourcePort, request } = cell;
   return {
     id,
     protocol,
@@ -374,38 +327,17 @@ function agentCell({ cell, id }: Numbered) {
     port: protocol === 'icmp' ? 9 : port,
     sourcePort: kind === 'small fragments' ? SMALL_PORT : (sourcePort ?? 0),
     size: SIZES[kind],
+    ...(request !== undefined && { request: requestHex(request) }),
   };
 }
 
-interface Notes {
-  readonly seen: ReadonlySet<string>;
-  readonly pings: ReadonlySet<string>;
-  readonly pongs: ReadonlySet<string>;
+/** Unit, function, address, and one: how many are read, or what is written (on is 0xff00 for a coil). */
+function requestHex({ unit, code, address }: ModbusRequest): string {
+  const bytes = Buffer.from([unit, code, 0, 0, 0, 0]);
+  bytes.writeUInt16BE(address, 2);
+  bytes.writeUInt16BE(code === WRITE_COIL ? COIL_ON : 1, 4);
+  return bytes.toString('hex');
 }
 
-function notesOf(listing: string): Notes {
-  const sets = objectsIn(listing).flatMap((object) => field(object, 'set') ?? []);
-  const keys = (stem: string): ReadonlySet<string> =>
-    new Set(
-      sets
-        .filter((set) => String(field(set, 'name')).startsWith(stem))
-        .flatMap((set) =>
-          listOf(field(set, 'elem')).map((elem) => keyText(field(field(elem, 'elem') ?? {}, 'val') ?? elem)),
-        ),
-    );
-  return { seen: keys('seen'), pings: keys('ping'), pongs: keys('pong') };
-}
-
-const keyText = (key: unknown): string => listOf(field(key, 'concat')).map(String).join(' ');
-
-const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
-
-function field(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null
-    ? Object.entries(value).find(([key]) => key === name)?.[1]
-    : undefined;
-}
-
-function objectsIn(text: string): readonly unknown[] {
-  return listOf(field(JSON.parse(text), 'nftables'));
-}
+const WRITE_COIL = 5;
+const COIL_ON = 0xff00;

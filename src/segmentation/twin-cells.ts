@@ -6,7 +6,13 @@ import { STRAY, type TwinHost, type TwinPlant } from './twin-hosts.ts';
 // What is sent through a twin of the plant, and what shall become of it: straight from the flows of the policy, without a
 // look at the rules.
 
-export type CellKind = 'new' | 'answer unasked' | 'foreign source' | 'fragments' | 'small fragments';
+export type CellKind =
+  | 'new'
+  | 'answer unasked'
+  | 'foreign source'
+  | 'fragments'
+  | 'small fragments'
+  | 'request';
 
 export interface Cell {
   readonly kind: CellKind;
@@ -21,6 +27,19 @@ export interface Cell {
   /** Undefined: any free one. */
   readonly sourcePort: number | undefined;
   readonly declared: boolean;
+  /** What is asked over the connection; of kind `request` alone. */
+  readonly request?: ModbusRequest;
+}
+
+/** One value of a device behind a guard. */
+export interface ModbusRequest {
+  readonly unit: number;
+  readonly code: number;
+  readonly address: number;
+  /** For people: `write holding:0`. */
+  readonly text: string;
+  /** What becomes of it where it is not declared: the guard answers with an exception, a filter does not let it pass. */
+  readonly refusal: 'exception' | 'silence';
 }
 
 export interface Cells {
@@ -44,7 +63,7 @@ interface Service {
   readonly port: number;
 }
 
-interface End {
+export interface End {
   readonly name: string;
   readonly zone: string;
   readonly interface: string;
@@ -55,14 +74,15 @@ interface End {
  * Every pair of hosts in both directions, with the ports of all flows between their zones, the ports beside them, and
  * some that nobody declared. Where that is too much: all that is declared, and every n-th of the rest.
  */
-export function twinCells(policy: Policy, plant: TwinPlant): Cells {
-  const cells = FAMILIES.flatMap((family) => {
+export function twinCells(policy: Policy, plant: TwinPlant, requests: readonly Cell[] = []): Cells {
+  const plain = FAMILIES.flatMap((family) => {
     const ends = endsOf(plant, family);
     return [
       ...ends.flatMap((from) => ends.flatMap((to) => pairCells(policy, from, to, family, plant))),
       ...foreignCells(policy, ends, family),
     ];
   });
+  const cells = [...requests, ...plain];
   if (cells.length <= MOST_CELLS) return { cells, all: cells.length };
   const declared = cells.filter((cell) => cell.declared);
   const rest = cells.filter((cell) => !cell.declared);
@@ -71,7 +91,7 @@ export function twinCells(policy: Policy, plant: TwinPlant): Cells {
   return { cells: [...declared.slice(0, MOST_CELLS), ...some], all: cells.length };
 }
 
-function endsOf({ hosts, gateway, listening }: TwinPlant, family: Family): End[] {
+export function endsOf({ hosts, gateway, listening }: TwinPlant, family: Family): End[] {
   const key = family === 4 ? 'v4' : 'v6';
   const own = [...gateway].flatMap(([name, { [key]: address }]): End[] =>
     address === undefined ? [] : [{ name: GATEWAY, zone: GATEWAY, interface: name, address }],
@@ -93,7 +113,7 @@ function pairCells(policy: Policy, from: End, to: End, family: Family, { gateway
   const key = family === 4 ? 'v4' : 'v6';
   const facing = gateway.get(from.interface)?.[key];
   if (to.interface === '' && (facing === undefined || facing === to.address)) return [];
-  // Behind a guard somebody of the gateway answers, who is not in the twin.
+  // Behind a guard somebody of the gateway answers: see twin-requests.ts.
   const services = servicesBetween(policy, from.zone, to.zone).filter(
     (service) =>
       !policy.flows.some((flow) => flow.guard !== undefined && isBetween(flow, from, to, family, service)),
@@ -144,7 +164,7 @@ function isDeclared({ flows }: Policy, from: End, to: End, family: Family, servi
   return flows.some((flow) => flow.guard === undefined && isBetween(flow, from, to, family, service));
 }
 
-const isBetween = (flow: Flow, from: End, to: End, family: Family, service: Service): boolean =>
+export const isBetween = (flow: Flow, from: End, to: End, family: Family, service: Service): boolean =>
   flow.from.zone === from.zone &&
   flow.to.zone === to.zone &&
   isThis(flow, family, service) &&

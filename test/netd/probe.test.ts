@@ -1,11 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { globSync, readFileSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { long } from '../support/long.ts';
 import { differences, forPerson, type Probed, probePolicy } from '../../src/cli/firewall-probe.ts';
+import { parseConfig } from '../../src/config/parse.ts';
 import { compile } from '../../src/segmentation/compile.ts';
+import { guardsOf } from '../../src/segmentation/guards.ts';
 import { render } from '../../src/segmentation/render.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
@@ -43,20 +46,69 @@ async function probed(
   change: (rules: string) => readonly string[] = (rules) => [rules],
 ): Promise<Probed> {
   const policy = policyOf(yaml);
-  return probePolicy(policy, new AbortController().signal, change(render(compile(policy))));
+  const file = 'gateway.yaml';
+  const parsed = parseConfig(yaml, file);
+  if (!('config' in parsed)) throw new Error(JSON.stringify(parsed.problems));
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-probe-'));
+  try {
+    writeFileSync(join(folder, file), yaml);
+    return await probePolicy(policy, new AbortController().signal, {
+      documents: change(render(compile(policy))),
+      guards: { of: guardsOf(parsed.config), file: join(folder, file) },
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
+/** A pump whose requests are looked into one by one, and a press whose packets are. */
+const guarded = (mode: string): string => `
+gateway: { id: plant }
+zones:
+  control: { vlan: 10, subnet: [10.20.10.0/24, "fd00:10::/64"] }
+  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
+conduits:
+  - from: supervision
+    to: control
+    allow: [modbus-tcp]
+    because: "HMI tunes the pumps"
+    only: { to: [pump] }
+    guard: { read: ["holding:0-9"], write: ["holding:5"] }
+  - { from: supervision, to: control, allow: [modbus-tcp/read], because: "the historian", only: { to: [press] }, guard: { grade: filtered } }
+classes:
+  pump: { zone: control, protocol: modbus, points: { p: { at: "holding:0:uint16" } } }
+  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
+devices:
+  pump-1: { class: pump, at: "modbus-tcp://10.20.10.21" }
+  pump-2: { class: pump, at: "modbus-tcp://[fd00:10::22]?unit=3" }
+  press-1: { class: press, at: "modbus-tcp://10.20.10.31" }
+segmentation: { mode: ${mode}, management: { zone: supervision, from: [10.20.40.9], allow: [ssh] } }
+`;
+
+/** What became of requests, whoever asked. */
+const requests = ({ cells, seen }: Probed): string[] => [
+  ...new Set(
+    cells.cells.flatMap(({ to, request }, i) =>
+      request === undefined ? [] : [`${to}: ${request.text} ${seen[i]}`],
+    ),
+  ),
+];
+
 const document = (...commands: readonly object[]): string => JSON.stringify({ nftables: commands });
+const [AGENT = '', GUARD = ''] = ['src/netd/twin-agent.ts', 'src/cli/firewall-probe-guard.ts'].map(
+  (file) => `${REPOSITORY}${file}`,
+);
 /** Processes of twins of this worktree. */
-const agents = (): number[] =>
+const running = (...programs: readonly string[]): number[] =>
   globSync('/proc/[0-9]*/cmdline').flatMap((file) => {
     try {
       const line = readFileSync(file, 'utf8');
-      return line.includes(`${REPOSITORY}src/netd/twin-agent.ts`) ? [Number(file.split('/')[2])] : [];
+      return programs.some((program) => line.includes(program)) ? [Number(file.split('/')[2])] : [];
     } catch {
       return [];
     }
   });
+const agents = (): number[] => running(AGENT);
 const outside = (): string =>
   spawnSync('sh', ['-c', 'ip netns list; ip -o link | cut -d: -f2'], { encoding: 'utf8' }).stdout;
 
@@ -77,6 +129,25 @@ t.test('what is declared passes in the twin, and nothing else', { skip }, async 
     passed.some(({ kind }) => kind === 'fragments') && passed.some(({ kind }) => kind === 'small fragments'),
   );
   t.match(forPerson(result), /as declared, all of them/);
+});
+
+t.test('guarded conduits let pass what is declared, each by its grade', { skip }, async (t) => {
+  const result = await probed(guarded('enforce'));
+
+  t.same(differences(result), []);
+  t.same(requests(result).toSorted(), [
+    'control/press-1: read coil:0 answered',
+    'control/press-1: write holding:0 nothing',
+    'control/pump-1: read holding:0 answered',
+    'control/pump-1: read holding:10 refused',
+    'control/pump-1: write holding:0 refused',
+    'control/pump-1: write holding:5 answered',
+    'control/pump-2: read holding:0 answered',
+    'control/pump-2: read holding:10 refused',
+    'control/pump-2: write holding:0 refused',
+    'control/pump-2: write holding:5 answered',
+  ]);
+  t.match(forPerson(result), /-> control\/pump-1: tcp\/502 \(read holding:0\)/);
 });
 
 t.test('without rules everything arrives: the twin itself is sound', { skip }, async (t) => {
@@ -160,6 +231,13 @@ t.test(
   'observing, everything passes and is counted; also with the addresses of the demonstration',
   { skip: skip || long },
   async (t) => {
+    const open = await probed(guarded('observe'));
+    t.same(differences(open), []);
+    t.ok(requests(open).every((line) => line.endsWith(' answered')));
+    const unruled = differences(await probed(guarded('enforce'), () => []));
+    const slipped = unruled.filter(({ cell }) => cell.request !== undefined);
+    t.ok(slipped.length > 0 && slipped.every(({ seen }) => seen === 'answered'), 'no guard is asked');
+
     const small = await probed(plant('observe'));
     t.same(differences(small), []);
     t.ok(small.wouldDeny > 0);
@@ -176,7 +254,7 @@ t.test(
 for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as const) {
   t.test(`nothing is left after ${how}`, { skip: skip || (how !== 'SIGINT' && long) }, async (t) => {
     const before = outside();
-    const folder = t.testdir({ 'gateway.yaml': plant('enforce') });
+    const folder = t.testdir({ 'gateway.yaml': guarded('enforce') });
     const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), 'firewall', 'probe'], {
       cwd: folder,
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -184,12 +262,14 @@ for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as c
     let said = '';
     child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
     const over = once(child, 'close').then(([code]: unknown[]) => code);
-    const [first] = await until('hosts of the twin', () => (agents().length > 3 ? agents() : undefined));
+    const [first] = await until('hosts of the twin, and its guard', () =>
+      agents().length > 3 && running(GUARD).length > 0 ? agents() : undefined,
+    );
     if (how === 'a host that is killed') process.kill(first ?? 0, 'SIGKILL');
     else child.kill(how);
     const code = await over;
 
-    await until('the end of all hosts', () => agents().length === 0);
+    await until('the end of all hosts', () => running(AGENT, GUARD).length === 0);
     t.equal(outside(), before, 'no namespace and no interface more than before');
     if (how === 'SIGKILL') return;
     t.equal(code, 1);

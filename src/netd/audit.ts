@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { errorText } from '../core/errors.ts';
 import { type Duration, mebibytes, seconds } from '../core/units.ts';
+import { visible } from '../core/visible.ts';
 import { lockOf } from './lock.ts';
 
 // Who asked for what, and what came of it: one JSON object a line, each with the hash of the one before.
@@ -108,7 +109,8 @@ export class Audit {
         ...(this.#lost > 0 && { lost: this.#lost }),
         previous: before?.hash ?? FIRST,
       };
-      const line = Buffer.from(`${JSON.stringify({ ...record, hash: hashOf(record) })}\n`);
+      // What somebody gave as a name or reason is read on terminals too.
+      const line = Buffer.from(`${visible(JSON.stringify({ ...record, hash: hashOf(record) }))}\n`);
       // What a power cut or a full disk left of a record is no record.
       if (last.torn) ftruncateSync(file, size);
       try {

@@ -1,5 +1,5 @@
 import { nearest } from '../config/nearest.ts';
-import { notADevice, parseAddress } from '../config/network.ts';
+import { type Address, notADevice, parseAddress } from '../config/network.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { objectsOf } from './canonical.ts';
@@ -81,6 +81,11 @@ export interface KnownDevice {
   readonly endpoint: object;
 }
 
+function loopback({ family, value }: Address): string | undefined {
+  const isOwn = family === 4 ? value >> 24n === 127n : value === 1n;
+  return isOwn ? 'is what every machine calls itself' : undefined;
+}
+
 /** Why no device can have it as its own: the lowest bit of the first byte is that of groups (IEEE 802, the I/G bit). */
 function group(mac: string | undefined): string | undefined {
   const isNobody =
@@ -98,7 +103,7 @@ export function suspectOf(
   const address = parsed?.text;
   const mac = MAC.test(name.toLowerCase()) ? name.toLowerCase() : undefined;
   if (device === undefined) {
-    const notOne = parsed === undefined ? group(mac) : notADevice(parsed);
+    const notOne = parsed === undefined ? group(mac) : (notADevice(parsed) ?? loopback(parsed));
     if (notOne !== undefined) {
       throw new SluiceError('SETUP', `${visible(name)} ${notOne}`, {
         remedy: 'name one device, or cut everything: ./sluice firewall island',

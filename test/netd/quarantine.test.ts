@@ -1,3 +1,5 @@
+import { mkdirSync, renameSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
@@ -94,6 +96,27 @@ t.test('a time that is over, seen by netd as it runs and by one that starts late
     'release intended netd its time is over',
     'release done netd its time is over',
   ]);
+});
+
+t.test('nobody is released by time while the audit cannot be written', { skip }, async (t) => {
+  const { bed } = await hosts(t);
+  await held(bed, plant('tcp/4001'));
+  const netd = await bed.netd();
+  const listed = async (): Promise<boolean> =>
+    /q_ip_4[^}]*10\.20\.10\.9/.test((await bed.run('nft', 'list', 'table', 'inet', 'sluice')).stdout);
+  const [audit, away] = [join(bed.state, 'audit.jsonl'), join(bed.state, 'away')];
+  await good(bed, 'quarantine', '10.20.10.9', '--for', '2s', '--because', 'x', '--socket', bed.socket);
+  renameSync(audit, away);
+  mkdirSync(audit);
+
+  await netd.says(/the audit cannot be written, so nobody is released/);
+  t.ok(await listed());
+
+  rmdirSync(audit);
+  renameSync(away, audit);
+  await netd.says(/"what":"released: its time is over"/);
+  t.notOk(await listed());
+  t.match(audited(bed).slice(-2), [/^release intended netd/, /^release done netd/]);
 });
 
 t.test('a device that is taken out of the file stays in quarantine', { skip }, async (t) => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { acquire } from './acquire.ts';
 import { drain } from './drain.ts';
+import { guarding } from './guard.ts';
 import { sizeAtRest } from './history-at-rest.ts';
 import { flatOut } from './history-flat-out.ts';
 import { ingest } from './history-ingest.ts';
@@ -21,7 +22,7 @@ import { filtered, wholePath } from './whole-path.ts';
 
 const GATEWAY = [acquire, wholePath, filtered, oneDead, drain];
 const HISTORY = [ingest, flatOut, sizeAtRest, written, year, retention];
-const SEGMENTATION = [perPacket, applying, reloading];
+const SEGMENTATION = [perPacket, applying, reloading, guarding];
 const SCENARIOS = [...GATEWAY, ...HISTORY, ...SEGMENTATION];
 const DEFAULT_SECONDS = 20;
 const USAGE = 64; // sysexits.h, as the gateway's own command line

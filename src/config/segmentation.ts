@@ -16,11 +16,11 @@ const CONFIRM_WITHIN = [seconds(10), minutes(60)] as const;
 const MUST_WORK_WITHIN = [seconds(5), minutes(4)] as const;
 
 /**
- * Each two zones have a chain and counters of their own, so that rules grow with the square: 100 zones and 1,000
- * conduits are 37,000 rules, which nft loads in 5 s with 360 MB. 300 zones take the 30 s after which nft is ended. With
- * this bound a processor four times as slow is still well within them.
+ * Each two zones have a chain and counters of their own, so that rules grow with the square. What netd, nft and the
+ * kernel need for 64 zones and ten conduits from each, 690 MB at its most, is what the unit of netd may have (768 MB);
+ * 100 zones need more, and 300 take nft the 30 s after which it is ended.
  */
-export const MOST_ZONES = 100;
+export const MOST_ZONES = 64;
 
 export function readSegmentation(
   value: unknown,

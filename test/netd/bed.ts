@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
@@ -70,8 +71,23 @@ export class Bed {
       const pid = this.guard(guard);
       if (pid !== undefined) process.kill(pid, 'SIGKILL');
     }
+    this.#endStrays();
     this.#holder.kill('SIGKILL');
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** A netd that was killed leaves its nft monitor, which would wait in the namespace for ever. */
+  #endStrays(): void {
+    const here = namespaceOf(String(this.#holder.pid));
+    if (here === undefined || here === namespaceOf('self')) return;
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    for (const pid of pids.filter((one) => namespaceOf(one) === here)) {
+      try {
+        process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // It has ended by itself.
+      }
+    }
   }
 
   get state(): string {
@@ -267,6 +283,15 @@ export class Bed {
 
   async holds(yaml: string): Promise<boolean> {
     return holds(await this.listing(), rulesOf(yaml));
+  }
+}
+
+/** Undefined where the process has ended. */
+function namespaceOf(pid: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return undefined;
   }
 }
 

@@ -10,7 +10,7 @@ import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
 import { type Outage, joinedOutage, spanOf } from '../telemetry/sample-log.ts';
 import { StoredConsumer } from './consumer.ts';
 import { Link, ThreadGone } from './link.ts';
-import { MIN_LIMIT_BYTES, type Reply, type Request, type WorkerOptions } from './protocol.ts';
+import { MIN_LIMIT_BYTES, type Reply, type Request, type WorkerOptions, sampleLogBytes } from './protocol.ts';
 import type { RecordedPoint } from './series.ts';
 
 export interface OutboxOptions {
@@ -37,7 +37,6 @@ export interface OutboxOptions {
 const COMMIT_EVERY = milliseconds(250);
 /** What the worker allocates lives for one commit; a larger nursery costs memory and saves nothing. */
 const YOUNG_GENERATION_MB = 12;
-const MAX_SAMPLE_LOG_BYTES = 67_108_864;
 const SHRINK_FROM_BYTES = 67_108_864;
 /** Samples between two threads: the store may hang for a minute and a half at 10,000 samples/s (31 bytes each). */
 const MAX_UNSETTLED_SAMPLES = 1_000_000;
@@ -53,7 +52,7 @@ const GONE = 'store failed';
 export async function openOutbox(options: OutboxOptions): Promise<Outbox & SampleLog> {
   const { file, points, log, commitEvery = COMMIT_EVERY } = options;
   const limit = Math.max(options.limit, MIN_LIMIT_BYTES);
-  const { sampleLog = Math.min(MAX_SAMPLE_LOG_BYTES, limit / 2), shrinkFrom = SHRINK_FROM_BYTES } = options;
+  const { sampleLog = sampleLogBytes(limit), shrinkFrom = SHRINK_FROM_BYTES } = options;
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const workerData: WorkerOptions = {
     file,

@@ -76,6 +76,12 @@ export type Reply =
 
 /** Less than this an outbox cannot work with. */
 export const MIN_LIMIT_BYTES = 1_048_576;
+const MAX_SAMPLE_LOG_BYTES = 67_108_864;
+
+/** What the sample log may take beside an outbox of this limit, until it is filed. */
+export function sampleLogBytes(limit: number): number {
+  return Math.min(MAX_SAMPLE_LOG_BYTES, limit / 2);
+}
 
 export interface WorkerOptions {
   readonly file: string;

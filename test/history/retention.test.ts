@@ -15,6 +15,7 @@ import {
   reserveOf,
   usageOf,
 } from '../../src/store/history/retention.ts';
+import { sampleLogBytes } from '../../src/store/protocol.ts';
 
 const TODAY = Date.UTC(2026, 10, 26);
 const DAY = days(1);
@@ -124,7 +125,7 @@ t.test('then the oldest minutes, then the outbox; never the hours', (t) => {
     'quota: minute/2026-11-25.db',
     'quota: minute/2026-11-26.db',
   ]);
-  t.equal(plan.allow, mebibytes(150), '980 without the hours and what is not ours');
+  t.equal(plan.allow, mebibytes(86), '980 without the hours, what is not ours and the sample log');
   const full = planRetention(situation({ files, outbox: 240, other: 500 }));
   t.equal(full.allow, mebibytes(1), 'events still go out');
   t.end();
@@ -172,7 +173,7 @@ t.test('a disk that is nearly full sheds early, whoever filled it', (t) => {
     'disk full: raw/2026-11-25.db',
     'disk full: raw/2026-11-26.db',
   ]);
-  t.equal(plan(299).allow, mebibytes(100), 'what is free, 100 of files and its own 1, without the reserve');
+  t.equal(plan(299).allow, mebibytes(36), 'free, 100 of files and its own 1, without reserve and sample log');
   t.equal(plan(0).drops.length, 4);
   t.equal(plan(0).allow, mebibytes(1));
   t.end();
@@ -323,6 +324,26 @@ t.test('having done it, it does nothing more, also when a little was written sin
 
   t.equal(planRetention(full).drops.length, 1);
   t.same(planRetention(grown).drops, []);
+  t.end();
+});
+
+t.test('an outbox and a sample log as large as they may be are within quota and reserve', (t) => {
+  fc.assert(
+    fc.property(anySituation, fc.integer({ min: 8, max: 3_992 }), (any, megabytes) => {
+      const outbox = mebibytes(Math.min(megabytes, any.retention.disk / mebibytes(1) - 8));
+      const before = { ...any, outbox };
+      const end = after(before, planRetention(before));
+      const allow = planRetention(before).allow;
+      const isEmpty = end.usage.aside.length === 0 && end.usage.files.every(({ tier }) => tier === 'hour');
+      if (!isEmpty || allow === mebibytes(1)) return true; // files go before the outbox; or there is nothing left to take
+      const full = allow + sampleLogBytes(outbox);
+      const free = end.disk.free - (full - end.usage.outbox);
+      return usedOf(end) - end.usage.outbox + full <= end.retention.disk && free >= reserveOf(end.disk);
+    }),
+    { numRuns: 5_000 },
+  );
+  const filled = situation({ files: [], outbox: 192 + 32, other: 5, quota: 200, limit: 192 });
+  t.equal(planRetention(filled).allow, mebibytes(127), '196 without 5 of others and 64 of the sample log');
   t.end();
 });
 

@@ -1,4 +1,5 @@
 import { type Bytes, type EpochMs, bytes, days, mebibytes } from '../../core/units.ts';
+import { sampleLogBytes } from '../protocol.ts';
 import type { Retention } from './protocol.ts';
 import type { Disk, StoredFile, Usage } from './usage.ts';
 
@@ -124,7 +125,7 @@ function allowed(
   const fixed = totalOf(usage) - usage.outbox - sum(drops) - sum(waiting);
   const byQuota = targetOf(retention.disk) - fixed;
   const byDisk = usage.outbox + disk.free + sum(drops) + sum(waiting) - reserveOf(disk);
-  const most = Math.min(byQuota, byDisk);
+  const most = Math.min(byQuota, byDisk) - sampleLogBytes(outbox); // which lies in the same file, and is not narrowed
   if (most >= outbox) return outbox;
   return bytes(Math.min(outbox, Math.max(LEAST_OUTBOX, Math.floor(most / MEBIBYTE) * MEBIBYTE)));
 }

@@ -1,3 +1,4 @@
+import type { Config } from '../config/config.ts';
 import { formatAddress } from '../config/network.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
@@ -8,6 +9,7 @@ import type { Policy } from '../segmentation/policy.ts';
 import { render } from '../segmentation/render.ts';
 import { type Cell, type Cells, twinCells } from '../segmentation/twin-cells.ts';
 import { type TwinPlant, twinPlant } from '../segmentation/twin-hosts.ts';
+import { claimCells } from '../segmentation/twin-ports.ts';
 import { requestCells } from '../segmentation/twin-requests.ts';
 import { declaredPlant } from './declared-policy.ts';
 import { Progress } from './progress.ts';
@@ -40,26 +42,35 @@ export async function runProbe(file: string, json: boolean): Promise<number> {
     probePolicy(policy, signal, {
       documents: [render(compile(policy))],
       guards: { of: guardsOf(config), file },
+      ports: portsOf(config),
     }),
   );
   process.stdout.write(json ? `${JSON.stringify(forMachine(probed))}\n` : forPerson(probed));
   return differences(probed).length === 0 && wasCounted(probed) ? 0 : 1;
 }
 
+export const portsOf = ({ zones }: Config): ReadonlyMap<string, readonly string[]> =>
+  new Map(zones.map(({ name, ports }) => [name, ports]));
+
 interface Loaded {
   /** What nft loads in the gateway of the twin. */
   readonly documents: readonly string[];
   /** Conduits that are looked into, and the file that says so. */
+  /** Access ports of each zone, by its name. */
+  readonly ports: ReadonlyMap<string, readonly string[]>;
   readonly guards: { readonly of: readonly GuardedConduit[]; readonly file: string };
 }
 
 export async function probePolicy(
   policy: Policy,
   signal: AbortSignal,
-  { documents, guards }: Loaded,
+  { documents, guards, ports }: Loaded,
 ): Promise<Probed> {
-  const plant = twinPlant(policy);
-  const cells = twinCells(policy, plant, requestCells(policy, plant, guards.of));
+  const plant = twinPlant(policy, ports);
+  const cells = twinCells(policy, plant, {
+    requests: requestCells(policy, plant, guards.of),
+    claims: claimCells(policy, plant),
+  });
   const isGuarded = guards.of.some(({ limits }) => limits.grade === 'enforced');
   let text = `building a twin of ${plant.hosts.length} hosts`;
   const progress = new Progress(() => text);
@@ -94,13 +105,14 @@ export function differences({ cells, seen, mode }: Probed): ProbeDifference[] {
   return cells.cells.flatMap((cell, i) => {
     const one = seen[i] ?? 'nothing';
     const denied = cell.request?.refusal === 'exception' ? 'refused' : 'nothing';
-    const asMeant = mode === 'observe' ? observed(cell, one) : one === (cell.declared ? 'answered' : denied);
+    const passed = cell.claim === undefined ? 'answered' : 'arrived';
+    const asMeant = mode === 'observe' ? observed(cell, one) : one === (cell.declared ? passed : denied);
     return asMeant ? [] : [{ cell, seen: one }];
   });
 }
 
 const observed = (cell: Cell, seen: Seen): boolean =>
-  cell.kind === 'foreign source' ? seen !== 'nothing' : seen === 'answered';
+  cell.kind === 'foreign source' || cell.claim !== undefined ? seen !== 'nothing' : seen === 'answered';
 
 /** What mode observe let pass without a declaration has to be counted. */
 function wasCounted({ cells, mode, wouldDeny }: Probed): boolean {
@@ -145,16 +157,20 @@ const SEEN: Readonly<Record<Seen, string>> = {
 function cellText(cell: Cell): string {
   const { family, kind } = cell;
   const [source, target] = [formatAddress(family, cell.source), formatAddress(family, cell.target)];
-  const what = kind === 'new' || kind === 'request' ? '' : ` (${kind})`;
+  const what = kind === 'new' || kind === 'request' || cell.claim !== undefined ? '' : ` (${kind})`;
   return `${cell.from} ${source} -> ${cell.to} ${target} ${service(cell)}${what}`;
 }
 
-function service({ protocol, port, kind, request }: Cell): string {
+function service({ protocol, port, kind, request, claim }: Cell): string {
+  if (claim !== undefined) return `arp (${kind})`;
   if (request !== undefined) return `${protocol}/${port} (${request.text})`;
   const name = protocol === 'icmp' ? 'icmp' : `${protocol}/${port}`;
   const marks = {
     new: '',
     request: '',
+    'own arp': '',
+    'foreign arp': '!',
+    'foreign hardware': '!',
     'answer unasked': '?',
     'foreign source': '!',
     fragments: '+',
@@ -189,8 +205,8 @@ const record = (cell: Cell, one: Seen): object => ({
   source: formatAddress(cell.family, cell.source),
   to: cell.to,
   target: formatAddress(cell.family, cell.target),
-  protocol: cell.protocol,
-  port: cell.protocol === 'icmp' ? null : cell.port,
+  protocol: cell.claim === undefined ? cell.protocol : 'arp',
+  port: cell.protocol === 'icmp' || cell.claim !== undefined ? null : cell.port,
   ...(cell.request !== undefined && { request: cell.request.text, unit: cell.request.unit }),
   declared: cell.declared,
   seen: one,

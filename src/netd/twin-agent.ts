@@ -2,7 +2,7 @@
 // started it ends. One JSON command a line on standard input, one answer a line on standard output.
 import { spawnSync } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket as Stream } from 'node:net';
 import { createInterface } from 'node:readline';
 import { errorText } from '../core/errors.ts';
@@ -56,8 +56,11 @@ const say = (answer: object): void => {
 async function act(command: AgentCommand): Promise<string> {
   switch (command.do) {
     case 'set':
-      for (const [knob, value] of Object.entries(command.knobs))
-        writeFileSync(`/proc/sys/net/${knob}`, value);
+      for (const [knob, value] of Object.entries(command.knobs)) {
+        // Where br_netfilter is not loaded, there is nothing to switch off.
+        const isThere = !knob.startsWith('bridge/') || existsSync('/proc/sys/net/bridge');
+        if (isThere) writeFileSync(`/proc/sys/net/${knob}`, value);
+      }
       return '';
     case 'run':
       return ran(command.program, command.args, command.input);

@@ -22,7 +22,10 @@ export const familiesOf = ({
   ...(v6 === undefined ? [] : [[6, v6] as const]),
 ];
 
-/** Each interface of a zone is a cable to its only host, or a switch whose ports do not talk to one another. */
+/**
+ * Each interface of a zone is a cable to its only host, or a switch whose ports do not talk to one another; or a bridge
+ * with the access ports that the file names.
+ */
 export function gatewayLinks(
   { hosts, gateway, listening }: TwinPlant,
   pid: (host: TwinHost) => number,
@@ -31,18 +34,20 @@ export function gatewayLinks(
   for (const [name, own] of gateway) {
     const there = hosts.filter((host) => host.interface === name);
     if (there.length === 0) continue;
-    const shared = there.length > 1;
-    if (shared) lines.push(`link add ${name} type bridge`);
-    for (const host of there) {
-      const port = shared ? `twin-${hosts.indexOf(host)}` : name;
-      lines.push(`link add ${port} type veth peer name eth netns ${pid(host)}`);
-      if (!shared) continue;
-      lines.push(
-        `link set ${port} master ${name}`,
-        `link set ${port} type bridge_slave isolated on`,
-        `link set ${port} up`,
-      );
-    }
+    const isPlugged = there.some(({ plug }) => plug !== undefined);
+    const cable = (port: string, host: TwinHost): string =>
+      `link add ${port} type veth peer name eth netns ${pid(host)}`;
+    const apart = (port: string, host: TwinHost, bridge: string): string[] => [
+      cable(port, host),
+      `link set ${port} master ${bridge}`,
+      `link set ${port} type bridge_slave isolated on`,
+      `link set ${port} up`,
+    ];
+    const portOf = (host: TwinHost): string => `twin-${hosts.indexOf(host)}`;
+    if (isPlugged) lines.push(...accessPorts(name, there, { cable, apart, portOf }));
+    else if (there.length > 1)
+      lines.push(`link add ${name} type bridge`, ...there.flatMap((host) => apart(portOf(host), host, name)));
+    else lines.push(...there.map((host) => cable(name, host)));
     lines.push(`link set ${name} up`);
     for (const [family, address] of familiesOf(own))
       lines.push(`addr add ${hostText(family, address)} dev ${name} nodad`);
@@ -64,9 +69,43 @@ export function gatewayLinks(
   return lines;
 }
 
+interface Wiring {
+  readonly cable: (port: string, host: TwinHost) => string;
+  readonly apart: (port: string, host: TwinHost, bridge: string) => string[];
+  readonly portOf: (host: TwinHost) => string;
+}
+
+/** The bridge of a zone, with its access ports; behind one that several share is a switch of the field. */
+function accessPorts(bridge: string, there: readonly TwinHost[], { cable, apart, portOf }: Wiring): string[] {
+  const lines = [`link add ${bridge} type bridge`];
+  for (const [port, hosts] of Map.groupBy(there, ({ plug }) => plug?.port ?? '')) {
+    const [first, ...more] = hosts;
+    if (first === undefined || port === '') continue;
+    if (more.length === 0) lines.push(cable(port, first));
+    else {
+      const field = `field-${portOf(first)}`;
+      lines.push(
+        `link add ${field} type bridge`,
+        `link add ${port} type veth peer name up-${portOf(first)}`,
+        `link set up-${portOf(first)} master ${field}`,
+        `link set up-${portOf(first)} up`,
+        ...hosts.flatMap((host) => apart(portOf(host), host, field)),
+        // It carries frames for others, and the gateway is no host of it.
+        `link set ${field} arp off`,
+        `link set ${field} up`,
+      );
+    }
+    lines.push(`link set ${port} master ${bridge}`, `link set ${port} up`);
+  }
+  return lines;
+}
+
 export function hostLinks(host: TwinHost, { gateway }: TwinPlant): string[] {
   const there = gateway.get(host.interface);
-  const lines = ['link set eth up'];
+  const lines = [
+    ...(host.plug === undefined ? [] : [`link set eth address ${host.plug.mac}`]),
+    'link set eth up',
+  ];
   for (const [family, address] of familiesOf(host)) {
     const router = family === 4 ? there?.v4 : there?.v6;
     lines.push(`addr add ${hostText(family, address)} dev eth nodad`);

@@ -5,10 +5,12 @@ export interface Notes {
   readonly seen: ReadonlySet<string>;
   readonly pings: ReadonlySet<string>;
   readonly pongs: ReadonlySet<string>;
+  /** Address and hardware address, by ARP. */
+  readonly heard: ReadonlySet<string>;
 }
 
-export function notesOf(listing: string): Notes {
-  const sets = objectsIn(listing).flatMap((object) => field(object, 'set') ?? []);
+export function notesOf(listings: readonly string[]): Notes {
+  const sets = listings.flatMap(objectsIn).flatMap((object) => field(object, 'set') ?? []);
   const keys = (stem: string): ReadonlySet<string> =>
     new Set(
       sets
@@ -17,7 +19,7 @@ export function notesOf(listing: string): Notes {
           listOf(field(set, 'elem')).map((elem) => keyText(field(field(elem, 'elem') ?? {}, 'val') ?? elem)),
         ),
     );
-  return { seen: keys('seen'), pings: keys('ping'), pongs: keys('pong') };
+  return { seen: keys('seen'), pings: keys('ping'), pongs: keys('pong'), heard: keys('heard') };
 }
 
 const keyText = (key: unknown): string => listOf(field(key, 'concat')).map(String).join(' ');

@@ -7,6 +7,7 @@ import type { TwinPlant } from '../segmentation/twin-hosts.ts';
 import type { Place } from './twin-agent.ts';
 import { TwinProcess } from './twin-host.ts';
 import { familiesOf, gatewayLinks, hostLinks, hostText, SMALL_PORT } from './twin-links.ts';
+import { HEARD, KNOBS, ROUTER, WATCH } from './twin-watch.ts';
 import { field, type Notes, notesOf, objectsIn } from './twin-notes.ts';
 
 // A plant in network namespaces that have no name, one process each: real packets through the very rules.
@@ -45,46 +46,10 @@ const SIZES: Readonly<Record<CellKind, number>> = {
   fragments: 5_000,
   'small fragments': 200,
   request: 0,
+  'own arp': 16,
+  'foreign arp': 16,
+  'foreign hardware': 16,
 };
-/**
- * What arrives is noted in sets, in a table of its own behind all others. Node has no sockets for ICMP: a datagram with
- * the source port 0x0800 or 0x8000 is made an echo request on its way out, since these are its first two bytes.
- */
-const WATCH = [
-  'add table inet twin',
-  ...['seen', 'ping', 'pong'].flatMap((set) =>
-    ['ipv4_addr', 'ipv6_addr'].map((type) => {
-      const more = set === 'seen' ? ' . inet_proto . inet_service' : '';
-      const name = `${set}_${type === 'ipv4_addr' ? 4 : 6}`;
-      return `add set inet twin ${name} { type ${type} . ${type}${more}; size 65535; flags dynamic; }`;
-    }),
-  ),
-  'add chain inet twin in { type filter hook input priority 300; policy accept; }',
-  'add rule inet twin in meta nfproto ipv4 meta l4proto { tcp, udp } add @seen_4 { ip saddr . ip daddr . meta l4proto . th dport }',
-  'add rule inet twin in meta nfproto ipv6 meta l4proto { tcp, udp } add @seen_6 { ip6 saddr . ip6 daddr . meta l4proto . th dport }',
-  'add rule inet twin in icmp type echo-request add @ping_4 { ip saddr . ip daddr }',
-  'add rule inet twin in icmpv6 type echo-request add @ping_6 { ip6 saddr . ip6 daddr }',
-  'add rule inet twin in icmp type echo-reply add @pong_4 { ip saddr . ip daddr }',
-  'add rule inet twin in icmpv6 type echo-reply add @pong_6 { ip6 saddr . ip6 daddr }',
-  'add chain inet twin out { type filter hook output priority -400; policy accept; }',
-  'add rule inet twin out ip protocol udp udp sport 2048 ip protocol set 1',
-  'add rule inet twin out ip6 nexthdr udp udp sport 32768 ip6 nexthdr set 58',
-].join('; ');
-
-const KNOBS = {
-  // Without a link-local address, for which a search for duplicates takes seconds, nobody asks for a neighbour.
-  'ipv6/conf/all/accept_dad': '0',
-  'ipv6/conf/default/accept_dad': '0',
-  'ipv4/conf/all/rp_filter': '0',
-  'ipv4/conf/default/rp_filter': '0',
-  'ipv4/conf/all/send_redirects': '0',
-  'ipv4/conf/default/send_redirects': '0',
-  // The demonstration plant has addresses of the loopback network.
-  'ipv4/conf/all/route_localnet': '1',
-  'ipv4/conf/default/route_localnet': '1',
-} as const;
-const ROUTER = { 'ipv4/ip_forward': '1', 'ipv6/conf/all/forwarding': '1' } as const;
-
 export async function probeTwin(
   plant: TwinPlant,
   cells: readonly Cell[],
@@ -96,8 +61,7 @@ export async function probeTwin(
   const seen: Seen[] = cells.map(() => 'nothing');
   const numbered = cells.map((cell, id) => ({ cell, id }));
   let done = 0;
-  // Kinds apart: two packets of one batch never have the same addresses and ports.
-  for (const group of Map.groupBy(numbered, ({ cell }) => cell.kind).values()) {
+  for (const group of Map.groupBy(numbered, ({ cell }) => apart(cell)).values()) {
     for (let start = 0; start < group.length; start += BATCH) {
       const some = group.slice(start, start + BATCH);
       for (const [id, one] of await twin.send(some)) seen[id] = one;
@@ -113,8 +77,15 @@ export async function probeTwin(
   return { seen, counters: await twin.counters() };
 }
 
+/**
+ * Kinds apart: two packets of one batch never have the same addresses and ports. Whoever has the address of somebody
+ * else meanwhile reaches nobody there: addresses that are lied about apart, too.
+ */
+const apart = ({ kind, source }: Cell): string => (kind === 'foreign source' ? `${kind} ${source}` : kind);
+
 /** How whatever is to be answered is answered. */
-const awaitedOf = ({ declared }: Cell): Seen => (declared ? 'answered' : 'refused');
+const awaitedOf = ({ declared, claim }: Cell): Seen =>
+  claim !== undefined ? 'arrived' : declared ? 'answered' : 'refused';
 const isAwaited = ({ declared, request }: Cell): boolean => declared || request?.refusal === 'exception';
 
 interface Numbered {
@@ -125,6 +96,7 @@ interface Numbered {
 class Twin implements AsyncDisposable {
   readonly #hosts = new Map<string, TwinProcess>();
   #beside: TwinProcess | undefined;
+  #hears = false;
   readonly #signal: AbortSignal;
 
   constructor(signal: AbortSignal) {
@@ -146,6 +118,8 @@ class Twin implements AsyncDisposable {
       await host.do({ do: 'run', program: 'nft', args: [WATCH] });
     });
     const gateway = this.#host(GATEWAY);
+    this.#hears = plant.hosts.some(({ plug }) => plug !== undefined);
+    if (this.#hears) await gateway.do({ do: 'run', program: 'nft', args: [HEARD] });
     await batch(
       gateway,
       gatewayLinks(plant, (host) => this.#host(host.name).pid),
@@ -202,13 +176,18 @@ class Twin implements AsyncDisposable {
     await this.#settled(cells);
     const notes = new Map<string, Notes>();
     await this.#all(async (host) => {
-      notes.set(
-        host.name,
-        notesOf(await host.do({ do: 'run', program: 'nft', args: ['-j', 'list', 'table', 'inet', 'twin'] })),
-      );
+      const tables = ['inet', ...(this.#hears && host.name === GATEWAY ? ['arp'] : [])];
+      // One command after the other: nft 1.0.6 finds only the tables of the first of several.
+      const listings: string[] = [];
+      for (const family of tables)
+        listings.push(
+          await host.do({ do: 'run', program: 'nft', args: ['-j', 'list', 'table', family, 'twin'] }),
+        );
+      notes.set(host.name, notesOf(listings));
       const flush = ['seen', 'ping', 'pong'].flatMap((set) =>
         [4, 6].map((family) => `flush set inet twin ${set}_${family}`),
       );
+      if (tables.includes('arp')) flush.push('flush set arp twin heard');
       await host.do({ do: 'run', program: 'nft', args: [flush.join('; ')] });
       await host.do({ do: 'close' });
     });
@@ -224,19 +203,16 @@ class Twin implements AsyncDisposable {
   /** Whoever sends with the address of somebody else has it meanwhile. */
   async #lie(senders: ReadonlyMap<string, readonly Numbered[]>, what: 'add' | 'del'): Promise<void> {
     await this.#all(async (host) => {
-      const lies = (senders.get(host.name) ?? []).filter(({ cell }) => cell.kind === 'foreign source');
-      const addresses = new Set(lies.map(({ cell }) => hostText(cell.family, cell.source)));
-      const nodad = what === 'add' ? ' nodad' : '';
-      await batch(
-        host,
-        [...addresses].map((address) => `addr ${what} ${address} dev eth${nodad}`),
-      );
+      const own = (senders.get(host.name) ?? []).map(({ cell }) => cell);
+      await batch(host, [...new Set(own.flatMap((cell) => lies(cell, what)))]);
     });
   }
 
   /** Until everything that is declared is answered, and nothing more comes. */
   async #settled(cells: readonly Numbered[]): Promise<void> {
-    const awaited = cells.filter(({ cell }) => isAwaited(cell) && cell.protocol !== 'icmp');
+    const awaited = cells.filter(
+      ({ cell }) => isAwaited(cell) && cell.protocol !== 'icmp' && cell.claim === undefined,
+    );
     const end = performance.now() + PATIENCE_MS;
     const began = performance.now();
     for (;;) {
@@ -256,6 +232,8 @@ class Twin implements AsyncDisposable {
     const { family } = cell;
     const [source, target] = [formatAddress(family, cell.source), formatAddress(family, cell.target)];
     const [here, there] = [notes.get(cell.from), notes.get(cell.to)];
+    if (cell.claim !== undefined)
+      return there?.heard.has(`${source} ${cell.claim.hardware}`) === true ? 'arrived' : 'nothing';
     if (cell.protocol === 'icmp') {
       if (here?.pongs.has(`${target} ${source}`) === true) return 'answered';
       return there?.pings.has(`${source} ${target}`) === true ? 'arrived' : 'nothing';
@@ -300,6 +278,17 @@ function unsound(cell: Cell | undefined): SluiceError {
   );
 }
 
+function lies({ kind, family, source, claim }: Cell, what: 'add' | 'del'): string[] {
+  const nodad = what === 'add' ? ' nodad' : '';
+  const takes = kind === 'foreign source' || kind === 'foreign arp';
+  return [
+    ...(takes ? [`addr ${what} ${hostText(family, source)} dev eth${nodad}`] : []),
+    ...(claim === undefined ? [] : [`link set eth address ${what === 'add' ? claim.hardware : claim.own}`]),
+    // Only who has forgotten where the gateway is asks for it, and says who he is.
+    ...(claim === undefined ? [] : ['neigh flush dev eth']),
+  ];
+}
+
 const warmCell = (from: string, family: 4 | 6, source: bigint, target: bigint): Cell => {
   const ends = { from, source, to: GATEWAY, target, family } as const;
   return { ...ends, kind: 'new', protocol: 'udp', port: 9, sourcePort: undefined, declared: true };
@@ -310,10 +299,10 @@ async function batch(host: TwinProcess, lines: readonly string[]): Promise<void>
     await host.do({ do: 'run', program: 'ip', args: ['-batch', '-'], input: `${lines.join('\n')}\n` });
 }
 
-function placeOf({ protocol, family, target, port, kind, request }: Cell): Place[] {
+function placeOf({ protocol, family, target, port, kind, request, claim }: Cell): Place[] {
   const address = formatAddress(family, target);
   if (request !== undefined) return [{ protocol: 'modbus', address, port }];
-  if (protocol === 'icmp' || kind === 'foreign source') return [];
+  if (protocol === 'icmp' || kind === 'foreign source' || claim !== undefined) return [];
   return [{ protocol, address, port }];
 }
 

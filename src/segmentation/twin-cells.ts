@@ -12,7 +12,10 @@ export type CellKind =
   | 'foreign source'
   | 'fragments'
   | 'small fragments'
-  | 'request';
+  | 'request'
+  | 'own arp'
+  | 'foreign arp'
+  | 'foreign hardware';
 
 export interface Cell {
   readonly kind: CellKind;
@@ -29,6 +32,8 @@ export interface Cell {
   readonly declared: boolean;
   /** What is asked over the connection; of kind `request` alone. */
   readonly request?: ModbusRequest;
+  /** Heard by ARP before anything is sent to `target`: this hardware address, of somebody whose own is the other. */
+  readonly claim?: { readonly hardware: string; readonly own: string };
 }
 
 /** One value of a device behind a guard. */
@@ -68,13 +73,22 @@ export interface End {
   readonly zone: string;
   readonly interface: string;
   readonly address: bigint;
+  /** At an access port that is closed to it. */
+  readonly isMute?: boolean;
 }
 
 /**
  * Every pair of hosts in both directions, with the ports of all flows between their zones, the ports beside them, and
  * some that nobody declared. Where that is too much: all that is declared, and every n-th of the rest.
  */
-export function twinCells(policy: Policy, plant: TwinPlant, requests: readonly Cell[] = []): Cells {
+export function twinCells(
+  policy: Policy,
+  plant: TwinPlant,
+  {
+    requests = [],
+    claims = [],
+  }: { readonly requests?: readonly Cell[]; readonly claims?: readonly Cell[] } = {},
+): Cells {
   const plain = FAMILIES.flatMap((family) => {
     const ends = endsOf(plant, family);
     return [
@@ -82,7 +96,8 @@ export function twinCells(policy: Policy, plant: TwinPlant, requests: readonly C
       ...foreignCells(policy, ends, family),
     ];
   });
-  const cells = [...requests, ...plain];
+  // Claims last: where they are believed, nothing is as it was.
+  const cells = [...requests, ...plain, ...claims];
   if (cells.length <= MOST_CELLS) return { cells, all: cells.length };
   const declared = cells.filter((cell) => cell.declared);
   const rest = cells.filter((cell) => !cell.declared);
@@ -99,8 +114,8 @@ export function endsOf({ hosts, gateway, listening }: TwinPlant, family: Family)
   const [first] = own;
   const more =
     first === undefined ? [] : listening[key].map((address) => ({ ...first, interface: '', address }));
-  const ends = hosts.flatMap(({ [key]: address, ...host }: TwinHost): End[] =>
-    address === undefined ? [] : [{ name: host.name, zone: host.zone, interface: host.interface, address }],
+  const ends = hosts.flatMap(({ [key]: address, name, zone, interface: at, plug }: TwinHost): End[] =>
+    address === undefined ? [] : [{ name, zone, interface: at, address, isMute: plug?.isMute ?? false }],
   );
   return [...ends, ...own, ...more];
 }
@@ -120,15 +135,19 @@ function pairCells(policy: Policy, from: End, to: End, family: Family, { gateway
   );
   const base = { family, from: from.name, source: from.address, to: to.name, target: to.address };
   const cell = (kind: CellKind, { protocol, port }: Service, sourcePort?: number): Cell => {
-    const declared = isDeclared(policy, from, to, family, { protocol, port });
+    const declared = from.isMute !== true && isDeclared(policy, from, to, family, { protocol, port });
     return { ...base, kind, protocol, port, sourcePort, declared };
   };
-  const all = services.map((service) => cell('new', service));
+  // Whoever is mute does not even tell where it is: what would reach it cannot be seen.
+  const heard = services.filter(
+    (service) => to.isMute !== true || !isDeclared(policy, from, to, family, service),
+  );
+  const all = heard.map((service) => cell('new', service));
   const unasked = servicesBetween(policy, to.zone, from.zone)
     .filter(({ protocol }) => protocol !== 'icmp')
     .slice(0, 1)
     .map(({ protocol, port }) => cell('answer unasked', { protocol, port: CLIENT_PORT }, port));
-  const udp = services
+  const udp = heard
     .filter(({ protocol }) => protocol === 'udp')
     .sort(
       (a, b) =>

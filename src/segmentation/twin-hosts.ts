@@ -1,6 +1,8 @@
 import { GATEWAY } from '../config/zones.ts';
 import type { AddressRange, Flow, Policy, PolicyDevice, PolicyZone, Side } from './policy.ts';
+import type { ByFamily } from './port-guard.ts';
 import { FAMILIES, type Family, isEvery, isSingle, ofFamily } from './ranges.ts';
+import { type Plug, plugged } from './twin-ports.ts';
 
 // Who is in a twin of the plant: enough hosts that every flow has somebody at both ends, and everybody else a stranger.
 
@@ -11,6 +13,8 @@ export interface TwinHost {
   readonly interface: string;
   readonly v4: bigint | undefined;
   readonly v6: bigint | undefined;
+  /** In a zone with access ports. */
+  readonly plug?: Plug;
 }
 
 export interface TwinPlant {
@@ -28,7 +32,11 @@ const MOST_DEVICES = 16;
 /** An interface that no zone has. */
 export const STRAY = 'stray0';
 
-export function twinPlant(policy: Policy): TwinPlant {
+/** `ports` are the access ports of each zone, by its name. */
+export function twinPlant(
+  policy: Policy,
+  ports: ReadonlyMap<string, readonly string[]> = new Map(),
+): TwinPlant {
   const { devices = [], zones, flows } = policy;
   const addresses = Map.groupBy(devices, (device) => `${device.zone} ${firstText(device)}`);
   const one = addresses.size > MOST_DEVICES ? 'class' : 'device';
@@ -47,8 +55,11 @@ export function twinPlant(policy: Policy): TwinPlant {
   });
   for (const flow of flows) for (const side of [flow.from, flow.to]) addMissing(hosts, side, flow, zones);
   for (const { low } of hosts.flatMap(rangesOf)) for (const place of places.values()) place.take(low);
+  // Nobody at an access port may have an address of the gateway.
+  const own = policy.guard?.own ?? NONE;
+  for (const address of [...own.v4, ...own.v6]) for (const place of places.values()) place.take(address);
   const gateway = new Map(
-    zones.map((zone) => [zone.interface, places.get(zone.name)?.next() ?? NOWHERE] as const),
+    zones.map((zone) => [zone.interface, ownOf(zone, own, places.get(zone.name))] as const),
   );
   for (const zone of zones) {
     const { v4, v6 } = places.get(zone.name)?.next() ?? NOWHERE;
@@ -58,7 +69,19 @@ export function twinPlant(policy: Policy): TwinPlant {
   gateway.set(STRAY, stray.next());
   const { v4, v6 } = stray.next();
   hosts.push(hostOf('stray/nobody', { name: 'stray', interface: STRAY }, v4, v6));
-  return { hosts, gateway, listening: listeningOf(flows), one };
+  return { hosts: plugged(hosts, policy, ports), gateway, listening: listeningOf(flows), one };
+}
+
+const NONE: ByFamily = { v4: [], v6: [] };
+
+/** What the file gives to the gateway there, or whatever is free. */
+function ownOf(zone: PolicyZone, own: ByFamily, place: Places | undefined) {
+  const free = place?.next() ?? NOWHERE;
+  const of = (family: Family): bigint | undefined => {
+    const key = family === 4 ? 'v4' : 'v6';
+    return own[key].find((one) => zone[key].some(({ low, high }) => low <= one && one <= high)) ?? free[key];
+  };
+  return { v4: of(4), v6: of(6) };
 }
 
 const NOWHERE = { v4: undefined, v6: undefined };

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { long } from '../support/long.ts';
-import { differences, forPerson, type Probed, probePolicy } from '../../src/cli/firewall-probe.ts';
+import { differences, forPerson, type Probed, portsOf, probePolicy } from '../../src/cli/firewall-probe.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import { guardsOf } from '../../src/segmentation/guards.ts';
@@ -32,6 +32,7 @@ zones:
 conduits:
   - { from: supervision, to: control, allow: [modbus-tcp, udp/5000-5010, icmp], because: "HMI" }
   - { from: supervision, to: gateway, allow: [https, icmp], because: "page" }
+  - { from: control, to: supervision, allow: [udp/514], because: "syslog" }
 classes:
   press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
   siren: { zone: control, protocol: coap, points: { p: { push: true } } }
@@ -55,6 +56,7 @@ async function probed(
     return await probePolicy(policy, new AbortController().signal, {
       documents: change(render(compile(policy))),
       guards: { of: guardsOf(parsed.config), file: join(folder, file) },
+      ports: portsOf(parsed.config),
     });
   } finally {
     rmSync(folder, { recursive: true });
@@ -84,6 +86,30 @@ devices:
   press-1: { class: press, at: "modbus-tcp://10.20.10.31" }
 segmentation: { mode: ${mode}, management: { zone: supervision, from: [10.20.40.9], allow: [ssh] } }
 `;
+
+/** Two presses at ports of their own, a stranger behind the second of them, and an office that anybody may use. */
+const bridged = (mode: string): string => `
+gateway: { id: plant }
+coap: { listen: "10.20.10.1:5683" }
+zones:
+  control: { interface: br0, subnet: [10.20.10.0/24, "fd00:10::/64"], address: [10.20.10.1/24, "fd00:10::1/64"], ports: [lan1, lan2] }
+  office: { interface: br1, subnet: 10.20.30.0/24, ports: [lan3], unknown-macs: allow }
+  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
+conduits:
+  - { from: supervision, to: control, allow: [tcp/4840, udp/5005], because: "OPC UA" }
+  - { from: control, to: supervision, allow: [udp/514], because: "syslog" }
+classes:
+  press: { zone: control, protocol: coap, points: { p: { push: true } } }
+devices:
+  press-1: { class: press, at: "coap://10.20.10.21", mac: "02:00:00:00:10:21", port: lan1 }
+  press-2: { class: press, at: "coap://10.20.10.22", mac: "02:00:00:00:10:22", port: lan2 }
+segmentation: { mode: ${mode}, management: { zone: supervision, from: [10.20.40.9], allow: [ssh] } }
+`;
+
+const claims = ({ cells, seen }: Probed): string[] =>
+  cells.cells
+    .flatMap(({ from, kind, claim }, i) => (claim === undefined ? [] : [`${from}: ${kind} ${seen[i]}`]))
+    .toSorted();
 
 /** What became of requests, whoever asked. */
 const requests = ({ cells, seen }: Probed): string[] => [
@@ -148,6 +174,27 @@ t.test('guarded conduits let pass what is declared, each by its grade', { skip }
     'control/pump-2: write holding:5 answered',
   ]);
   t.match(forPerson(result), /-> control\/pump-1: tcp\/502 \(read holding:0\)/);
+});
+
+t.test('at the access ports of a bridge nobody is somebody else', { skip }, async (t) => {
+  const result = await probed(bridged('enforce'));
+
+  t.same(differences(result), []);
+  t.same(claims(result), [
+    'control/nobody: foreign arp nothing',
+    'control/nobody: foreign hardware nothing',
+    'control/nobody: own arp nothing',
+    'control/press-1: foreign arp nothing',
+    'control/press-1: foreign hardware nothing',
+    'control/press-1: own arp arrived',
+    'control/press-2: foreign arp nothing',
+    'control/press-2: foreign hardware nothing',
+    'control/press-2: own arp arrived',
+    'office/nobody: own arp arrived',
+  ]);
+  const mute = result.cells.cells.filter(({ from }) => from === 'control/nobody');
+  t.ok(mute.length > 5 && mute.every(({ declared }) => !declared), 'a stranger at such a port says nothing');
+  t.match(forPerson(result), /control\/press-1 -> gateway: .*arp \(own arp\).* \| .*arp \(foreign arp\)/);
 });
 
 t.test('without rules everything arrives: the twin itself is sound', { skip }, async (t) => {
@@ -237,6 +284,15 @@ t.test(
     const unruled = differences(await probed(guarded('enforce'), () => []));
     const slipped = unruled.filter(({ cell }) => cell.request !== undefined);
     t.ok(slipped.length > 0 && slipped.every(({ seen }) => seen === 'answered'), 'no guard is asked');
+
+    const ports = await probed(bridged('observe'));
+    t.same(differences(ports), []);
+    t.ok(claims(ports).every((line) => line.endsWith(' arrived')));
+    const unguarded = await probed(bridged('enforce'), () => []);
+    t.ok(
+      claims(unguarded).every((line) => line.endsWith(' arrived')),
+      'without the table everybody is believed',
+    );
 
     const small = await probed(plant('observe'));
     t.same(differences(small), []);

@@ -72,7 +72,10 @@ export async function run(args: readonly string[]): Promise<number> {
     declared: async () => declaredBy(config, gateway),
     heal: healing(config, segmentation.heal),
     bootReport: values['boot-report'] ?? BOOT_REPORT,
-    devices: async () => (await readAnew(config)).devices,
+    devices: async () => {
+      mustBeOurs(config); // it says which address is cut off under a name
+      return (await readAnew(config)).devices;
+    },
     log,
   });
   for (const { name, follows } of [...(await probe(new Nft())), ...(await conntrackLack())])

@@ -3,7 +3,7 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import type { Duration } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import { type KnownDevice, suspectOf } from '../segmentation/quarantine.ts';
+import { isAddress, type KnownDevice, suspectOf } from '../segmentation/quarantine.ts';
 import type { Audit, Deed, Who } from './audit.ts';
 import type { Firewall } from './firewall.ts';
 import type { Actor, Intended } from './actor.ts';
@@ -100,7 +100,7 @@ async function done(
       return statusTold(await firewall.status((await declared()).policy));
     case 'quarantine': {
       const { device = '', lasts } = request;
-      const suspect = suspectOf(device, await devices());
+      const suspect = await suspectIn(device, devices);
       const asked = { who, because: request.because ?? '', lasts };
       return quarantinedTold(await firewall.quarantine(suspect, asked, by));
     }
@@ -114,6 +114,18 @@ async function done(
     default:
       return request.verb satisfies never;
   }
+}
+
+/** A file that is wrong just now, or could be of others, keeps nobody from being cut off by an address. */
+async function suspectIn(device: string, devices: Machine['devices']): Promise<ReturnType<typeof suspectOf>> {
+  let known: readonly KnownDevice[];
+  try {
+    known = await devices();
+  } catch (error) {
+    if (!isAddress(device)) throw error;
+    known = [];
+  }
+  return suspectOf(device, known);
 }
 
 function withWarning(told: Told, unseen: string): Told {

@@ -81,6 +81,10 @@ export interface KnownDevice {
   readonly endpoint: object;
 }
 
+/** Does it name somebody whatever the file says? */
+export const isAddress = (name: string): boolean =>
+  parseAddress(name) !== undefined || MAC.test(name.toLowerCase());
+
 function loopback({ family, value }: Address): string | undefined {
   const isOwn = family === 4 ? value >> 24n === 127n : value === 1n;
   return isOwn ? 'is what every machine calls itself' : undefined;

@@ -33,7 +33,7 @@ t.test('what was in force before a start of the machine is in force after it', {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
   await held(bed, plant('tcp/4001, udp/4001'));
-  const [four, six] = [asks.talks('tcp', '10.20.10.9', 4_001), asks.talks('tcp', 'fd00:10::9', 4_001)];
+  const [four, six] = [asks.talks('udp', '10.20.10.9', 4_001), asks.talks('udp', 'fd00:10::9', 4_001)];
   await four.goesOn(3);
   await six.goesOn(3);
   const arrived = await counts(bed, serves);

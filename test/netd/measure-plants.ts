@@ -11,7 +11,7 @@ conduits:
 `;
 
 /** The same with a device in control, whose hardware address is that of the host there. */
-export const plantWithPress = (address: string): string => `${plant('tcp/4001')}
+export const plantWithPress = (address: string): string => `${plant('udp/4001')}
 classes:
   press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
 devices:

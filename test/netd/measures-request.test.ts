@@ -117,6 +117,30 @@ t.test(
   },
 );
 
+t.test(
+  'a file that is wrong, or of others, keeps nobody from being cut off by an address',
+  { skip },
+  async (t) => {
+    const bed = await confirmed(t);
+    bed.knows(BEFORE);
+    bed.declare(BEFORE);
+    await bed.netd();
+    const speaker = await Speaker.to(bed);
+    const put = async (device: string): Promise<string> =>
+      speaker.asked({ verb: 'quarantine', device, because: 'x' });
+
+    bed.declare('gateway: {');
+    t.match(await put('press-1'), /"ok":false,"code":"CONFIG_INVALID"/);
+    t.match(await put('10.20.10.9'), /"ok":true/);
+    t.match(await put('02:00:00:00:10:09'), /"ok":true/);
+    if (process.getuid?.() !== 0) return;
+    bed.declare(BEFORE);
+    await bed.run('chmod', '666', 'gateway.yaml');
+    t.match(await put('press-1'), /"ok":false.*does not go by/, 'others decide what a name means');
+    t.match(await put('10.20.10.8'), /"ok":true/);
+  },
+);
+
 t.test('when rules are loaded, the audit says already who wants it', { skip }, async (t) => {
   const bed = await confirmed(t);
   bed.knows(BEFORE);

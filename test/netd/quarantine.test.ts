@@ -62,8 +62,8 @@ t.test('by its hardware address: both directions, and no address helps', { skip 
 t.test('a time that is over, seen by netd as it runs and by one that starts later', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
-  await held(bed, plant('tcp/4001'));
-  const talk = asks.talks('tcp', '10.20.10.9', 4_001);
+  await held(bed, plant('udp/4001'));
+  const talk = asks.talks('udp', '10.20.10.9', 4_001);
   await talk.goesOn(3);
   const netd = await bed.netd();
   const inKernel = async (): Promise<boolean> =>
@@ -123,12 +123,12 @@ t.test('a device that is taken out of the file stays in quarantine', { skip }, a
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
   await held(bed, plantWithPress('10.20.10.9'));
-  const [four, six] = [asks.talks('tcp', '10.20.10.9', 4_001), asks.talks('tcp', 'fd00:10::9', 4_001)];
+  const [four, six] = [asks.talks('udp', '10.20.10.9', 4_001), asks.talks('udp', 'fd00:10::9', 4_001)];
   await four.goesOn(3);
   await six.goesOn(3);
   await good(bed, 'quarantine', 'press-1', '--because', 'odd writes');
 
-  await held(bed, plant('tcp/4001'));
+  await held(bed, plant('udp/4001'));
 
   t.ok(await isSilent(bed, [four, six], 4), 'by its address, and by its hardware address');
   t.match(
@@ -137,6 +137,8 @@ t.test('a device that is taken out of the file stays in quarantine', { skip }, a
   );
   t.match(await good(bed, 'firewall', 'status'), /in quarantine: press-1 \(02:/);
   t.match(await sluice(bed, 'quarantine', 'press-1', '--because', 'x'), { status: 1, stderr: /no device/ });
+  await held(bed, plant('udp/4001', 'observe'));
+  t.ok(await isSilent(bed, [four, six], 2), 'also where everything else is only observed');
   t.match(await good(bed, 'release', 'press-1'), /press-1 is released/);
   await four.goesOn(3);
   await six.goesOn(3);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing below node_modules; with the word "check" also the test runner's own set of plugins, with
-# "test" the peers of the interop tests as well.
+# "test" the peers of the interop tests as well, with "vm" what the guest with a stock kernel needs.
 # Only npm and Debian packages by name; nothing is compiled and nothing is fetched by a package's own script except the
 # pinned Node runtime.
 set -eu
@@ -45,31 +45,41 @@ once() {
 
 once installed install_packages
 case "${1:-}" in check | test) once tap build_tap ;; esac
-[ "${1:-}" = test ] || exit 0
+case "${1:-}" in test | vm) ;; *) exit 0 ;; esac
 
 # Daemons such as mosquitto are in sbin, where Debian lets nobody but root look.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# program:package pairs of the peers that nobody here wrote
 missing=
-for pair in mbpoll:mbpoll coap-client-notls:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
-  sqlite3:sqlite3 openssl:openssl gcc:gcc pkg-config:pkg-config nft:nftables ip:iproute2 conntrack:conntrack flock:util-linux setpriv:util-linux; do
-  command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
-done
-pkg-config --exists libmodbus 2>/dev/null || missing="$missing libmodbus-dev libc6-dev"
-for module in pymodbus jsonschema; do
-  /usr/bin/python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"
-done
+need() { # program:package pairs
+  for pair in "$@"; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+  done
+}
+need nft:nftables ip:iproute2 conntrack:conntrack flock:util-linux setpriv:util-linux
+if [ "$1" = vm ]; then
+  what="the guest with a stock kernel"
+  need qemu-system-x86_64:qemu-system-x86 busybox:busybox-static python3:python3 perl:perl-base dpkg-deb:dpkg
+else
+  what="the interop tests"
+  # the peers that nobody here wrote
+  need mbpoll:mbpoll coap-client-notls:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
+    sqlite3:sqlite3 openssl:openssl gcc:gcc pkg-config:pkg-config
+  pkg-config --exists libmodbus 2>/dev/null || missing="$missing libmodbus-dev libc6-dev"
+  for module in pymodbus jsonschema; do
+    /usr/bin/python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"
+  done
+fi
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-  echo "sluice: installing Debian packages for the interop tests:$missing" >&2
+  echo "sluice: installing Debian packages for $what:$missing" >&2
   # No service is started on the developer's machine: the tests start their own, on loopback.
   export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
   # shellcheck disable=SC2086
   { apt-get install -y -qq --no-install-recommends $missing ||
     { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; }; } >&2 ||
-    echo "sluice: they could not be installed; the tests that need them will say so" >&2
+    echo "sluice: they could not be installed; what needs them will say so" >&2
 else
-  echo "sluice: some interop tests need peers; install them with: apt-get install$missing" >&2
+  echo "sluice: $what needs more; install it with: apt-get install$missing" >&2
 fi

@@ -1,7 +1,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { SluiceError } from '../core/errors.ts';
+import { type Duration, milliseconds, seconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
+import { sinceBoot } from '../netd/monotonic.ts';
 import { networkdRuns, readLive, reload, take, unitsThere, writeUnits } from '../netd/vlan.ts';
 import {
   type LiveNetwork,
@@ -28,6 +31,10 @@ The VLANs of the zones, on a trunk or on a bridge (network and zones.X.ports of 
 
 Exit status: 0 done or nothing differs, 1 not done or something differs (verify), 64 wrong usage, 78 wrong configuration.
 `;
+
+/** A slow box takes seconds for the VLANs of a bridge. */
+const SETTLES: Duration = seconds(5);
+const GLANCE: Duration = milliseconds(50);
 
 /** Options of each verb, beside --help. */
 const TAKES = {
@@ -69,7 +76,10 @@ export async function run(args: readonly string[]): Promise<number> {
     writeUnits(root, units);
     bringLinks(plan, obsolete, values['without-networkd'] ?? false);
   }
-  const differences = networkDifferences(plan, readLive(), obsolete);
+  const isAsked = verb === 'apply' && !values['without-networkd'];
+  const differences = isAsked
+    ? await settled(plan, obsolete)
+    : networkDifferences(plan, readLive(), obsolete);
   const filesLeft = verb === 'apply' ? [] : changed;
   process.stdout.write(
     json ? `${JSON.stringify({ files: filesLeft, links: differences })}\n` : told(filesLeft, differences),
@@ -139,6 +149,20 @@ function bringLinks(plan: NetworkPlan, obsolete: readonly string[], withoutNetwo
     if (isGone(difference)) take(difference.steps.slice(0, 1));
   }
   reload();
+}
+
+/** networkd answers before it has done it: what is left when nothing moves any more. */
+async function settled(plan: NetworkPlan, obsolete: readonly string[]): Promise<NetworkDifference[]> {
+  let [known, end] = ['', sinceBoot() + SETTLES];
+  for (;;) {
+    const differences = networkDifferences(plan, readLive(), obsolete);
+    // What no command makes, such as a port that is not plugged in, networkd does not either.
+    if (!differences.some(({ steps }) => steps.length > 0)) return differences;
+    const now = JSON.stringify(differences);
+    if (now !== known) [known, end] = [now, sinceBoot() + SETTLES];
+    else if (sinceBoot() > end) return differences;
+    await pause(GLANCE);
+  }
 }
 
 function told(files: readonly string[], differences: readonly NetworkDifference[]): string {

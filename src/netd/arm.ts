@@ -58,9 +58,18 @@ export function start(data: string, guard: number, id: string): void {
     `--unit=sluice-guard-${id}-${guard}-${process.pid}`,
     '--property=Restart=on-failure',
   ];
-  const [program = '', ...args] = isUnderSystemd() ? [...unit, ...command] : command;
+  if (isUnderSystemd()) inBackground([...unit, ...command], () => inBackground(command, () => {}));
+  else inBackground(command, () => {});
+}
+
+/**
+ * systemd starts units for whoever has CAP_SYS_ADMIN, or polkit lets. netd has neither: what it starts stays in its own
+ * unit, which kills netd alone when it stops (KillMode=process).
+ */
+function inBackground([program = '', ...args]: readonly string[], otherwise: () => void): void {
   const child = spawn(program, args, { detached: true, stdio: 'ignore', cwd: '/' });
-  child.on('error', () => {}); // it is missed by whoever waits for it
+  child.on('error', otherwise); // else it is missed by whoever waits for it
+  child.on('exit', (status) => status === 0 || otherwise());
   child.unref();
 }
 

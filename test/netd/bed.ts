@@ -12,7 +12,6 @@ import {
 import { tmpdir } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
-import type { Test } from 'tap';
 import { holds } from '../../src/netd/bring.ts';
 import { digest, State } from '../../src/netd/state.ts';
 import { compile } from '../../src/segmentation/compile.ts';
@@ -33,6 +32,11 @@ export interface Ran {
   readonly stderr: string;
 }
 
+/** What has to be undone at the end: a test of tap, or a guest that runs none. */
+export interface Scope {
+  teardown(undo: () => void): unknown;
+}
+
 /** A gateway of its own: a network namespace, a folder with gateway.yaml and data, and perhaps an nft that fails. */
 export class Bed {
   readonly folder: string;
@@ -46,7 +50,7 @@ export class Bed {
     this.#holder = holder;
   }
 
-  static async make(t: Test): Promise<Bed> {
+  static async make(t: Scope): Promise<Bed> {
     const folder = mkdtempSync(join(tmpdir(), 'sluice-netd-'));
     mkdirSync(join(folder, 'data'));
     const holder = spawn('unshare', [IS_ROOT ? '-n' : '-rn', 'sleep', '600'], { stdio: 'ignore' });

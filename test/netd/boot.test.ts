@@ -10,15 +10,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { long } from '../support/long.ts';
-import { closed } from '../../src/segmentation/closed.ts';
-import { compile } from '../../src/segmentation/compile.ts';
-import { render } from '../../src/segmentation/render.ts';
 import { holds } from '../../src/netd/bring.ts';
 import { sealed } from '../../src/netd/sealed.ts';
 import { State } from '../../src/netd/state.ts';
-import { policyOf } from '../segmentation/policies.ts';
+import { closedRulesOf } from '../segmentation/policies.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY } from '../support/process.ts';
@@ -31,11 +28,11 @@ import { AFTER, BEFORE } from './plants.ts';
 const notRoot = process.getuid?.() !== 0 && 'only real root tells the files of others apart';
 const skip = noRules() || missingPeer('nsenter', 'util-linux') || notRoot;
 const SCRIPT = join(REPOSITORY, 'deploy/firewall-boot.sh');
-const SHUT = render(compile(closed(policyOf(BEFORE))));
+const SHUT = closedRulesOf(BEFORE);
 t.jobs = 2;
 
 /** BEFORE was applied and confirmed; the machine has just been started, and holds nothing. */
-async function started(t: Parameters<typeof Bed.make>[0]): Promise<Bed> {
+async function started(t: Test): Promise<Bed> {
   const bed = await confirmed(t);
   bed.declare(BEFORE);
   new State(join(bed.folder, 'data')).keepClosed(SHUT);

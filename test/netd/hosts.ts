@@ -1,10 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Test } from 'tap';
 import { REPOSITORY } from '../support/process.ts';
 import { until } from '../support/wait.ts';
-import { Bed } from './bed.ts';
+import { Bed, type Scope } from './bed.ts';
 
 const TALK = join(REPOSITORY, 'test/netd/talk.py');
 const PYTHON = '/usr/bin/python3';
@@ -15,9 +14,9 @@ const LONGEST_PAUSE = 200_000;
 export class Host {
   readonly pid: number;
   readonly #bed: Bed;
-  readonly #t: Test;
+  readonly #t: Scope;
 
-  constructor(t: Test, bed: Bed, pid: number) {
+  constructor(t: Scope, bed: Bed, pid: number) {
     this.#t = t;
     this.#bed = bed;
     this.pid = pid;
@@ -74,7 +73,7 @@ export class Talk {
  * A gateway with a host in each of two zones: `asks` in supervision (vlan40), `serves` in control (vlan10), with both
  * families. Ends in .9, the gateway in .1.
  */
-export async function hosts(t: Test): Promise<{ bed: Bed; asks: Host; serves: Host }> {
+export async function hosts(t: Scope): Promise<{ bed: Bed; asks: Host; serves: Host }> {
   const bed = await Bed.make(t);
   const asks = await host(t, bed, 'vlan40', 40);
   const serves = await host(t, bed, 'vlan10', 10);
@@ -82,7 +81,7 @@ export async function hosts(t: Test): Promise<{ bed: Bed; asks: Host; serves: Ho
   return { bed, asks, serves };
 }
 
-async function host(t: Test, bed: Bed, name: string, net: number): Promise<Host> {
+async function host(t: Scope, bed: Bed, name: string, net: number): Promise<Host> {
   const isRoot = process.getuid?.() === 0;
   const sleeper = isRoot
     ? spawn('unshare', ['-n', 'sleep', '600'], { stdio: 'ignore' })

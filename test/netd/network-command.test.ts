@@ -4,7 +4,7 @@ import t from 'tap';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY } from '../support/process.ts';
-import { Bed, type Ran } from './bed.ts';
+import { Bed, type Ran, type Scope } from './bed.ts';
 
 // `./sluice network` as a person runs it, in a network namespace, with a root folder of its own.
 
@@ -24,7 +24,7 @@ const network = async (bed: Bed, ...args: readonly string[]): Promise<Ran> =>
   bed.run(process.execPath, join(REPOSITORY, 'src/main.ts'), 'network', ...args);
 
 /** With a trunk, a systemd-networkd that runs, and a networkctl that writes down what it is asked for. */
-async function bedOf(t: Parameters<typeof Bed.make>[0], yaml: string): Promise<Bed> {
+async function bedOf(t: Scope, yaml: string): Promise<Bed> {
   const bed = await Bed.make(t);
   bed.declare(yaml);
   await bed.run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'far1');
@@ -60,6 +60,16 @@ t.test('units are rendered, written, reloaded, and obsolete ones are removed', {
   t.equal(verified.status, 1);
   const told: unknown = JSON.parse(verified.stdout);
   t.match(told, { files: [], links: [{ link: 'eth1' }, { link: 'vlan10', what: 'is missing' }] });
+});
+
+t.test('what networkd does after it has answered is waited for', { skip }, async (t) => {
+  const bed = await bedOf(t, TRUNK.replace('vlan: 10, ', 'vlan: 10, interface: br0, '));
+  bed.programIs('networkctl', '[ "$1" != reload ] || { sleep 1; ip link set eth1 up; } >/dev/null 2>&1 &');
+
+  const applied = await network(bed, 'apply', '--root', 'root');
+
+  t.equal(applied.status, 0, applied.stderr);
+  t.equal(applied.stdout, 'nothing differs\n');
 });
 
 t.test('where networkd does not run, the command says what to do', { skip }, async (t) => {

@@ -1,4 +1,5 @@
 import { parseConfig } from '../../src/config/parse.ts';
+import { closed } from '../../src/segmentation/closed.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import { declare } from '../../src/segmentation/declare.ts';
 import type { Policy } from '../../src/segmentation/policy.ts';
@@ -15,3 +16,6 @@ export function policyOf(yaml: string): Policy {
 
 /** The JSON that nft is given for a gateway.yaml. */
 export const rulesOf = (yaml: string): string => render(compile(policyOf(yaml)));
+
+/** What is loaded where those cannot be had: management alone. */
+export const closedRulesOf = (yaml: string): string => render(compile(closed(policyOf(yaml))));

@@ -3,15 +3,21 @@
 import { errorText } from '../../src/core/errors.ts';
 import { attacks } from './attacks.ts';
 import type { Check } from './check.ts';
+import { netd } from './netd.ts';
 import { network } from './network.ts';
+import { networkd } from './networkd.ts';
 import { reload } from './reload.ts';
 import { rules } from './rules.ts';
+import { units } from './units.ts';
 
 const PARTS: Readonly<Record<string, (check: Check) => Promise<void>>> = {
   rules,
   network,
   attacks,
   reload,
+  netd,
+  networkd,
+  units,
 };
 
 const say = (line: string): void => void process.stdout.write(`VM ${line}\n`);

@@ -31,7 +31,9 @@ const PARTS = [
 /** The newest kernel that this machine's packages know, into a folder; undefined where it cannot be had. */
 export function fetchedKernel(folder: string): Kernel | undefined {
   const script = `
-name=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: //p' | head -1)
+newest() { apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/.*Depends: //p' | head -1; }
+name=$(newest)
+[ -n "$name" ] || { apt-get update -qq >&2; name=$(newest); }
 [ -n "$name" ]
 apt-get download "$name"
 mkdir kernel
@@ -41,6 +43,31 @@ rm "$name"_*.deb`;
   const ran = spawnSync('sh', ['-euc', script, 'sh', ...PARTS], { cwd: folder, encoding: 'utf8' });
   const [image] = globSync(join(folder, 'kernel/boot/vmlinuz-*'));
   if (ran.status === 0 && image !== undefined) return { image, modules: join(folder, 'kernel/lib/modules') };
+  process.stderr.write(ran.stderr);
+  return undefined;
+}
+
+/** What a stock machine has and this one may lack: an init, what names its devices, and the bus by which they talk. */
+const PACKAGES = ['systemd', 'udev', 'dbus'];
+
+/** Those of them, and of what they need, that are not installed here, unpacked below a folder; undefined where they cannot be had. */
+export function fetchedPackages(folder: string): string | undefined {
+  const script = `
+mkdir -p archives/partial packages
+apt-get install -qq -y --no-install-recommends --download-only -o Dir::Cache::archives="$PWD/archives" "$@" >&2
+for file in archives/*.deb; do
+  [ ! -e "$file" ] || dpkg-deb -x "$file" packages
+done
+# Where /lib is a link to usr/lib, a folder of that name would hide it.
+for name in bin sbin lib lib64; do
+  [ -d "packages/$name" ] && [ -L "/$name" ] || continue
+  mkdir -p "packages/usr/$name"
+  cp -a "packages/$name/." "packages/usr/$name/"
+  rm -r "packages/$name"
+done
+rm -r archives`;
+  const ran = spawnSync('sh', ['-euc', script, 'sh', ...PACKAGES], { cwd: folder, encoding: 'utf8' });
+  if (ran.status === 0) return join(folder, 'packages');
   process.stderr.write(ran.stderr);
   return undefined;
 }

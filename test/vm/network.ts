@@ -33,7 +33,7 @@ export async function network(check: Check): Promise<void> {
   sh('ip link delete br-plant; for name in eth1 lan1 lan2; do ip link delete $name; done');
 }
 
-function hasItsVlan(): void {
+export function hasItsVlan(): void {
   const vlans = sh('bridge vlan show dev lan1');
   be(vlans.includes('10 PVID Egress Untagged') && !vlans.includes('99'), vlans);
 }

@@ -14,9 +14,9 @@ import { be, type Check, sh } from './check.ts';
 /** Packets a second to each of three ports; an emulated processor carries them without losing one by itself. */
 const RATE = '200';
 /** Elements of the interval map that go and come in one change. */
-const BULK = 500;
-const BULK_CHANGES = 4;
-const SMALL_CHANGES = 6;
+const BULK = 250;
+const BULK_CHANGES = 2;
+const SMALL_CHANGES = 4;
 const PORTS = ['6000', '6100', '7000'];
 
 function plant(count: number, first: number): string {

@@ -11,7 +11,8 @@ import { sinceBoot } from './monotonic.ts';
 // their terminal and their connection. There are two, and each starts the other again when that is killed.
 
 export const GUARDS = [1, 2] as const;
-const PATIENCE: Duration = seconds(20);
+/** A small box under load takes half a minute for two starts of Node; nothing is applied until then. */
+const PATIENCE: Duration = seconds(60);
 const GLANCE: Duration = milliseconds(10);
 const PROGRAM = fileURLToPath(new URL('./guard.ts', import.meta.url));
 

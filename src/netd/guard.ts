@@ -15,7 +15,8 @@ import { digest, type Pending, remaining, State } from './state.ts';
 const GLANCE: Duration = milliseconds(250);
 /** After a roll back that failed: nobody else will do it. */
 const AGAIN: Duration = seconds(2);
-const START_TIME: Duration = seconds(3);
+/** What starts of Node take here, this one has just seen: started too often they only hold up each other. */
+const START_TIME: Duration = milliseconds(Math.max(3_000, 4_000 * process.uptime()));
 const LOCK_PATIENCE: Duration = minutes(5);
 
 const [data = '', number = '', id = ''] = process.argv.slice(2);

@@ -18,6 +18,7 @@ echo /run/modprobe > /proc/sys/kernel/modprobe
 for module in crc32c_generic nf_tables bridge 8021q veth; do /run/modprobe "$module" || echo "VM not ok module $module"; done
 ip link set lo up
 cd "$house" || exit
+export NODE_COMPILE_CACHE="$house/node_modules/.cache/sluice"
 
 # Parts that need systemd as the first process come last: this process becomes it.
 plain= with_systemd=

@@ -35,7 +35,7 @@ Type=oneshot
 WorkingDirectory=$house
 ExecStart=$house/node_modules/.bin/node test/vm/guest.ts$with_systemd
 ExecStopPost=-/bin/sh -c 'echo VM end; echo o > /proc/sysrq-trigger; sleep 60'
-Environment=PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
+Environment=NODE_COMPILE_CACHE=$NODE_COMPILE_CACHE PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0

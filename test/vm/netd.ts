@@ -87,11 +87,17 @@ async function boots(check: Check, { bed, asks, stays, goes }: Plant): Promise<v
   sh(MANAGER, String(bed.pid));
   const server = bed.spawn('python3', join(REPOSITORY, 'test/netd/talk.py'), 'serve', '22');
   const script = join(REPOSITORY, 'deploy/firewall-boot.sh');
-  /** A machine that has just been started holds no rules and follows no connections. */
+  /** A machine that has just been started holds no rules and follows no connections, and its network is not up yet. */
   const boot = async (): Promise<Ran> => {
+    await links('down');
     await bed.run('nft', 'delete', 'table', 'inet', 'sluice');
     await bed.run('conntrack', '-F');
-    return bed.run('sh', script, bed.state, join(bed.folder, 'run/boot.json'));
+    const ran = await bed.run('sh', script, bed.state, join(bed.folder, 'run/boot.json'));
+    await links('up');
+    return ran;
+  };
+  const links = async (way: string): Promise<void> => {
+    for (const name of ['vlan10', 'vlan40', 'eth9']) await bed.run('ip', 'link', 'set', name, way);
   };
   const enters = () => connects(['nsenter', '-t', String(asks.pid), '-n'], '10.20.40.1');
   await check('boot script: what was confirmed is loaded, and connections go on', async () => {

@@ -2,7 +2,7 @@ import type { Conduit, DeviceConfig, Selector } from './config.ts';
 import { checked } from './checked.ts';
 import type { DeviceClass } from './classes.ts';
 import { type GuardShape, readGuard } from './guard.ts';
-import { formatAddress, includes, noHosts, overlap, parseAddressOrSubnet } from './network.ts';
+import { formatAddress, includes, isLoopback, noHosts, overlap, parseAddressOrSubnet } from './network.ts';
 import type { EpochMs } from '../core/units.ts';
 import { MOMENT_EXAMPLES, parseMoment } from './moment.ts';
 import { nearest } from './nearest.ts';
@@ -185,6 +185,10 @@ export function subnetOf(
     }
     const inside = own.map((one) => one.text).join(' or ');
     report(path, `${written} is not inside zone ${zone}`, `name addresses of ${inside}`);
+    return undefined;
+  }
+  if (zone !== GATEWAY && isLoopback(subnet)) {
+    report(path, `${written} is the machine itself`, `name addresses of hosts of ${zone}`);
     return undefined;
   }
   for (const [name, { subnets }] of zone === GATEWAY ? [] : zones) {

@@ -80,6 +80,11 @@ export function noHosts({ family, first, last }: Subnet): string | undefined {
   return ends[0] === ends[1] ? ends[0] : undefined;
 }
 
+/** No packet from another host comes from there (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3). */
+export function isLoopback({ family, first, last }: Subnet): boolean {
+  return family === 4 ? first >> 24n === 127n && last >> 24n === 127n : first === 1n && last === 1n;
+}
+
 export function bitsOf(family: 4 | 6): number {
   return family === 4 ? 32 : 128;
 }

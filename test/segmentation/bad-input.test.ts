@@ -368,6 +368,12 @@ const ROWS: readonly Row[] = [
     m(80, 'management.from[1]: 0.0.0.0/1 overlaps 10.0.10.0/24 of zone control; name addresses of uplink'),
   ],
   [
+    'management by the machine itself',
+    managed('{ zone: uplink, from: [127.0.0.1, "::1"], allow: [ssh] }'),
+    m(67, 'management.from[0]: 127.0.0.1 is the machine itself; name addresses of hosts of uplink'),
+    m(78, 'management.from[1]: ::1 is the machine itself; name addresses of hosts of uplink'),
+  ],
+  [
     'management by multicast',
     managed('{ zone: uplink, from: [224.0.0.1], allow: [ssh] }'),
     m(67, 'management.from[0]: 224.0.0.1 is a multicast address; name addresses of hosts of uplink'),

@@ -16,7 +16,7 @@ import { missingPeer } from '../support/peer.ts';
 import { anyPolicy } from './any-policy.ts';
 import { listings } from './listed.ts';
 import { decisionsIn, type Traced, tracesOf } from './traced.ts';
-import { BED, type Header, headers, LINKS, linkTo, type Sent, sent, value } from './traced-packets.ts';
+import { bedOf, type Header, headers, LINKS, linkTo, type Sent, sent, value } from './traced-packets.ts';
 
 // Random packets against random policies in a kernel that tells, rule by rule, what becomes of each (nftrace): the verdict
 // and every rule on the way to it are those that the proof names.
@@ -105,7 +105,7 @@ t.test('what the kernel does with a packet, and by which rules, is what is said 
     ),
   );
 
-  const ran = inNamespace(BED, folder, join(process.cwd(), 'test/segmentation/trace.py'));
+  const ran = inNamespace(bedOf(LINKS), folder, join(process.cwd(), 'test/segmentation/trace.py'));
 
   t.equal(ran.status, 0, ran.stderr);
   const count = { accept: 0, drop: 0, established: 0, invalid: 0, led: 0 };

@@ -18,10 +18,16 @@ export const LINKS = [
   { name: 'eth0', routes: ['default', '::/0'], own: ['192.0.2.1', '2001:db8::1'] },
 ] as const;
 const OWN: readonly string[] = LINKS.flatMap(({ own }) => own);
-const gatewayMac = (link: number): string => `02:00:00:00:0${link}:01`;
+export const gatewayMac = (link: number): string => `02:00:00:00:0${link}:01`;
+
+export interface Link {
+  readonly name: string;
+  readonly routes: readonly string[];
+  readonly own: readonly string[];
+}
 
 /** The peer has no address: it answers nothing, so that every packet is one of ours. */
-export const BED = `
+export const bedOf = (links: readonly Link[]): string => `
 unshare -n sleep 600 & peer=$!
 trap 'kill $peer' EXIT
 while [ "$(readlink /proc/$peer/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do :; done
@@ -30,8 +36,9 @@ sysctl -qw net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.all.rp_filter=0
 sysctl -qw net.ipv4.conf.default.send_redirects=0 net.ipv4.conf.all.send_redirects=0
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 ip link set lo up
-${LINKS.map(
-  ({ name, routes, own }, i) => `
+${links
+  .map(
+    ({ name, routes, own }, i) => `
 ip link add ${name} address ${gatewayMac(i)} type veth peer name p${i} address 02:00:00:00:0${i}:02 netns $peer
 ip link set ${name} up; nsenter -t $peer -n ip link set p${i} up
 ip address add 169.254.${i}.1/30 dev ${name}; ip -6 address add fe80::1/64 dev ${name} nodad
@@ -43,7 +50,8 @@ ${routes
     (route) => `ip route add ${route} via ${route.includes(':') ? 'fe80::2' : `169.254.${i}.2`} dev ${name}`,
   )
   .join('\n')}`,
-).join('\n')}
+  )
+  .join('\n')}
 nsenter -t $peer -n sysctl -qw net.ipv6.conf.all.disable_ipv6=1
 python3 "$2" $peer "$1"`;
 

@@ -64,7 +64,7 @@ else
   what="the interop tests"
   # the peers that nobody here wrote
   need mbpoll:mbpoll coap-client-notls:libcoap3-bin mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
-    sqlite3:sqlite3 openssl:openssl gcc:gcc pkg-config:pkg-config
+    sqlite3:sqlite3 openssl:openssl gcc:gcc pkg-config:pkg-config busybox:busybox-static
   pkg-config --exists libmodbus 2>/dev/null || missing="$missing libmodbus-dev libc6-dev"
   for module in pymodbus jsonschema; do
     /usr/bin/python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"

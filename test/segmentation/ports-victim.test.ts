@@ -16,7 +16,7 @@ const skip =
   missingPeer('python3', 'python3') ||
   missingPeer('ip', 'iproute2') ||
   missingPeer('nsenter', 'util-linux');
-const noDhcp = skip || missingPeer('busybox', 'busybox');
+const noDhcp = skip || missingPeer('busybox', 'busybox-static');
 
 const ATTACKER = '02:00:00:00:10:11';
 const VICTIM = '02:00:00:00:10:12';

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, rmSync, statSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { SluiceError, errorText } from '../core/errors.ts';
 import { type Advance, type Content, type Draft, appendEnd, appendFile, appendText } from './archive.ts';
 import type { Databases } from './databases.ts';
@@ -24,6 +25,10 @@ const TIERS = ['raw', 'minute', 'hour'] as const;
 const HISTORY = 'history.db';
 /** Beside the files: headers, manifest, and what a gateway writes in the meantime. */
 const ROOM_BESIDE = 16_777_216;
+/** A person with a shell on a file, or another backup, is done with it by then; a lock that was forgotten is not. */
+const PATIENCE_MS = 20_000;
+/** Between two tries; SQLite itself waits a second in each. */
+const AGAIN_MS = 100;
 
 export interface BackupOptions {
   /** `gateway.data`. */
@@ -39,6 +44,8 @@ export interface BackupOptions {
   readonly databases: Databases;
   /** Bytes of databases that are written, then those that are read back. */
   readonly advance?: Advance;
+  /** How long a file may be held by somebody else before the backup fails. */
+  readonly patience?: number;
   readonly signal: AbortSignal;
 }
 
@@ -55,8 +62,9 @@ export function backupBytes(folder: string): number {
 }
 
 /**
- * Writes a whole archive of the databases below `folder`, and reads it back. Throws the reason of the signal; a file
- * that is damaged is left out and told, because a backup that cannot be restored is none.
+ * Writes a whole archive of the databases below `folder`, and reads it back. Throws the reason of the signal. A file
+ * that is damaged is left out and told, because a backup that cannot be restored is none; one that cannot be read for
+ * any other reason may be sound, and a backup without it must not look like one.
  */
 export async function makeBackup(options: BackupOptions): Promise<Backup> {
   const { folder, draft, made, signal } = options;
@@ -71,12 +79,12 @@ export async function makeBackup(options: BackupOptions): Promise<Backup> {
     signal.throwIfAborted();
     const before = draft.bytes;
     try {
-      files.push({ name, ...(await copied(options, name)) });
+      files.push({ name, ...(await patiently(options, name)) });
     } catch (error) {
-      if (signal.aborted || name === TELEMETRY) throw error;
+      if (signal.aborted) throw error;
+      if (name === TELEMETRY) throw told(error, name);
       const gone = !existsSync(join(folder, name)); // retention was quicker
-      const damaged = error instanceof SluiceError && error.code === 'STORE_FAILED';
-      if (!gone && !damaged) throw error;
+      if (!gone && !options.databases.isDamaged(error)) throw told(error, name);
       await draft.back(before);
       if (!gone) leftOut.push({ name, why: errorText(error) });
     }
@@ -92,6 +100,31 @@ export async function makeBackup(options: BackupOptions): Promise<Backup> {
   await appendEnd(draft);
   await readBack(options);
   return { files, leftOut };
+}
+
+async function patiently(options: BackupOptions, name: string): Promise<Omit<StoredFile, 'name'>> {
+  const { draft, databases, signal, patience = PATIENCE_MS } = options;
+  const before = draft.bytes;
+  for (const until = performance.now() + patience; ; ) {
+    try {
+      return await copied(options, name);
+    } catch (error) {
+      if (!databases.isHeld(error) || performance.now() >= until) throw error;
+      await draft.back(before);
+      await pause(AGAIN_MS);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/** What the file system says of a file is no bug of ours. */
+function told(error: unknown, name: string): unknown {
+  if (error instanceof SluiceError || !(error instanceof Error) || !('code' in error)) return error;
+  return new SluiceError('STORE_FAILED', `cannot read ${name}: ${errorText(error)}`, {
+    cause: error,
+    remedy:
+      'run the command as the user that the gateway runs as, and look what the kernel says of this disk',
+  });
 }
 
 async function copied(options: BackupOptions, name: string): Promise<Content & { readonly schema: number }> {
@@ -111,14 +144,19 @@ async function copied(options: BackupOptions, name: string): Promise<Content & {
     await draft.back(start); // late samples went into it while it was copied
   }
   const { scratch } = options;
-  rmSync(scratch, { force: true });
+  removeCopy(scratch);
   try {
     databases.snapshot(file, scratch);
     const schema = databases.check(scratch, name);
     return { ...(await appended(options, name, scratch, sizeOf(scratch))), schema };
   } finally {
-    rmSync(scratch, { force: true });
+    removeCopy(scratch);
   }
+}
+
+/** With what a copy that was broken off leaves beside it: SQLite would take it for a part of the next one. */
+export function removeCopy(path: string): void {
+  for (const end of ['', '-journal', '-wal', '-shm']) rmSync(`${path}${end}`, { force: true });
 }
 
 async function appended(options: BackupOptions, name: string, path: string, bytes: number): Promise<Content> {

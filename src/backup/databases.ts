@@ -6,4 +6,8 @@ export interface Databases {
   isSealed(file: string): boolean;
   /** Reads the whole file; returns the version of its schema. `name` is that in the archive. */
   check(file: string, name: string): number;
+  /** Was that thrown because the file itself is no good? Anything else says nothing about it. */
+  isDamaged(error: unknown): boolean;
+  /** Was that thrown because somebody else holds the file for the moment? */
+  isHeld(error: unknown): boolean;
 }

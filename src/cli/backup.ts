@@ -1,10 +1,9 @@
-import { rmSync } from 'node:fs';
-import { type Backup, backupBytes, makeBackup } from '../backup/backup.ts';
+import { type Backup, backupBytes, makeBackup, removeCopy } from '../backup/backup.ts';
 import { interrupted } from '../backup/swap.ts';
 import type { Config } from '../config/config.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
-import { check, isSealed, snapshot } from '../store/history/snapshot.ts';
+import { check, isDamaged, isHeld, isSealed, snapshot } from '../store/history/snapshot.ts';
 import { version } from '../version.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
@@ -26,9 +25,11 @@ tar unpacks it, and sha256sum -c SHA256SUMS checks it there. ./sluice restore pu
   --force  replaces a FILE that is there, where it is a backup
   --json   one object on standard output: {"file", "gateway", "made", "bytes", "files", "leftOut": [{"name", "why"}]}
 
-A database that is damaged is left out and told; the rest is backed up.
+A database that is damaged is left out and told; the rest is backed up, and the exit status is 1. One that another program
+holds is waited for. Where a database cannot be read for another reason, or was written by a newer Sluice, there is no
+backup.
 
-Exit status: 0 done, 1 failed or stopped, 64 wrong usage, 78 wrong configuration.
+Exit status: 0 done, 1 failed, stopped, or something was left out, 64 wrong usage, 78 wrong configuration.
 `;
 
 export async function run(args: readonly string[]): Promise<number> {
@@ -68,7 +69,7 @@ export async function run(args: readonly string[]): Promise<number> {
       ? `${JSON.stringify(summary)}\n`
       : `${path}: ${counted(files.length, 'database')} of ${config.gateway.id}, ${size(bytes)}, as of ${summary.made}\n`,
   );
-  return 0;
+  return leftOut.length === 0 ? 0 : 1; // whoever runs it by a timer reads nothing else
 }
 
 async function written(
@@ -89,7 +90,7 @@ async function written(
       draft,
       draftPath: `${draft.path}.partial`,
       scratch,
-      databases: { snapshot, isSealed, check },
+      databases: { snapshot, isSealed, check, isDamaged, isHeld },
       advance: transfer.advance,
       signal,
     });
@@ -99,7 +100,7 @@ async function written(
     await draft.discard();
     throw error;
   } finally {
-    rmSync(scratch, { force: true });
+    removeCopy(scratch);
     transfer.end();
   }
 }

@@ -9,7 +9,7 @@ import type { Config } from '../config/config.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import { holdData } from '../sole-instance.ts';
-import { check, isSealed, reserveNumbers, snapshot } from '../store/history/snapshot.ts';
+import { check, isDamaged, isHeld, isSealed, reserveNumbers, snapshot } from '../store/history/snapshot.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 import { counted, size } from './progress.ts';
@@ -38,7 +38,7 @@ const MESSAGES_PER_MS = 1;
 const CLOCKS_DIFFER_MS = 86_400_000;
 const ASIDE = 'before-restore-';
 
-const databases = { snapshot, isSealed, check };
+const databases = { snapshot, isSealed, check, isDamaged, isHeld };
 
 export async function run(args: readonly string[]): Promise<number> {
   const { values, positionals } = parsedOptions('restore', args, {

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { openForWriting } from '../../src/store/open.ts';
+import { lockFile, openForWriting } from '../../src/store/open.ts';
 import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
 import {
   backUp,
@@ -122,6 +122,76 @@ t.test('a damaged day is left out and told; without telemetry.db there is no bac
     /cannot read .*telemetry.db: file is not a database/,
   );
   t.strictSame(readdirSync(folder).sort(), ['backup.tar', 'data', 'into']);
+});
+
+t.test('a day that somebody holds is waited for; held on and on it fails the backup', async (t) => {
+  const { folder, data, path } = scene(t);
+  const file = join(data, 'raw/2026-11-25.db');
+  let letGo = lockFile(file);
+  const isHeld = (error: unknown): boolean => {
+    letGo?.();
+    return databases.isHeld(error);
+  };
+
+  const { leftOut } = await backUp(data, path, { databases: { ...databases, isHeld } });
+
+  t.strictSame(leftOut, []);
+  t.ok((await namesIn(path)).includes('raw/2026-11-25.db'));
+
+  letGo = lockFile(file);
+  t.teardown(() => letGo?.());
+  t.match(
+    await refusal(async () => backUp(data, join(folder, 'other.tar'), { patience: 0 })),
+    /^cannot read raw\/2026-11-25.db: database is locked; another program holds it: end that one/,
+  );
+  t.strictSame(readdirSync(folder).sort(), ['backup.tar', 'data'], 'no half backup');
+});
+
+function failing(file: string): boolean {
+  if (file.includes('/raw/')) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' });
+  return databases.isSealed(file);
+}
+
+t.test('a database of a newer Sluice, or one that may not be read, is never left out', async (t) => {
+  const { folder, data, path } = scene(t);
+  for (const name of ['raw/2026-11-25.db', 'history.db', 'telemetry.db']) {
+    const db = openForWriting(join(data, name), 2 ** 26);
+    const version = Number(db.pragma('user_version', { simple: true }));
+    db.pragma('user_version = 9');
+
+    t.match(
+      await refusal(async () => backUp(data, path)),
+      new RegExp(`^${name} was written by a newer Sluice \\(its schema is 9, this one reads \\d\\); install`),
+    );
+    t.strictSame(readdirSync(folder), ['data'], 'no half backup');
+    db.pragma(`user_version = ${version}`);
+    db.close();
+  }
+
+  t.match(
+    await refusal(async () => backUp(data, path, { databases: { ...databases, isSealed: failing } })),
+    /^cannot read raw\/2026-11-24.db: EIO: i\/o error, read; .* look what the kernel says of this disk/,
+  );
+  t.strictSame(readdirSync(folder), ['data']);
+});
+
+t.test('a disk that has no room for a copy fails the backup', { skip: cannotMount() }, async (t) => {
+  const { folder, data } = scene(t);
+  makeDatabase(join(data, 'raw/2026-11-26.db'), 50_000, false)?.close();
+  const disk = mountSmallDisk(join(folder, 'disk'), 32);
+  t.teardown(() => disk.unmount());
+  const snapshot = (file: string, copy: string): void => {
+    if (file.endsWith('2026-11-26.db')) fillDisk(join(folder, 'disk'), 200_000);
+    databases.snapshot(file, copy);
+  };
+
+  t.match(
+    await refusal(async () =>
+      backUp(data, join(folder, 'disk/backup.tar'), { databases: { ...databases, snapshot } }),
+    ),
+    /^cannot read raw\/2026-11-26.db: database or disk is full; make room there, or name a file on another disk/,
+  );
+  t.strictSame(readdirSync(join(folder, 'disk')), ['stone']);
 });
 
 t.test('a backup that is stopped, or that the disk garbles, leaves nothing behind', async (t) => {

@@ -9,11 +9,18 @@ import { type Verified, openArchive, verifyArchive } from '../../src/backup/veri
 import { PartialFile } from '../../src/cli/partial-file.ts';
 import { SluiceError } from '../../src/core/errors.ts';
 import { silentLog } from '../../src/core/log.ts';
-import { check, isSealed, reserveNumbers, snapshot } from '../../src/store/history/snapshot.ts';
+import {
+  check,
+  isDamaged,
+  isHeld,
+  isSealed,
+  reserveNumbers,
+  snapshot,
+} from '../../src/store/history/snapshot.ts';
 import { type Database, openForReading, openForWriting } from '../../src/store/open.ts';
 import { openStore } from '../../src/store/store.ts';
 
-export const databases = { snapshot, isSealed, check };
+export const databases = { snapshot, isSealed, check, isDamaged, isHeld };
 
 interface Teardown {
   teardown(after: () => unknown): void;
@@ -66,7 +73,7 @@ export function makeData(folder: string, rows = 20): void {
 export async function backUp(
   folder: string,
   path: string,
-  more: Partial<Pick<BackupOptions, 'databases' | 'advance' | 'signal'>> = {},
+  more: Partial<Pick<BackupOptions, 'databases' | 'advance' | 'signal' | 'patience'>> = {},
 ): Promise<Backup> {
   const draft = await PartialFile.create(path);
   try {

@@ -141,6 +141,15 @@ t.test('what a person may do wrong is refused in a sentence', async (t) => {
   });
   refused(sluice('backup', path, site.file), /backup.tar is there already; with --force it is replaced/);
   t.equal(sluice('backup', path, '--force', site.file).status, 0);
+  mkdirSync(join(data, 'raw'), { recursive: true });
+  const torn = join(data, 'raw/2020-01-01.db');
+  writeFileSync(torn, 'torn');
+  t.match(
+    sluice('backup', path, '--force', site.file),
+    { status: 1, err: /^sluice: raw\/2020-01-01.db is not in it: .*file is not a database/ },
+    'a timer that runs it notices',
+  );
+  rmSync(torn);
   const configuration = readFileSync(site.file, 'utf8');
   refused(
     sluice('backup', site.file, '--force', site.file),

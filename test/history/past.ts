@@ -13,6 +13,8 @@ import { Reader } from '../../src/store/history/reader.ts';
 import { RollupFile } from '../../src/store/history/rollup-file.ts';
 import {
   nameKey,
+  type Newest,
+  noTimes,
   type RowMark,
   type Start,
   type Tail,
@@ -178,15 +180,19 @@ class ListTail implements Tail {
     });
   }
 
-  last(names: readonly PointName[], into: BatchBuilder): void {
+  last(names: readonly PointName[], into: BatchBuilder): Newest {
+    const times = noTimes(names.length);
     const all = this.rows.flatMap(({ rows }) => rows);
     for (const place of names.keys()) {
       const own = all
         .filter((sample) => placeOf(sample, names) === place)
         .toSorted((a, b) => a.time - b.time);
       const newest = own.at(-1);
-      if (newest !== undefined) addRow(into, { ...newest, point: place });
+      if (newest === undefined) continue;
+      addRow(into, { ...newest, point: place });
+      times[place] = newest.time;
     }
+    return { since: epochMs(Number.MAX_SAFE_INTEGER), times };
   }
 
   alive(): EpochMs | undefined {

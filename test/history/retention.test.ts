@@ -55,6 +55,7 @@ function situation(wanted: Wanted): Situation {
     outbox: mebibytes(limit),
     believed: epochMs(TODAY + DAY / 2),
     horizon: epochMs(TODAY + DAY / 2),
+    ran: days(3),
   };
 }
 

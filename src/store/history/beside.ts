@@ -7,7 +7,7 @@ import { SCHEMA_VERSION } from '../schema.ts';
 import { openBookForReading } from './book.ts';
 import { LogTail } from './log-tail.ts';
 import type { Chronicle } from './query.ts';
-import type { Tail } from './tail.ts';
+import { type Tail, noTimes } from './tail.ts';
 
 /** The first schema of telemetry.db that has a sample log. */
 const WITH_SAMPLE_LOG = 3;
@@ -101,7 +101,7 @@ const NO_TAIL: Tail = {
   refresh: () => {},
   names: () => [],
   samples: () => [],
-  last: () => {},
+  last: (names) => ({ since: undefined, times: noTimes(names.length) }),
   alive: () => undefined,
   starts: () => [],
   outages: () => [],

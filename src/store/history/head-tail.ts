@@ -6,7 +6,7 @@ import { copyRow } from './copy-row.ts';
 import type { Entry, Head } from './head.ts';
 import type { LogTail } from './log-tail.ts';
 import type { Segment } from './segment.ts';
-import type { RowMark, Start, Tail, TailQuery } from './tail.ts';
+import { type Newest, type RowMark, type Start, type Tail, type TailQuery, noTimes } from './tail.ts';
 
 export interface HeadTailOptions {
   readonly head: Head;
@@ -51,11 +51,12 @@ export class HeadTail implements Tail {
     return [...marks, ...rest];
   }
 
-  last(names: readonly PointName[], into: BatchBuilder): void {
-    const newest = new Float64Array(names.length).fill(Number.NEGATIVE_INFINITY);
+  last(names: readonly PointName[], into: BatchBuilder): Newest {
+    const { head } = this.#options;
+    const times = noTimes(names.length);
     const found: (readonly [Segment, number] | undefined)[] = names.map(() => undefined);
-    for (const segment of this.#options.head.segments) {
-      const rows = newestRows(segment, names, newest);
+    for (const segment of head.segments) {
+      const rows = newestRows(segment, names, times);
       rows.forEach((row, name) => {
         if (row >= 0) found[name] = [segment, row];
       });
@@ -63,7 +64,12 @@ export class HeadTail implements Tail {
     found.forEach((place, name) => {
       if (place !== undefined) copyRow(place[0].batch, place[1], name, into);
     });
-    this.#beyond((tail) => tail.last(names, into, this.#options.head.row));
+    const clock = head.clock.copy();
+    const [first] = head.segments;
+    const before = first?.ahead[0]?.ahead ?? clock.ahead;
+    const beyond = this.#beyond((tail) => tail.last(names, into, { after: head.row, clock, times }));
+    const since = first?.begun === undefined ? beyond?.since : epochMs(first.begun);
+    return { since, times: times.map((time) => time - before) };
   }
 
   alive(): EpochMs {
@@ -115,15 +121,18 @@ function copyWanted(segment: Segment, { names, from, to }: TailQuery, into: Batc
   }
 }
 
-/** By name the row of its newest sample, where that is not older than in `newest`; -1 elsewhere. */
+/** By name the row of its newest sample, where that is not older than what is in `newest`; -1 elsewhere. */
 function newestRows(segment: Segment, names: readonly PointName[], newest: Float64Array): Int32Array {
   const places = placesOf(segment, names);
   const rows = new Int32Array(names.length).fill(-1);
   const { points, times, count } = segment.batch;
+  const steps = segment.ahead.values();
+  let [ahead, next] = [0, steps.next()];
   for (let i = 0; i < count; i++) {
+    for (; next.done !== true && next.value.at <= i; next = steps.next()) ahead = next.value.ahead;
     const place = places[points[i] ?? 0] ?? 0;
     if (place === 0) continue;
-    const time = times[i] ?? 0;
+    const time = (times[i] ?? 0) + ahead;
     if (time < (newest[place - 1] ?? 0)) continue;
     newest[place - 1] = time;
     rows[place - 1] = i;

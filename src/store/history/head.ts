@@ -10,6 +10,7 @@ import type { LogRow as At } from './book.ts';
 import type { Catalog } from './catalog.ts';
 import { EARLIEST, LATEST } from './files.ts';
 import type { Follower, LogRow, Page } from './follower.ts';
+import { RowClock } from './row-clock.ts';
 import { Segment } from './segment.ts';
 import { type Start, nameKey } from './tail.ts';
 
@@ -44,6 +45,8 @@ export interface HeadOptions {
 export class Head {
   readonly #options: HeadOptions;
   readonly #segments: Segment[] = [];
+  /** Over everything that was read. */
+  readonly clock = new RowClock();
   /** Rows at which something may have been filed: a segment ends there, so that it is in a file as a whole or not at all. */
   #boundaries: readonly number[] = [];
   #log = 0;
@@ -146,6 +149,7 @@ export class Head {
   #takeSamples(row: LogRow, catalog: Catalog): void {
     const segment = this.#segmentFor(row, catalog);
     const from = segment.count;
+    segment.begin({ time: row.time, ahead: this.clock.take(row.time) });
     try {
       decodeRow(unpacked(row.body, row.len), row.time, segment.builder);
       const latest = Math.min(row.time + FUTURE, LATEST);
@@ -157,7 +161,6 @@ export class Head {
       this.#unreadable(row, error);
     }
     segment.bytes += pagesOf(row.body.length);
-    segment.begun ??= row.time;
     segment.ended = row.time;
     segment.upTo = row.id;
     const { samples, bytes } = this.#options;

@@ -67,12 +67,12 @@ export class Keeper {
     const { folder, ledger, clock, retention, outbox, spare } = this.#options;
     const { spareBytes } = this.#options.thresholds;
     ledger.look(clock.now(), clock.elapsed());
-    const { believed, horizon } = ledger;
+    const { believed, horizon, ran } = ledger;
     const usage = to(folder, () => usageOf(folder));
     const disk = to(folder, () => diskOf(folder));
     if (disk.free >= reserveOf(disk) + spareBytes && !spare.complete) spare.take();
     this.used = bytes(usage.outbox + usage.other + sum(usage.files) + sum(usage.aside));
-    const situation = { usage, disk, retention, outbox, believed, horizon };
+    const situation = { usage, disk, retention, outbox, believed, horizon, ran };
     const plan = planRetention(situation);
     this.#allow(plan.allow);
     this.#next = plan.next;

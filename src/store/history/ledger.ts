@@ -99,6 +99,11 @@ export class Ledger {
     return horizon(this.#clock);
   }
 
+  /** How long the gateway has run since its clock was set by more than a day. */
+  get ran(): Duration {
+    return this.#clock.run;
+  }
+
   /** After it was found damaged, and set aside. */
   reopen(): void {
     const { file, open } = this.#options;

@@ -17,12 +17,29 @@ import { unpacked } from '../body.ts';
 import type { Catalog } from './catalog.ts';
 import { copyRow } from './copy-row.ts';
 import { Follower, type LogRow } from './follower.ts';
-import { nameKey, type RowMark, type Start, type Tail, type TailQuery } from './tail.ts';
+import { RowClock } from './row-clock.ts';
+import {
+  type Newest,
+  type RowMark,
+  type Start,
+  type Tail,
+  type TailQuery,
+  nameKey,
+  noTimes,
+} from './tail.ts';
 
 /** Samples that are further ahead of their commit are refused by whoever files them. */
 const FUTURE = days(1);
 /** Candidates for the newest sample that are kept before those that were overtaken are thrown away. */
 const MOST_CANDIDATES = 65_536;
+
+/** Where rows go on that were looked through before. */
+interface Behind {
+  readonly after: number;
+  readonly clock: RowClock;
+  /** As in `Newest`; changed. */
+  readonly times: Float64Array;
+}
 
 /**
  * The tail for another process, decoded from the sample log in `telemetry.db`. It keeps no samples: what a query does
@@ -82,13 +99,19 @@ export class LogTail implements Tail {
     return marks;
   }
 
-  /** The same. */
-  last(names: readonly PointName[], into: BatchBuilder, after = 0): void {
-    const newest = new Float64Array(names.length).fill(Number.NEGATIVE_INFINITY);
+  /** Of rows that follow others: what is not newer than in `times` is left out. */
+  last(
+    names: readonly PointName[],
+    into: BatchBuilder,
+    { after, clock, times }: Behind = { after: 0, clock: new RowClock(), times: noTimes(names.length) },
+  ): Newest {
+    let since: EpochMs | undefined;
     const rows = new Int32Array(names.length).fill(-1);
     let [found, spare] = [new BatchBuilder(), new BatchBuilder()];
     const most = 2 * names.length + MOST_CANDIDATES;
     this.#walk(names, after, (batch, places, row) => {
+      since ??= epochMs(row.time);
+      const ahead = clock.take(row.time);
       if (found.count > most) {
         keepNewest(found.peek(), rows, spare);
         [found, spare] = [spare, found];
@@ -96,14 +119,15 @@ export class LogTail implements Tail {
       for (let i = 0; i < batch.count; i++) {
         const name = (places[batch.points[i] ?? 0] ?? 0) - 1;
         const time = batch.times[i] ?? 0;
-        if (name < 0 || time < (newest[name] ?? 0) || time > row.time + FUTURE) continue;
-        newest[name] = time;
+        if (name < 0 || time + ahead < (times[name] ?? 0) || time > row.time + FUTURE) continue;
+        times[name] = time + ahead;
         rows[name] = found.count;
         copyRow(batch, i, name, found);
       }
     });
     const batch = found.peek();
     for (const [name, row] of rows.entries()) if (row >= 0) copyRow(batch, row, name, into);
+    return { since, times };
   }
 
   alive(): EpochMs | undefined {

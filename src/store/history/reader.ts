@@ -97,7 +97,7 @@ export class Reader {
 
   last(points: readonly string[]): readonly LastSample[] {
     const names = this.names(points);
-    return lastSamples(names, { ...this.#options, handles: this.#handles });
+    return lastSamples(names, { ...this.#options, handles: this.#handles, now: this.#now });
   }
 
   /** UTC day by UTC day, series by series. Between two batches nothing is open that could hold up a writer. */
@@ -115,7 +115,7 @@ export class Reader {
 
   /** The same series by series, so that a thread can do something else in between. What is still to come is no gap. */
   *gaps({ points, from, to }: HistoryQuery): Generator<Completeness, void, void> {
-    const now = epochMs(this.#options.now?.() ?? Date.now());
+    const now = this.#now;
     const names = this.names(points);
     const span = { from, to: to < now ? to : now };
     if (!(span.from < span.to) || names.length === 0) return;
@@ -144,6 +144,10 @@ export class Reader {
   close(): void {
     this.#handles.close();
     this.#options.onClose?.();
+  }
+
+  get #now(): EpochMs {
+    return this.#options.now?.() ?? epochMs(Date.now());
   }
 
   /** What is gone of a span. */

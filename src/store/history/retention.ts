@@ -1,4 +1,4 @@
-import { type Bytes, type EpochMs, bytes, days, mebibytes } from '../../core/units.ts';
+import { type Bytes, type Duration, type EpochMs, bytes, days, mebibytes } from '../../core/units.ts';
 import { sampleLogBytes } from '../protocol.ts';
 import type { Retention } from './protocol.ts';
 import type { Disk, StoredFile, Usage } from './usage.ts';
@@ -14,6 +14,8 @@ export interface Situation {
   /** For ages, and for what is of the future; see `believed-clock.ts`. */
   readonly believed: EpochMs;
   readonly horizon: EpochMs;
+  /** How long the gateway has run since its clock was set by more than a day. */
+  readonly ran: Duration;
 }
 
 export interface Drop {
@@ -67,7 +69,7 @@ export function reserveOf({ total }: Disk): Bytes {
 export function planRetention(situation: Situation): Plan {
   const { usage, disk, retention } = situation;
   const old = usage.files.filter((file) => isOld(file, situation)).sort(byAge);
-  const drops: Drop[] = old.map((stored) => dropOf(stored, 'retention', false));
+  const drops: Drop[] = old.map((stored) => dropOf(stored, 'retention', isFuture(stored, situation)));
   const waiting = inOrder(situation, new Set(old));
   const shed = (over: number, reason: Drop['reason']): void => {
     for (let freed = 0; freed < over; ) {
@@ -86,19 +88,27 @@ export function planRetention(situation: Situation): Plan {
   return { drops, next, allow: allowed(situation, drops, waiting) };
 }
 
-function isOld({ tier, to }: StoredFile, { retention, believed }: Situation): boolean {
-  return to + retention[tier] <= believed;
+/** What was written under a clock that ran ahead has no age by the clock that is right; but it is older than that one. */
+function isOld(file: StoredFile, situation: Situation): boolean {
+  const { retention, believed, ran } = situation;
+  const kept = retention[file.tier];
+  return file.to + kept <= believed || (isFuture(file, situation) && ran >= kept);
+}
+
+function isFuture({ from }: StoredFile, { horizon }: Situation): boolean {
+  return from > horizon + FUTURE;
 }
 
 /** What may be given up for want of room, the first first. */
-function inOrder({ usage, horizon }: Situation, gone: ReadonlySet<StoredFile>): Omit<Drop, 'reason'>[] {
-  const isFuture = ({ from }: StoredFile): boolean => from > horizon + FUTURE;
+function inOrder(situation: Situation, gone: ReadonlySet<StoredFile>): Omit<Drop, 'reason'>[] {
+  const { usage } = situation;
+  const isAhead = (file: StoredFile): boolean => isFuture(file, situation);
   const left = usage.files.filter((file) => !gone.has(file) && file.tier !== 'hour').sort(byAge);
   const aside = usage.aside.toSorted((a, b) => (a.file < b.file ? -1 : 1));
   return [
     ...aside.map(({ file, bytes: size }) => ({ file, stored: undefined, bytes: size, future: false })),
-    ...left.filter(isFuture).map((stored) => dropOf(stored, 'quota', true)),
-    ...left.filter((file) => !isFuture(file)).map((stored) => dropOf(stored, 'quota', false)),
+    ...left.filter(isAhead).map((stored) => dropOf(stored, 'quota', true)),
+    ...left.filter((file) => !isAhead(file)).map((stored) => dropOf(stored, 'quota', false)),
   ];
 }
 

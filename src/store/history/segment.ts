@@ -19,6 +19,8 @@ export class Segment {
   /** Times of its samples, both inclusive. */
   earliest = Number.POSITIVE_INFINITY;
   latest = Number.NEGATIVE_INFINITY;
+  /** From which sample on so much has to be added to their times; see `RowClock`. One for the first, and for each change. */
+  readonly ahead: { readonly at: number; readonly ahead: number }[] = [];
   readonly builder = new BatchBuilder();
 
   constructor(log: number, after: number, catalog: Catalog) {
@@ -34,6 +36,12 @@ export class Segment {
 
   get batch(): Batch {
     return this.builder.peek();
+  }
+
+  /** Samples of the next row follow. */
+  begin({ time, ahead }: { readonly time: number; readonly ahead: number }): void {
+    this.begun ??= time;
+    if (this.ahead.at(-1)?.ahead !== ahead) this.ahead.push({ at: this.count, ahead });
   }
 
   /** Takes note of samples [from, count) of a row committed at `commit`, which have to lie in [earliest, latest]; returns how many do not. */

@@ -25,6 +25,14 @@ export interface RowMark {
   readonly row: number;
 }
 
+/** How new the newest samples of a tail are, so that files can be asked for newer ones. */
+export interface Newest {
+  /** Commit of the first row: whatever files have was recorded before. Undefined where no row has samples. */
+  readonly since: EpochMs | undefined;
+  /** By name, by the clock of the first row; see `RowClock`. -Infinity where there is no sample. */
+  readonly times: Float64Array;
+}
+
 /**
  * What is in the sample log and not, or not yet, in every file that it belongs to. The historian answers from memory,
  * another process from `telemetry.db`. A query calls `refresh` before it looks into the first file: what is filed
@@ -43,16 +51,21 @@ export interface Tail {
    */
   samples(query: TailQuery, into: BatchBuilder): readonly RowMark[];
   /**
-   * The newest sample by time of each of these series that has one; `points` are indices into `names`. Of two of the
-   * same series the newer one counts, or else the later.
+   * The newest sample of each of these series that has one; `points` are indices into `names`. Newest is the latest time,
+   * but what was recorded after the clock was set back is newer than what was before. Of two of the same series in
+   * `into` the later counts.
    */
-  last(names: readonly PointName[], into: BatchBuilder): void;
+  last(names: readonly PointName[], into: BatchBuilder): Newest;
   /** The last sign of life of the gateway: now in its own process, the newest commit elsewhere. */
   alive(): EpochMs | undefined;
   /** Starts and outages that history.db does not have yet; some that it has do no harm. */
   starts(): readonly Start[];
   outages(): readonly Outage[];
   close(): void;
+}
+
+export function noTimes(names: number): Float64Array {
+  return new Float64Array(names).fill(Number.NEGATIVE_INFINITY);
 }
 
 /** Names contain no space. */

@@ -50,15 +50,15 @@ export class MeasureWatch implements Task {
   async #look(): Promise<void> {
     const { firewall, log } = this.#parts;
     for (const { device } of await firewall.sweep({ intend: this.#intend('release') })) {
-      log.info('released: its time is over', { device });
       await this.#done({ verb: 'release', outcome: 'done', device, detail: TIME_IS_OVER });
+      log.info('released: its time is over', { device });
     }
     for (const { device, addresses } of await firewall.follow({ intend: this.#intend('quarantine') })) {
+      await this.#done({ verb: 'quarantine', outcome: 'done', device, detail: addresses.join(', ') });
       log.warn('somebody in quarantine uses another address, which is cut too', {
         device,
         addresses: addresses.join(', '),
       });
-      await this.#done({ verb: 'quarantine', outcome: 'done', device, detail: addresses.join(', ') });
     }
   }
 

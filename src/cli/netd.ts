@@ -2,13 +2,13 @@ import { realpathSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
 import { formatProblem } from '../config/problem.ts';
 import { SluiceError } from '../core/errors.ts';
-import { streamLog } from '../core/log.ts';
+import { type Log, streamLog } from '../core/log.ts';
 import { Audit } from '../netd/audit.ts';
 import { socketOf } from '../netd/client.ts';
 import { netd } from '../netd/daemon.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { conntrackLack } from '../netd/conntrack.ts';
-import { Nft } from '../netd/nft.ts';
+import { isNotPermitted, Nft } from '../netd/nft.ts';
 import { whoElse } from '../netd/ours.ts';
 import type { Declared } from '../netd/perform.ts';
 import { probe } from '../netd/probe.ts';
@@ -78,10 +78,20 @@ export async function run(args: readonly string[]): Promise<number> {
     },
     log,
   });
-  for (const { name, follows } of [...(await probe(new Nft())), ...(await conntrackLack())])
-    log.warn('this kernel lacks something', { name, follows });
+  await tellLacks(log);
   await runUntilStopped(tasks);
   return 0;
+}
+
+/** What is wrong with nft or at the table may be over any moment, and somebody has to see to it then. */
+async function tellLacks(log: Log): Promise<void> {
+  try {
+    for (const { name, follows } of [...(await probe(new Nft())), ...(await conntrackLack())])
+      log.warn('this kernel lacks something', { name, follows });
+  } catch (error) {
+    if (!(error instanceof SluiceError) || isNotPermitted(error)) throw error;
+    log.error('cannot tell what this kernel lacks', { error: error.message, remedy: error.remedy });
+  }
 }
 
 function uidOf(text: string): number {

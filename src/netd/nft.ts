@@ -169,6 +169,10 @@ const cutShort = (what: string): SluiceError =>
       'look at what nft list table inet sluice prints, and whether nft is whole: dpkg --verify nftables',
   });
 
+/** Whoever runs this has not the rights, and will not get them. */
+export const isNotPermitted = (error: unknown): boolean =>
+  error instanceof SluiceError && error.message.endsWith(': nft is not permitted');
+
 /** The kernel may list the table to us, and not have it changed. */
 export const isHeld = (error: unknown): boolean =>
   error instanceof SluiceError && error.message.endsWith(HELD_ALONE);

@@ -101,7 +101,6 @@ t.test(
 
 t.test('a table that another program holds for itself', { skip }, async (t) => {
   const bed = await confirmed(t);
-  const netd = await bed.netd();
   const forwarding = async (): Promise<string> =>
     (await bed.run('cat', '/proc/sys/net/ipv4/ip_forward')).stdout.trim();
   await bed.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
@@ -116,6 +115,8 @@ echo 'delete table inet sluice; add table inet sluice { flags owner; }' >&3; exe
   await until('the table of the other', async () =>
     /flags owner/.test((await bed.run('nft', 'list', 'table', 'inet', 'sluice')).stdout),
   );
+  // Also a netd that starts only now.
+  const netd = await bed.netd();
   const held =
     /table inet sluice is held by another program, nft, which alone may change it \(flags owner\); end that program/;
 

@@ -63,16 +63,16 @@ t.test('nft that is too old', { skip }, async (t) => {
 
 t.test('nft that is missing', { skip }, async (t) => {
   const bed = await confirmed(t);
-  // In a mount namespace of its own a folder can lose its programs for netd alone.
-  bed.under('unshare', '-m', 'sh', '-c', 'exec "$@"', 'sh');
+  // In a mount namespace of its own a folder can lose its programs for netd alone: first before it starts.
+  bed.under('unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /usr/sbin; exec "$@"', 'sh');
   const netd = await bed.netd();
+  await netd.says(/cannot tell what this kernel lacks.*there is no program nft/);
   const there = [
     '-t',
     String(netd.pid),
     ...(process.getuid?.() === 0 ? [] : ['-U', '--preserve-credentials']),
     '-m',
   ];
-  t.match(await bed.run('nsenter', ...there, 'mount', '-t', 'tmpfs', 'none', '/usr/sbin'), { status: 0 });
 
   t.match(await bed.asked('apply'), {
     status: 1,
@@ -88,6 +88,10 @@ t.test('nft that is missing', { skip }, async (t) => {
   await nothingChanged(t, bed);
   t.match(await bed.run('nsenter', ...there, 'umount', '/usr/sbin'), { status: 0 });
   t.match(await bed.asked('apply'), { status: 0 }, 'once it is there, it works');
+  const away = await bed.run('nsenter', ...there, 'mount', '-t', 'tmpfs', 'none', '/usr/sbin');
+  t.equal(away.status, 0, away.stderr);
+  t.match(await bed.asked('confirm', bed.change), { status: 1, stderr: /there is no program nft/ });
+  t.ok(waits(bed), 'and it waits on');
   t.ok(await bed.holds(AFTER));
 });
 

@@ -175,6 +175,7 @@ function service({ protocol, port, kind, request, claim }: Cell): string {
     'foreign source': '!',
     fragments: '+',
     'small fragments': '+',
+    'tiny fragments': '+',
   };
   return `${name}${marks[kind]}`;
 }

@@ -7,6 +7,7 @@ import { createServer, connect, type Server, type Socket as Stream } from 'node:
 import { createInterface } from 'node:readline';
 import { errorText } from '../core/errors.ts';
 import { Nft } from './nft.ts';
+import { sendTiny } from './twin-fragments.ts';
 import { askModbus, serveModbus } from './twin-modbus.ts';
 
 export interface AgentCell {
@@ -18,6 +19,8 @@ export interface AgentCell {
   /** 0: any. */
   readonly sourcePort: number;
   readonly size: number;
+  /** In the smallest fragments of IPv4. */
+  readonly tiny: boolean;
   /** Of Modbus over TCP: unit and PDU, in hex. */
   readonly request?: string;
 }
@@ -117,7 +120,7 @@ async function listen({ protocol, address, port }: Place): Promise<void> {
 }
 
 async function send(cell: AgentCell): Promise<void> {
-  const { id, protocol, source, target, port, sourcePort, size, request } = cell;
+  const { id, protocol, source, target, port, sourcePort, size, tiny, request } = cell;
   if (protocol === 'tcp') {
     const stream = connect({
       host: target,
@@ -137,6 +140,10 @@ async function send(cell: AgentCell): Promise<void> {
   const socket = await senderOf(source, own);
   const message = Buffer.alloc(size);
   message.writeUInt32BE(id);
+  if (tiny) {
+    sendTiny({ id, source, target, sourcePort: socket.address().port, port, message });
+    return;
+  }
   await new Promise<void>((resolve) => socket.send(message, port, target, () => resolve()));
 }
 

@@ -45,6 +45,7 @@ const SIZES: Readonly<Record<CellKind, number>> = {
   'foreign source': 16,
   fragments: 5_000,
   'small fragments': 200,
+  'tiny fragments': 32,
   request: 0,
   'own arp': 16,
   'foreign arp': 16,
@@ -316,6 +317,7 @@ function agentCell({ cell, id }: Numbered) {
     port: protocol === 'icmp' ? 9 : port,
     sourcePort: kind === 'small fragments' ? SMALL_PORT : (sourcePort ?? 0),
     size: SIZES[kind],
+    tiny: kind === 'tiny fragments',
     ...(request !== undefined && { request: requestHex(request) }),
   };
 }

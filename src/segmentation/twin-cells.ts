@@ -12,6 +12,7 @@ export type CellKind =
   | 'foreign source'
   | 'fragments'
   | 'small fragments'
+  | 'tiny fragments'
   | 'request'
   | 'own arp'
   | 'foreign arp'
@@ -157,7 +158,9 @@ function pairCells(policy: Policy, from: End, to: End, family: Family, { gateway
   const fragments = udp.flatMap((service) => [
     cell('fragments', service),
     // IPv6 has no packets below 1,280 bytes.
-    ...(family === 4 && from.name !== GATEWAY ? [cell('small fragments', service)] : []),
+    ...(family === 4 && from.name !== GATEWAY
+      ? [cell('small fragments', service), cell('tiny fragments', service)]
+      : []),
   ]);
   return [...all, ...unasked, ...fragments];
 }

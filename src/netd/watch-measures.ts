@@ -60,6 +60,7 @@ export class MeasureWatch implements Task {
         addresses: addresses.join(', '),
       });
     }
+    this.#intended.clear();
   }
 
   /** To let somebody go unseen is what nobody may; to hold on to them is. */
@@ -76,7 +77,6 @@ export class MeasureWatch implements Task {
   }
 
   async #done(deed: Deed): Promise<void> {
-    this.#intended.delete(`${deed.verb} ${deed.device}`);
     await this.#parts.audit.record(this.#parts.who, deed);
   }
 }

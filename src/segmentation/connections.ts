@@ -30,8 +30,9 @@ export type Judgement = 'allowed' | 'forbidden' | 'not ours';
 
 /** An end of a connection: the gateway, a zone, or the network that no zone has. */
 interface Place {
-  readonly zone: string | undefined;
-  /** It has its zone only because no other zone has the address. */
+  /** More than one where several zones have the rest of the world: an address does not tell which of them. */
+  readonly zones: readonly string[];
+  /** It has its zones only because no other zone has the address. */
   readonly byDefault: boolean;
   readonly family: Family;
   readonly value: bigint;
@@ -47,10 +48,11 @@ const PROTOCOLS: Readonly<Record<Flow['protocol'], number>> = {
 
 /**
  * What the policy says of a connection. Its ends are told apart by their addresses: those of this machine are the
- * gateway, any other belongs to the zone that has it. Left alone are
+ * gateway, any other belongs to the zone that has it. What several zones may have, the rest of the world, is allowed as
+ * soon as one of them has a flow for it. Left alone are
  * - what the machine says to itself,
  * - what touches no zone: both ends in the network that no zone has, or one there and the gateway at the other,
- * - what stays within a zone that has the rest of the world: containers of this machine are there too, by address.
+ * - what may stay within a zone that has the rest of the world: containers of this machine are there too, by address.
  * One end in a zone and the other where no zone is: no flow allows it, so it is forbidden. In mode observe everything
  * passes, and nothing is.
  */
@@ -99,18 +101,16 @@ export class Judge {
     const { source, answers } = connection;
     const from = this.#place(source);
     const to = this.#place(answers.address);
-    const ends = [from.zone, to.zone].filter((zone) => zone !== undefined && zone !== GATEWAY);
-    if (ends.length === 0) return 'not ours';
-    if (from.zone === to.zone && from.byDefault && to.byDefault) return 'not ours';
-    if (this.#passesObserved(from.zone, to.zone)) return 'not ours';
+    if (!from.zones.some(isZone) && !to.zones.some(isZone)) return 'not ours';
+    if (from.byDefault && to.byDefault) return 'not ours';
+    if (this.#passesObserved(from, to)) return 'not ours';
     return this.#flow(connection, from, to) === undefined ? 'forbidden' : 'allowed';
   }
 
   #flow(connection: Connection, from: Place, to: Place): Flow | undefined {
     const { answers, protocol, icmp } = connection;
-    const led = to.zone === GATEWAY && protocol === TCP ? this.#ledFlow(connection, from) : undefined;
+    const led = to.zones.includes(GATEWAY) && protocol === TCP ? this.#ledFlow(connection, from) : undefined;
     if (led !== undefined) return led;
-    const flows = this.#flows.get(`${from.zone} ${to.zone} ${protocol}`) ?? [];
     const port = icmp === undefined ? answers.port : undefined;
     if (icmp !== undefined && icmp.type !== ECHO_REQUEST[from.family]) return undefined;
     const allows = ({ from: source_, to: destination, ports: [low, high], guard }: Flow): boolean =>
@@ -119,20 +119,32 @@ export class Judge {
       (port === undefined || (low <= port && port <= high)) &&
       holds(ofFamily(source_, from.family), from.value) &&
       holds(ofFamily(destination, to.family), to.value);
-    return flows.find(allows);
+    for (const one of from.zones) {
+      for (const other of to.zones) {
+        const flow = this.#flows.get(`${one} ${other} ${protocol}`)?.find(allows);
+        if (flow !== undefined) return flow;
+      }
+    }
+    return undefined;
   }
 
   /** A connection that ends at a guard: allowed where it wanted to go to the device behind it. */
   #ledFlow({ destination, destinationPort, answers }: Connection, from: Place): Flow | undefined {
-    const led = this.#led.get(`${from.zone} ${answers.port}`);
     const wanted = parseAddress(destination);
-    if (led === undefined || wanted?.value !== led.address || destinationPort !== led.flow.ports[0])
-      return undefined;
-    return holds(ofFamily(led.flow.from, from.family), from.value) ? led.flow : undefined;
+    return from.zones
+      .flatMap((zone) => this.#led.get(`${zone} ${answers.port}`) ?? [])
+      .find(
+        ({ flow, address }) =>
+          wanted?.value === address &&
+          destinationPort === flow.ports[0] &&
+          holds(ofFamily(flow.from, from.family), from.value),
+      )?.flow;
   }
 
-  #passesObserved(from: string | undefined, to: string | undefined): boolean {
-    return (this.#policy.observed ?? []).some((pair) => pair.from === from && pair.to === to);
+  #passesObserved(from: Place, to: Place): boolean {
+    return (this.#policy.observed ?? []).some(
+      (pair) => from.zones.includes(pair.from) && to.zones.includes(pair.to),
+    );
   }
 
   #place(text: string): Place {
@@ -145,13 +157,20 @@ export class Judge {
 
   #placeOf(text: string): Place {
     const address = parseAddress(text);
-    if (address === undefined) return { zone: undefined, byDefault: false, family: 4, value: -1n };
+    if (address === undefined) return { zones: [], byDefault: false, family: 4, value: -1n };
     const { family, value } = address;
-    if (this.#own.has(address.text)) return { zone: GATEWAY, byDefault: false, family, value };
-    const zone = this.#policy.zones.find((one) => holds(ofFamily(one, family), value))?.name;
-    return { zone, byDefault: zone !== undefined && this.#rest.has(zone), family, value };
+    if (this.#own.has(address.text)) return { zones: [GATEWAY], byDefault: false, family, value };
+    const names = this.#policy.zones
+      .filter((one) => holds(ofFamily(one, family), value))
+      .map(({ name }) => name);
+    const declared = names.find((name) => !this.#rest.has(name));
+    return declared === undefined
+      ? { zones: names, byDefault: names.length > 0, family, value }
+      : { zones: [declared], byDefault: false, family, value };
   }
 }
+
+const isZone = (name: string): boolean => name !== GATEWAY;
 
 /** Ranges are sorted and disjoint: those of ten thousand devices are looked through in fourteen steps. */
 function holds(ranges: readonly AddressRange[], value: bigint): boolean {

@@ -171,3 +171,36 @@ t.test('connections as the policy judges them', (t) => {
   );
   t.end();
 });
+
+t.test('of two zones that have the rest of the world, either may allow a connection', (t) => {
+  const policy = policyOf(`
+gateway: { id: plant7, data: ./data }
+zones:
+  control:  { vlan: 10, subnet: 10.20.10.0/24 }
+  uplink:   { interface: eth9 }
+  cellular: { interface: wwan0 }
+segmentation: { mode: enforce, management: { zone: uplink, from: [10.1.2.0/24], allow: [ssh] } }
+conduits:
+  - { from: gateway, to: cellular, allow: [mqtts], because: "the way out when the line is down" }
+  - { from: control, to: cellular, allow: [https], because: "vendor" }
+  - { from: cellular, to: control, allow: [tcp/4840], because: "vendor reads" }
+  - { from: gateway, to: uplink, allow: [ntp], because: "time" }
+`);
+  const judge = new Judge(policy, ['10.20.10.1', '203.0.113.9']);
+  const outside = '198.51.100.7';
+
+  const cases = [
+    ['allowed', connection('203.0.113.9', outside, 8_883)],
+    ['allowed', connection('10.20.10.5', outside, 443)],
+    ['allowed', connection(outside, '10.20.10.5', 4_840)],
+    ['forbidden', connection('10.20.10.5', outside, 8_883)],
+    ['forbidden', connection('203.0.113.9', outside, 443)],
+    ['forbidden', connection(outside, '10.20.10.5', 443)],
+    ['not ours', connection(outside, '192.0.2.1', 443)],
+  ] as const;
+  for (const [expected, one] of cases)
+    t.equal(judge.judge(one), expected, `${one.source} -> ${one.destination} ${one.destinationPort}`);
+  t.match(judge.flowOf(connection('203.0.113.9', outside, 8_883)), /cellular/);
+  t.match(judge.flowOf(connection('10.20.10.5', outside, 443)), /cellular/);
+  t.end();
+});

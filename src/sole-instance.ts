@@ -2,7 +2,7 @@ import { lchownSync, lstatSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { finishRestore } from './backup/swap.ts';
 import { errorText, SluiceError } from './core/errors.ts';
-import { lockFile } from './store/open.ts';
+import { isLocked, lockFile } from './store/open.ts';
 
 /** Empty; it stays, and says nothing by being there. */
 const LOCK_FILE = 'gateway.lock';
@@ -33,6 +33,11 @@ export function holdData(folder: string): Disposable {
   throw new SluiceError('SETUP', `another gateway runs on the data folder ${folder}`, {
     remedy: 'stop it, or give this one another gateway.data',
   });
+}
+
+/** Does a gateway run on the data folder? */
+export function isHeld(folder: string): boolean {
+  return isLocked(join(folder, LOCK_FILE));
 }
 
 /** Where an administrator restores into an empty folder, the user that runs the gateway can lock it afterwards. */

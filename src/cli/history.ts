@@ -2,6 +2,7 @@ import type { HistoryQuery } from '../core/history.ts';
 import { SluiceError } from '../core/errors.ts';
 import { streamLog } from '../core/log.ts';
 import { visible } from '../core/visible.ts';
+import { isHeld } from '../sole-instance.ts';
 import { type Reader, openReader } from '../store/history/reader.ts';
 import { MAX_WIDTH } from '../telemetry/chart-plan.ts';
 import * as json from './history-json.ts';
@@ -50,7 +51,9 @@ export async function run(args: readonly string[]): Promise<number> {
   const question = questionOf(values);
   const config = await loadConfig(oneFile('history', positionals));
   using closing = new DisposableStack();
-  const reader = openReader({ folder: config.gateway.data, log: { ...streamLog(), info: () => {} } });
+  const folder = config.gateway.data;
+  const log = { ...streamLog(), info: () => {} };
+  const reader = openReader({ folder, log, isRunning: () => isHeld(folder) });
   closing.defer(() => reader.close());
   if (reader.names(query.points).length === 0 && question !== 'names')
     throw new SluiceError('SETUP', `the history has no point like ${visible(query.points.join(' or '))}`, {

@@ -10,6 +10,7 @@ import { FREE_SPACE, FullDisk } from './full-disk.ts';
 import { type Gap, withGap } from './gaps.ts';
 import { Gauge } from './gauge.ts';
 import { type ReadRow, handOut, unreadBy } from './hand-out.ts';
+import { signOfLife } from './log-table.ts';
 import { isDamage, isTrouble } from './open.ts';
 import { Outages } from './outages.ts';
 import { MIN_LIMIT_BYTES, type Reply, type Unread, type WorkerOptions } from './protocol.ts';
@@ -49,6 +50,8 @@ export class Engine {
   readonly #fullDisk: FullDisk;
   readonly #upkeep: Upkeep;
   readonly #alarm = new Alarm(() => this.#commitAll());
+  /** Rings when nothing was recorded for a while. */
+  readonly #silence = new Alarm(() => this.#giveSign());
   #store: Store;
   #limit: number;
   /** Numbers that were given and will never be on disk. */
@@ -60,6 +63,8 @@ export class Engine {
   /** The sample log is as long as it may be, and nobody files what is in it. */
   #notFiled = false;
   #retry = FIRST_RETRY_MILLISECONDS;
+  /** The sample log is to say that the gateway runs. */
+  #signDue = false;
   /** Rows that nobody needs were left for another commit. */
   #trimDue = false;
   /** What the outbox could still take after the last commit: of a disk that is gone nobody can ask it. */
@@ -85,6 +90,7 @@ export class Engine {
     this.#store = openStore({ ...options, log });
     this.#room = this.#store.room;
     this.#waiting = new Waiting(points, this.#store.samples.series.of);
+    this.#silence.within(options.signEvery);
   }
 
   append(id: number, batch: Batch): void {
@@ -212,6 +218,7 @@ export class Engine {
 
   close(): void {
     this.#alarm.stop();
+    this.#silence.stop();
     this.#closing = true;
     this.#commitAll();
     this.#seal();
@@ -256,6 +263,13 @@ export class Engine {
     if (this.#failing === null || !this.#alarm.set) this.#alarm.within(milliseconds);
   }
 
+  /** Not where nobody files: a year of it would be a log of signs. */
+  #giveSign(): void {
+    this.#signDue = this.#store.samples.taken < this.#options.sampleLog;
+    this.#silence.within(this.#options.signEvery);
+    this.#commitAll();
+  }
+
   #trimLater(): void {
     this.#schedule(this.#options.commitEvery);
     this.#trimDue = true;
@@ -286,7 +300,7 @@ export class Engine {
   }
 
   #workLeft(): boolean {
-    if (!this.#waiting.empty || this.#gaps.length > 0 || this.#trimDue) return true;
+    if (!this.#waiting.empty || this.#gaps.length > 0 || this.#trimDue || this.#signDue) return true;
     if (this.#closing ? !this.#outages.empty : this.#outages.dueIn(this.#elapsed()) <= 0) return true;
     return this.#failing !== null || this.#store.dirty;
   }
@@ -296,7 +310,8 @@ export class Engine {
     const over = this.#closing || groups.some(({ kind }) => kind === 'samples');
     const outages = this.#outages.rows(over, this.#elapsed(), Date.now());
     const rows = groups.flatMap((group) => group.rows);
-    const log = [...outages, ...groups.flatMap((group) => group.log)];
+    const recorded = [...outages, ...groups.flatMap((group) => group.log)];
+    const log = recorded.length === 0 && this.#signDue ? [signOfLife(Date.now())] : recorded;
     const { backlog } = this.#store.places;
     const result = this.#fullDisk.commit(this.#store, () =>
       this.#store.commit({ rows, log, gaps: this.#gaps }, Date.now()),
@@ -304,6 +319,7 @@ export class Engine {
     this.#waiting.remove(groups);
     this.#gaps = [];
     if (outages.length > 0) this.#outages.written(over);
+    if (log.length > 0) this.#heard();
     this.#commits++;
     this.#gauge.committed({ ...result, backlog });
     this.#room = result.room;
@@ -324,6 +340,12 @@ export class Engine {
         messages: result.droppedMessages,
         limit: this.#limit,
       });
+  }
+
+  /** The sample log says that the gateway runs. */
+  #heard(): void {
+    this.#signDue = false;
+    this.#silence.after(this.#options.signEvery);
   }
 
   #discard(): void {

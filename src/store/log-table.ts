@@ -31,6 +31,11 @@ export function logRow(kind: number, text: string | Buffer, at: { time: number; 
   return { kind, ...at, length: plain.length, body: packed(plain) };
 }
 
+/** A row without samples: the gateway runs. */
+export function signOfLife(time: number): LogRow {
+  return logRow(SAMPLES, NOTHING, { time, samples: 0 });
+}
+
 /** The statements on table `sample_log`. Everything that writes is called inside the caller's transaction. */
 export class LogTable {
   readonly series: SeriesTable;
@@ -132,7 +137,7 @@ export class LogTable {
     if (jumps) this.#head = this.#jumpTo;
     this.series.write();
     if (!this.#started) this.#add(this.#start(now));
-    else if (jumps) this.#add(logRow(SAMPLES, NOTHING, { time: now, samples: 0 }));
+    else if (jumps) this.#add(signOfLife(now));
     for (const row of rows) this.#add(row);
   }
 

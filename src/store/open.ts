@@ -161,12 +161,15 @@ export function sealed(db: Database): boolean {
   }
 }
 
+/** Whoever only asks whether it is held keeps it from being taken for a moment. */
+const LOOKED_AT_MILLISECONDS = 100;
+
 /**
  * Takes the kernel's lock on a file, which is made where it is missing; undefined where another process has it. It is
  * given back by the function, or by the end of the process, however that comes.
  */
 export function lockFile(file: string): (() => void) | undefined {
-  const db = new Sqlite(file, { timeout: 0 });
+  const db = new Sqlite(file, { timeout: LOOKED_AT_MILLISECONDS });
   try {
     db.pragma('journal_mode = DELETE'); // WAL would let a second one in as a reader
     db.exec('BEGIN EXCLUSIVE');
@@ -175,6 +178,21 @@ export function lockFile(file: string): (() => void) | undefined {
     db.close();
     if (sqliteCode(error)?.startsWith('SQLITE_BUSY') === true) return undefined;
     throw error;
+  }
+}
+
+/** Does somebody hold the lock on it? False also where this user cannot know. */
+export function isLocked(file: string): boolean {
+  try {
+    const db = new Sqlite(file, { readonly: true, fileMustExist: true, timeout: 0 });
+    try {
+      db.prepare('SELECT count(*) FROM sqlite_schema').get();
+      return false;
+    } finally {
+      db.close();
+    }
+  } catch (error) {
+    return sqliteCode(error)?.startsWith('SQLITE_BUSY') === true;
   }
 }
 

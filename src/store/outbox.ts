@@ -6,7 +6,7 @@ import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Consumer, Outbox, OutboxState } from '../core/outbox.ts';
 import type { SampleLog } from '../core/sample-log.ts';
-import { type Bytes, type Duration, milliseconds } from '../core/units.ts';
+import { type Bytes, type Duration, milliseconds, minutes } from '../core/units.ts';
 import { type Outage, joinedOutage, spanOf } from '../telemetry/sample-log.ts';
 import { StoredConsumer } from './consumer.ts';
 import { Link, ThreadGone } from './link.ts';
@@ -32,9 +32,13 @@ export interface OutboxOptions {
   readonly onFull?: () => void;
   /** Longest wait of a sample for its commit; each commit costs about 13 KiB of flash. */
   readonly commitEvery?: Duration;
+  /** Where no sample is recorded for so long, a row of the sample log says that the gateway runs; a minute where it is left out. */
+  readonly signEvery?: Duration;
 }
 
 const COMMIT_EVERY = milliseconds(250);
+/** Of a gateway that is killed while everything is silent, so much may be told as down. It costs 20 MB of flash a day. */
+const SIGN_EVERY = minutes(1);
 /** What the worker allocates lives for one commit; a larger nursery costs memory and saves nothing. */
 const YOUNG_GENERATION_MB = 12;
 const SHRINK_FROM_BYTES = 67_108_864;
@@ -50,7 +54,7 @@ const GONE = 'store failed';
  * damaged file is set aside, logged, and a new one opened, whose numbers go on above all that were ever sent.
  */
 export async function openOutbox(options: OutboxOptions): Promise<Outbox & SampleLog> {
-  const { file, points, log, commitEvery = COMMIT_EVERY } = options;
+  const { file, points, log, commitEvery = COMMIT_EVERY, signEvery = SIGN_EVERY } = options;
   const limit = Math.max(options.limit, MIN_LIMIT_BYTES);
   const { sampleLog = sampleLogBytes(limit), shrinkFrom = SHRINK_FROM_BYTES } = options;
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
@@ -67,6 +71,7 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox & Sampl
       recorded,
     })),
     commitEvery,
+    signEvery,
   };
   const spawn = (): Worker =>
     new Worker(new URL('./worker.ts', import.meta.url), {

@@ -92,4 +92,6 @@ export interface WorkerOptions {
   readonly shrinkFrom: number;
   readonly points: readonly RecordedPoint[];
   readonly commitEvery: number;
+  /** Where nothing is recorded for so long, a row of the sample log says that the gateway runs. */
+  readonly signEvery: number;
 }

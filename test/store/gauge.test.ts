@@ -127,6 +127,7 @@ t.test('the gauge of a store agrees with what is done by hand', async (t) => {
       shrinkFrom: Number.POSITIVE_INFINITY,
       points,
       commitEvery: 1_000_000, // the test commits, by an event
+      signEvery: 1_000_000,
     },
     { log: silentLog, tell: () => {}, elapsed: clock.elapsed },
   );

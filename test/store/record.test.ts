@@ -38,6 +38,30 @@ t.test('what was recorded is on disk when record resolves, also while nobody tak
   t.same([samplesRecorded, samplesUnrecorded, rows], [150, 0, 0]);
 });
 
+t.test('while nothing is recorded, rows without samples say that the gateway runs', async (t) => {
+  const file = join(directory(t), 'telemetry.db');
+  const outbox = await opened(t, file, { signEvery: milliseconds(40) });
+  await outbox.record(batchOf(0, 10));
+
+  const rows = await until('some signs', () => {
+    const { rows: found } = recordedIn(file);
+    return found.length >= 5 ? found : undefined;
+  });
+
+  t.same(
+    rows.map(({ kind, samples, says }) => [kind, samples, samples === 0 && kind === 0 ? says : []]),
+    [[2, 0, []], [0, 10, []], ...rows.slice(2).map(() => [0, 0, []])],
+  );
+  const times = rows.slice(1).map(({ time }) => time);
+  const waits = times.slice(1).map((time, i) => time - (times[i] ?? 0));
+  t.ok(
+    waits.every((wait) => wait >= 35),
+    `they do not come more often: ${waits.join(', ')} ms`,
+  );
+  const { samplesRecorded, samplesUnrecorded } = await outbox.state();
+  t.same([samplesRecorded, samplesUnrecorded], [10, 0]);
+});
+
 t.test('samples and messages of the same moment are one commit', async (t) => {
   const file = join(directory(t), 'telemetry.db');
   const outbox = await opened(t, file, { commitEvery: milliseconds(100) });

@@ -35,6 +35,8 @@ export interface CompletenessOptions {
   readonly tail: Tail;
   readonly unreadable: readonly Unreadable[];
   readonly now: EpochMs;
+  /** The gateway runs now, whatever its last sign of life was. */
+  readonly isRunning: boolean;
 }
 
 /** A run, and how to ask what it recorded. */
@@ -168,7 +170,7 @@ function toldWithin(told: readonly Told[], piece: Span): Told[] {
 }
 
 /** Runs of the book, and of the tail those that it does not have yet; the latest one may still go on. */
-function runsOf({ book, tail, span, now }: CompletenessOptions): KnownRun[] {
+function runsOf({ book, tail, span, now, isRunning }: CompletenessOptions): KnownRun[] {
   const stored = book.runs(epochMs(0), epochMs(Number.MAX_SAFE_INTEGER));
   const known = new Set(stored.map(({ started }) => started));
   const runs: KnownRun[] = stored.map((run) => ({
@@ -181,7 +183,7 @@ function runsOf({ book, tail, span, now }: CompletenessOptions): KnownRun[] {
     if (!known.has(time))
       runs.push({ from: time, to: time, isLatest: false, period: (name) => recorded.get(nameKey(name)) });
   const last = runs.at(-1);
-  const alive = Math.min(tail.alive() ?? 0, now);
+  const alive = isRunning ? now : Math.min(tail.alive() ?? 0, now);
   if (last !== undefined)
     runs[runs.length - 1] = { ...last, to: epochMs(Math.max(alive, last.to)), isLatest: true };
   return parted(runs.filter(({ from, to }) => from < span.to && to >= span.from - DAY));

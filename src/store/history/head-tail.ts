@@ -16,6 +16,7 @@ export interface HeadTailOptions {
   readonly refresh: () => void;
   /** What was committed and found no place in the head; undefined where everything did. */
   readonly beyond: () => LogTail | undefined;
+  readonly now: () => EpochMs;
 }
 
 /** The tail of the historian's own thread: its memory, and the log itself while filing cannot keep up. */
@@ -73,7 +74,7 @@ export class HeadTail implements Tail {
   }
 
   alive(): EpochMs {
-    return epochMs(Date.now());
+    return this.#options.now();
   }
 
   starts(): readonly Start[] {

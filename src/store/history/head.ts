@@ -147,6 +147,7 @@ export class Head {
   }
 
   #takeSamples(row: LogRow, catalog: Catalog): void {
+    if (row.samples === 0) return; // a sign of life
     const segment = this.#segmentFor(row, catalog);
     const from = segment.count;
     segment.begin({ time: row.time, ahead: this.clock.take(row.time) });

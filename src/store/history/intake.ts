@@ -66,6 +66,7 @@ export class Intake {
       entries: () => ledger.entries,
       refresh: () => this.#refresh(),
       beyond: () => this.#beyond,
+      now: () => options.clock.now(),
     });
     this.#hourEnds = this.#nextHour();
   }
@@ -125,7 +126,7 @@ export class Intake {
   tell(): void {
     const idle = this.#head.segments.length === 0 && this.#head.row > this.#told;
     if (idle && this.#hourIsOver()) {
-      this.#keepFiled(this.#head.row, { until: this.#head.alive });
+      this.#keepFiled(this.#head.row, { until: this.#head.alive, alive: this.#head.alive });
       this.#hourEnds = this.#nextHour();
     } else if (this.#told > 0) this.#options.filed(this.#told);
   }

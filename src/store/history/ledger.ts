@@ -38,7 +38,7 @@ export interface LedgerOptions {
 
 export interface Signs {
   readonly until: EpochMs | undefined;
-  readonly alive?: EpochMs;
+  readonly alive: EpochMs | undefined;
 }
 
 /** What the historian keeps in the book: marks, floors, the believed clock, and what the log says beside samples. */
@@ -135,7 +135,7 @@ export class Ledger {
     return outage;
   }
 
-  /** Rows up to this one are in files; `until`: its commit. `alive`: where it is one of samples, the same. */
+  /** Rows up to this one are in files; `until`: its commit. `alive`: the last sign of life. */
   keepFiled(log: number, row: number, { until, alive }: Signs): void {
     this.flush();
     this.#write((book) => {

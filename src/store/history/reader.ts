@@ -34,6 +34,8 @@ export interface ReaderOptions {
   readonly log: Log;
   /** The clock on the wall; a test winds its own. */
   readonly now?: () => EpochMs;
+  /** Does the gateway run, for all that is known beside its signs of life? */
+  readonly isRunning?: (() => boolean) | undefined;
   /** Hears of each file that cannot be read, or not all of it, once. */
   readonly onUnreadable?: (path: string, error: unknown) => void;
   /** Closes tail and book where nobody else does. */
@@ -129,6 +131,7 @@ export class Reader {
         tail: this.#options.tail,
         unreadable: this.#handles.unreadable(),
         now,
+        isRunning: this.#options.isRunning?.() ?? false,
       });
       return { query, finder };
     };
@@ -235,12 +238,19 @@ function* batchesOf({ raw, names }: Query, { from, to }: Span): Generator<Batch,
   if (rest !== undefined) yield rest;
 }
 
+export interface BesideOptions {
+  readonly folder: string;
+  readonly log: Log;
+  /** Does a gateway run there now? Where nobody asks, its last sign of life counts. */
+  readonly isRunning?: () => boolean;
+}
+
 /** For another process than the gateway's; throws SluiceError where there is no history, or it may not be read. */
-export function openReader({ folder, log }: { readonly folder: string; readonly log: Log }): Reader {
+export function openReader({ folder, log, isRunning }: BesideOptions): Reader {
   const { tail, book } = openBeside(folder, log);
   const onClose = (): void => {
     tail.close();
     book.close();
   };
-  return new Reader({ folder, log, tail, book: () => book, onClose });
+  return new Reader({ folder, log, tail, book: () => book, onClose, isRunning });
 }

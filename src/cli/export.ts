@@ -2,12 +2,13 @@ import { extname } from 'node:path';
 import type { Batch } from '../core/batch.ts';
 import { SluiceError } from '../core/errors.ts';
 import type { HistoryQuery } from '../core/history.ts';
-import { streamLog } from '../core/log.ts';
+import { silentLog } from '../core/log.ts';
 import { visible } from '../core/visible.ts';
 import { FORMATS, type Format, type Write } from '../export/encoder.ts';
 import { exportSamples } from '../export/export.ts';
 import { openReader } from '../store/history/reader.ts';
 import { historyQuery } from './history-query.ts';
+import { LeftOut, type Missing, tellMissing } from './left-out.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 import { assertOutside } from './output-place.ts';
@@ -32,9 +33,11 @@ point, in order of time. The configuration only says where the data is.
                                 strings), type (number, boolean, text), unit, quality, reason; Zstandard
   --out FILE         to this file, which appears when it is complete; to standard output where it is left out
   --json             one object about what was written: {"file", "format", "from", "to", "series", "samples", "bytes",
-                     "seconds"}; on standard output with --out, otherwise on standard error
+                     "seconds", "leftOut": [{"name", "why"}]}; on standard output with --out, otherwise on standard error
 
-Exit status: 0 done, 1 failed or stopped, 64 wrong usage, 78 wrong configuration.
+What cannot be read is left out and told, and the exit status is 1. A file of a newer Sluice is refused.
+
+Exit status: 0 done, 1 failed, stopped, or something was left out, 64 wrong usage, 78 wrong configuration.
 `;
 
 export async function run(args: readonly string[]): Promise<number> {
@@ -66,8 +69,7 @@ export async function run(args: readonly string[]): Promise<number> {
     );
   const config = await loadConfig(oneFile('export', positionals));
   if (wanted.out !== undefined) assertOutside('export', wanted.out, config);
-  await written(config.gateway.data, wanted);
-  return 0;
+  return written(config.gateway.data, wanted);
 }
 
 interface Wanted {
@@ -77,11 +79,15 @@ interface Wanted {
   readonly json: boolean;
 }
 
-async function written(folder: string, wanted: Wanted): Promise<void> {
-  // Only what goes wrong: standard error belongs to the progress.
-  const reader = openReader({ folder, log: { ...streamLog(), info: () => {} } });
+/** Returns the exit status. */
+async function written(folder: string, wanted: Wanted): Promise<number> {
+  const leftOut = new LeftOut(folder);
+  // No log: standard error belongs to the progress, and what is missing is told at the end.
+  const reader = openReader({ folder, log: silentLog, onUnreadable: leftOut.take });
   using closing = new DisposableStack();
   closing.defer(() => reader.close());
+  const missing = (): readonly Missing[] => leftOut.list(wanted.query, ['raw']);
+  closing.defer(() => tellMissing(missing()));
   const samples = reader.samples(wanted.query);
   if (samples.names.length === 0)
     throw new SluiceError(
@@ -91,18 +97,19 @@ async function written(folder: string, wanted: Wanted): Promise<void> {
         remedy: './sluice history --names shows those it has',
       },
     );
-  const figures = new Figures(wanted, samples.names.length);
-  if (wanted.out === undefined) {
+  const figures = new Figures(wanted, samples.names.length, missing);
+  const { out } = wanted;
+  if (out === undefined) {
     // No handler for signals: nothing is left behind, and a reader that does not read must not hold up the end.
     await figures.watch(async (onBatch) =>
       exportSamples({ samples, format: wanted.format, write: figures.counted(standardOutput), onBatch }),
     );
-    return;
+  } else {
+    await untilInterrupted('export', `nothing is left of ${out}`, async (signal) =>
+      toFile(out, signal, samples, figures),
+    );
   }
-  const { out } = wanted;
-  await untilInterrupted('export', `nothing is left of ${out}`, async (signal) =>
-    toFile(out, signal, samples, figures),
-  );
+  return missing().length === 0 ? 0 : 1;
 }
 
 async function toFile(
@@ -135,15 +142,17 @@ const standardOutput: Write = async (bytes) =>
 class Figures {
   readonly wanted: Wanted;
   readonly #series: number;
+  readonly #missing: () => readonly Missing[];
   readonly #begun = performance.now();
   readonly #progress: Progress;
   #samples = 0;
   #bytes = 0;
   #share = 0;
 
-  constructor(wanted: Wanted, series: number) {
+  constructor(wanted: Wanted, series: number, missing: () => readonly Missing[]) {
     this.wanted = wanted;
     this.#series = series;
+    this.#missing = missing;
     this.#progress = new Progress(
       () =>
         `${count(this.#samples)} samples  ${size(this.#bytes)}  ${Math.floor(this.#share * 100)} % of the time  ${count(this.#samples / this.#seconds())}/s`,
@@ -167,8 +176,10 @@ class Figures {
     }
     const { out, format, query, json } = this.wanted;
     const seconds = Math.round(this.#seconds() * 1_000) / 1_000;
+    const leftOut = this.#missing();
+    const lacking = leftOut.length === 0 ? '' : `; not everything of ${counted(leftOut.length, 'file')}`;
     this.#progress.end(
-      `${counted(this.#samples, 'sample')} of ${counted(this.#series, 'point')}, ${size(this.#bytes)} in ${seconds.toFixed(1)} s`,
+      `${counted(this.#samples, 'sample')} of ${counted(this.#series, 'point')}, ${size(this.#bytes)} in ${seconds.toFixed(1)} s${lacking}`,
     );
     if (!json) return;
     const summary = {
@@ -180,6 +191,7 @@ class Figures {
       samples: this.#samples,
       bytes: this.#bytes,
       seconds,
+      leftOut,
     };
     (out === undefined ? process.stderr : process.stdout).write(`${JSON.stringify(summary)}\n`);
   }

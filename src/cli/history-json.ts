@@ -1,14 +1,18 @@
 import type { Completeness, HistoryQuery, LastSample, Trace } from '../core/history.ts';
 import type { PointName } from '../core/point.ts';
 import { QUALITIES, REASONS } from '../core/quality.ts';
+import type { Missing } from './left-out.ts';
+
+/** What could not be read; asked for when the answer is whole. */
+type Missed = () => readonly Missing[];
 
 const pretty = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
 
-export function names(found: readonly PointName[]): string {
-  return pretty({ points: found });
+export function names(found: readonly PointName[], missed: Missed): string {
+  return pretty({ points: found, leftOut: missed() });
 }
 
-export function last(samples: readonly LastSample[]): string {
+export function last(samples: readonly LastSample[], missed: Missed): string {
   return pretty({
     samples: samples.map(({ name, time, value, quality, reason }) => ({
       ...name,
@@ -17,11 +21,16 @@ export function last(samples: readonly LastSample[]): string {
       quality: QUALITIES[quality],
       ...(reason === 0 ? {} : { reason: REASONS[reason] }),
     })),
+    leftOut: missed(),
   });
 }
 
-export function* charts({ from, to }: HistoryQuery, traces: Iterable<Trace>): Generator<string> {
-  yield* list({ from, to }, traces, (trace) => ({
+export function* charts(
+  { from, to }: HistoryQuery,
+  traces: Iterable<Trace>,
+  missed: Missed,
+): Generator<string> {
+  yield* list({ from, to }, traces, missed, (trace) => ({
     ...trace.name,
     tier: trace.tier,
     step: trace.step,
@@ -29,19 +38,28 @@ export function* charts({ from, to }: HistoryQuery, traces: Iterable<Trace>): Ge
   }));
 }
 
-export function* completeness({ from, to }: HistoryQuery, found: Iterable<Completeness>): Generator<string> {
-  yield* list({ from, to }, found, ({ name, share, gaps }) => ({ ...name, share, gaps }));
+export function* completeness(
+  { from, to }: HistoryQuery,
+  found: Iterable<Completeness>,
+  missed: Missed,
+): Generator<string> {
+  yield* list({ from, to }, found, missed, ({ name, share, gaps }) => ({ ...name, share, gaps }));
 }
 
 /** One object, whose list of points is written point by point. */
-function* list<T>(head: object, items: Iterable<T>, shown: (item: T) => object): Generator<string> {
+function* list<T>(
+  head: object,
+  items: Iterable<T>,
+  missed: Missed,
+  shown: (item: T) => object,
+): Generator<string> {
   yield `${JSON.stringify(head).slice(0, -1)},"points":[`;
   let between = '\n';
   for (const item of items) {
     yield between + JSON.stringify(shown(item));
     between = ',\n';
   }
-  yield '\n]}\n';
+  yield `\n],"leftOut":${JSON.stringify(missed())}}\n`;
 }
 
 /** NaN, where there is no number, is null in JSON. */

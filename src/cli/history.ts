@@ -1,6 +1,6 @@
 import type { HistoryQuery } from '../core/history.ts';
 import { SluiceError } from '../core/errors.ts';
-import { streamLog } from '../core/log.ts';
+import { silentLog } from '../core/log.ts';
 import { visible } from '../core/visible.ts';
 import { isHeld } from '../sole-instance.ts';
 import { type Reader, openReader } from '../store/history/reader.ts';
@@ -8,6 +8,7 @@ import { MAX_WIDTH } from '../telemetry/chart-plan.ts';
 import * as json from './history-json.ts';
 import { historyQuery } from './history-query.ts';
 import * as text from './history-text.ts';
+import { LeftOut, type Missing, tellMissing } from './left-out.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
@@ -23,9 +24,11 @@ The configuration only says where the data is. Times are UTC.
   --last             the newest sample of each point
   --completeness     the share of the time that good samples stand for, and every gap with its reason
   --names            the points that there is something of
-  --json             one object; times in milliseconds since 1970
+  --json             one object; times in milliseconds since 1970. "leftOut" names files that could not be read
 
-Exit status: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration.
+What cannot be read is left out and told, and the exit status is 1. A file of a newer Sluice is refused.
+
+Exit status: 0 done, 1 failed, or something was left out, 64 wrong usage, 78 wrong configuration.
 `;
 
 type Question = 'chart' | 'last' | 'completeness' | 'names';
@@ -52,36 +55,45 @@ export async function run(args: readonly string[]): Promise<number> {
   const config = await loadConfig(oneFile('history', positionals));
   using closing = new DisposableStack();
   const folder = config.gateway.data;
-  const log = { ...streamLog(), info: () => {} };
-  const reader = openReader({ folder, log, isRunning: () => isHeld(folder) });
+  const leftOut = new LeftOut(folder);
+  const reader = openReader({
+    folder,
+    log: silentLog, // what it would say is told at the end
+    onUnreadable: leftOut.take,
+    isRunning: () => isHeld(folder),
+  });
   closing.defer(() => reader.close());
+  const isOfTime = question === 'chart' || question === 'completeness';
+  const missing = (): readonly Missing[] => leftOut.list(isOfTime ? query : undefined);
+  closing.defer(() => tellMissing(missing()));
   if (reader.names(query.points).length === 0 && question !== 'names')
     throw new SluiceError('SETUP', `the history has no point like ${visible(query.points.join(' or '))}`, {
       remedy: './sluice history --names shows those it has',
     });
-  for (const part of answer(reader, question, { ...query, width }, values.json)) process.stdout.write(part);
-  return 0;
+  const to = values.json ? json : text;
+  for (const part of answer(reader, question, { ...query, width }, { to, missing }))
+    process.stdout.write(part);
+  return missing().length === 0 ? 0 : 1;
 }
 
 function* answer(
   reader: Reader,
   question: Question,
   query: HistoryQuery & { readonly width: number },
-  asJson: boolean,
+  { to, missing }: { readonly to: typeof json | typeof text; readonly missing: () => readonly Missing[] },
 ): Generator<string> {
-  const to = asJson ? json : text;
   switch (question) {
     case 'names':
-      yield to.names(reader.names(query.points));
+      yield to.names(reader.names(query.points), missing);
       return;
     case 'last':
-      yield to.last(reader.last(query.points));
+      yield to.last(reader.last(query.points), missing);
       return;
     case 'completeness':
-      yield* to.completeness(query, reader.gaps(query));
+      yield* to.completeness(query, reader.gaps(query), missing);
       return;
     case 'chart':
-      yield* to.charts(query, reader.traces(query));
+      yield* to.charts(query, reader.traces(query), missing);
       return;
     default:
       question satisfies never;

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -228,6 +228,52 @@ t.test('a long history', async (t) => {
         .map((line) => line.split(',')[2]),
       ['2026-10-02T23:59:59.500Z', '2026-10-03T00:00:00.000Z', '2026-10-03T00:00:00.500Z'],
     );
+  });
+
+  t.test('what cannot be read is told, and is no success', async (t) => {
+    const day = join(data, 'raw/2026-10-04.db');
+    const whole = readFileSync(day);
+    t.teardown(() => writeFileSync(day, whole));
+    const middle = '(SELECT max(id) / 2 FROM chunk)';
+    execFileSync('sqlite3', [day, `UPDATE chunk SET body = zeroblob(length(body)) WHERE id = ${middle}`]);
+
+    const out = join(site.folder, 'torn.csv');
+    const ofDay = ['--from', '2026-10-04', '--to', '2026-10-05'];
+    const said = sluice('export', ...ofDay, '--out', out, '--json', site.file);
+    t.match(said, { status: 1, err: /^sluice: raw\/2026-10-04.db cannot be read, or not all of it/ });
+    t.match(JSON.parse(said.out), { leftOut: [{ name: 'raw/2026-10-04.db', why: /./ }] });
+    const found = readFileSync(out, 'utf8').trimEnd().split('\n').length - 1;
+    t.ok(found > 0 && found < DAY / 500, `${found} of ${DAY / 500}`);
+    t.match(sluice('export', '--from', '2026-10-05', '--to', '2026-10-06', site.file), {
+      status: 0,
+      err: '',
+    });
+    for (const question of ['--width=24', '--completeness'])
+      t.match(
+        sluice('history', question, ...ofDay, '--json', site.file),
+        { status: 1, out: /"leftOut":\[\{"name":"raw\/2026-10-04.db"/, err: /cannot be read/ },
+        question,
+      );
+    t.match(
+      onTerminal(site, `${SLUICE} export ${ofDay.join(' ')} --out seen-torn.csv gateway.yaml`),
+      /[\d,]+ samples of 1 point, [\d.]+ MB in [\d.]+ s; not everything of 1 file/,
+    );
+
+    writeFileSync(day, 'no database');
+    t.match(sluice('history', '--last', '--json', site.file), {
+      status: 1,
+      out: /"leftOut": \[\s*\{\s*"name": "raw\/2026-10-04.db"/,
+      err: /2026-10-04.db cannot be read.*not a database/,
+    });
+
+    writeFileSync(day, whole);
+    execFileSync('sqlite3', [day, 'PRAGMA user_version = 9']);
+    for (const args of [['export', ...ofDay], ['history']])
+      t.match(sluice(...args, site.file), {
+        status: 1,
+        out: '',
+        err: /^sluice: .*2026-10-04.db was written by a newer Sluice \(its schema is 9, this one reads 1\)/,
+      });
   });
 
   t.test('a reader that goes away is no failure, a full disk is one sentence', async (t) => {

@@ -220,6 +220,6 @@ t.test('wrong questions are explained in one line', async (t) => {
   );
   const damaged = history('--points', 'meter-1/*', site.file);
   t.equal(damaged.status, 1);
-  t.match(damaged.err, /a file of the history is damaged and is left out.*telemetry.db/);
+  t.match(damaged.err, /^sluice: telemetry.db cannot be read, or not all of it/);
   t.match(damaged.err, /the history has no point like meter-1\/\*; \.\/sluice history --names shows/);
 });

@@ -5,9 +5,16 @@ import type { Log } from '../../core/log.ts';
 import { isDamage, openForReading, sqliteCode } from '../open.ts';
 import { SCHEMA_VERSION } from '../schema.ts';
 import { openBookForReading } from './book.ts';
+import { TIERS, filesIn } from './files.ts';
 import { LogTail } from './log-tail.ts';
+import { refuseNewer } from './make-file.ts';
 import type { Chronicle } from './query.ts';
+import { RAW_VERSION } from './raw-schema.ts';
+import { ROLLUP_VERSION } from './rollup-schema.ts';
 import { type Tail, noTimes } from './tail.ts';
+
+/** Hears of a file that cannot be read, or not all of it. */
+export type OnUnreadable = (path: string, error: unknown) => void;
 
 /** The first schema of telemetry.db that has a sample log. */
 const WITH_SAMPLE_LOG = 3;
@@ -22,7 +29,7 @@ export interface Beside {
  * Opens log and book of a data folder. What is damaged is told and counts as empty: the files have the rest. Throws
  * SluiceError where there is no history at all, where this user may not read it, and where a newer Sluice wrote it.
  */
-export function openBeside(folder: string, log: Log): Beside {
+export function openBeside(folder: string, log: Log, onUnreadable: OnUnreadable = () => {}): Beside {
   const telemetry = join(folder, 'telemetry.db');
   const history = join(folder, 'history.db');
   const tiers = ['raw', 'minute', 'hour'].map((tier) => join(folder, tier));
@@ -33,22 +40,36 @@ export function openBeside(folder: string, log: Log): Beside {
     });
   for (const path of tiers)
     if (existsSync(path) && !mayRead(path)) throw forbidden(folder, 'permission denied');
+  refuseNewerFiles(folder);
   const open = <T>(file: string, opened: () => T | undefined, otherwise: T): T => {
     try {
       return opened() ?? otherwise;
     } catch (error) {
       if (!isDamage(error)) throw isForbidden(error) ? forbidden(folder, errorText(error), error) : error;
       log.error('a file of the history is damaged and is left out', { file, because: errorText(error) });
+      onUnreadable(file, error);
       return otherwise;
     }
   };
   return {
-    tail: open(telemetry, () => tailOf(folder, telemetry, log), NO_TAIL),
+    tail: open(telemetry, () => tailOf(folder, telemetry, log, onUnreadable), NO_TAIL),
     book: open(history, () => openBookForReading(history), NO_BOOK),
   };
 }
 
-function tailOf(folder: string, file: string, log: Log): Tail | undefined {
+/** Before anything is said: what is in such a file would be missing from the answer. */
+function refuseNewerFiles(folder: string): void {
+  for (const tier of TIERS)
+    for (const { path } of filesIn(folder, tier))
+      try {
+        refuseNewer(path, tier === 'raw' ? RAW_VERSION : ROLLUP_VERSION);
+      } catch (error) {
+        if (error instanceof SluiceError) throw error;
+        // Gone, or not to be read: whoever needs what is in it meets that again, and tells it.
+      }
+}
+
+function tailOf(folder: string, file: string, log: Log, onUnreadable: OnUnreadable): Tail | undefined {
   if (!existsSync(file)) return undefined;
   const version = versionOf(file);
   if (version > SCHEMA_VERSION)
@@ -58,7 +79,7 @@ function tailOf(folder: string, file: string, log: Log): Tail | undefined {
       { remedy: 'use that version of sluice' },
     );
   if (version < WITH_SAMPLE_LOG) return undefined;
-  const tail = new LogTail(folder, log);
+  const tail = new LogTail(folder, log, onUnreadable);
   tail.refresh();
   return tail;
 }

@@ -56,12 +56,17 @@ export class LogTail implements Tail {
   /** Starts and outages are known up to here. */
   #seen = 0;
   #unreadable = 0;
+  readonly #file: string;
+  readonly #onUnreadable: (path: string, error: unknown) => void;
   /** Of the commits that were seen. */
   #newest: EpochMs | undefined;
 
-  constructor(folder: string, facts: Log) {
-    this.#follower = new Follower(join(folder, 'telemetry.db'));
+  /** `onUnreadable` hears of rows that cannot be read. */
+  constructor(folder: string, facts: Log, onUnreadable: (path: string, error: unknown) => void = () => {}) {
+    this.#file = join(folder, 'telemetry.db');
+    this.#follower = new Follower(this.#file);
     this.#facts = facts;
+    this.#onUnreadable = onUnreadable;
   }
 
   get log(): number {
@@ -206,6 +211,7 @@ export class LogTail implements Tail {
         samples: row.samples,
         error: errorText(error),
       });
+      this.#onUnreadable(this.#file, error);
     }
   }
 }

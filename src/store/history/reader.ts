@@ -238,19 +238,20 @@ function* batchesOf({ raw, names }: Query, { from, to }: Span): Generator<Batch,
   if (rest !== undefined) yield rest;
 }
 
-export interface BesideOptions {
-  readonly folder: string;
-  readonly log: Log;
+export interface BesideOptions extends Pick<ReaderOptions, 'folder' | 'log' | 'onUnreadable'> {
   /** Does a gateway run there now? Where nobody asks, its last sign of life counts. */
   readonly isRunning?: () => boolean;
 }
 
-/** For another process than the gateway's; throws SluiceError where there is no history, or it may not be read. */
-export function openReader({ folder, log, isRunning }: BesideOptions): Reader {
-  const { tail, book } = openBeside(folder, log);
+/**
+ * For another process than the gateway's; throws SluiceError where there is no history, where it may not be read, and
+ * where a newer Sluice wrote a file of it. `onUnreadable` hears of what is missing from the answers.
+ */
+export function openReader({ folder, log, onUnreadable = () => {}, isRunning }: BesideOptions): Reader {
+  const { tail, book } = openBeside(folder, log, onUnreadable);
   const onClose = (): void => {
     tail.close();
     book.close();
   };
-  return new Reader({ folder, log, tail, book: () => book, onClose, isRunning });
+  return new Reader({ folder, log, tail, book: () => book, onUnreadable, onClose, isRunning });
 }

@@ -40,6 +40,8 @@ export interface Scope {
 /** A gateway of its own: a network namespace, a folder with gateway.yaml and data, and perhaps an nft that fails. */
 export class Bed {
   readonly folder: string;
+  /** How long a start of netd may take; an emulated machine takes minutes. */
+  patience = 90_000;
   readonly #holder: ChildProcess;
   readonly #env: Record<string, string> = {};
   readonly #started: Running[] = [];
@@ -196,7 +198,7 @@ export class Bed {
     const main = join(REPOSITORY, 'src/main.ts');
     const whole = [process.execPath, main, 'netd', '--socket', this.socket, ...args, 'gateway.yaml'];
     const running = this.#start(whole);
-    await running.says(/netd listens/, 90_000);
+    await running.says(/netd listens/, this.patience);
     return running;
   }
 

@@ -28,6 +28,7 @@ export async function netd(check: Check): Promise<void> {
 async function changes(check: Check, scope: Scope): Promise<void> {
   const { bed, asks, serves } = await hosts(scope);
   await serves.serves(4_001, 4_002, 4_003);
+  bed.patience = PATIENCE_MS;
   bed.declare(BOTH);
   let daemon = await bed.netd();
   const talks: Talk[] = [];

@@ -70,7 +70,8 @@ async function changes(check: Check, scope: Scope): Promise<void> {
       await until('silence', async () => isSilent(opened, stays), PATIENCE_MS);
     },
   );
-  await daemon.stop('SIGKILL');
+  // Whatever became of the checks: a netd that is left would put its own rules back.
+  await bed.stopped();
   await boots(check, { bed, asks, stays, goes });
 }
 

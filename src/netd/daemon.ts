@@ -3,15 +3,16 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { errorText, SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
-import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
+import { type Duration, milliseconds, seconds } from '../core/units.ts';
 import type { Who } from './audit.ts';
+import { AuditRation } from './audit-ration.ts';
 import { Bucket } from './bucket.ts';
 import { driftTasks } from './drift.ts';
 import { lockOf } from './lock.ts';
-import { bootId, sinceBoot } from './monotonic.ts';
+import { bootId } from './monotonic.ts';
 import { observingWatch } from './observing-ends.ts';
-import { isRead, type Machine, perform } from './perform.ts';
-import { isObject, type Request } from './request.ts';
+import { type Machine, perform } from './perform.ts';
+import { isObject, isRead, onlyTakes, type Request } from './request.ts';
 import { type Caller, type Permitted, server } from './server.ts';
 import { ShadowWatch } from './shadow.ts';
 import type { Told } from './tell.ts';
@@ -25,11 +26,6 @@ const GRACE: Duration = seconds(5);
 /** Each is proven and read back, which takes a small box a second. */
 const CHANGES_AT_ONCE = 5;
 const CHANGES_EACH: Duration = seconds(2);
-/** Of one user and verb: reading is not written down more often. */
-const READ_NOTED: Duration = minutes(1);
-/** Somebody who is refused may try for ever; the audit is not theirs to fill. */
-const REFUSALS_AT_ONCE = 20;
-const REFUSALS_EACH: Duration = seconds(10);
 const OURSELVES: Who = { uid: process.getuid?.() ?? 0, user: 'netd', via: 'netd' };
 const NONE_ELSE: Duration = milliseconds(0);
 
@@ -115,11 +111,9 @@ function readReport(file: string): { readonly outcome: string; readonly says: st
 class Desk {
   readonly #parts: NetdParts;
   readonly #changes = new Bucket(CHANGES_AT_ONCE, CHANGES_EACH);
-  readonly #refusals = new Bucket(REFUSALS_AT_ONCE, REFUSALS_EACH);
-  readonly #noted = new Map<string, Duration>();
+  readonly #ration = new AuditRation();
   readonly #changing = new Turns();
   readonly #reading = new Turns();
-  #untold = 0;
 
   constructor(parts: NetdParts) {
     this.#parts = parts;
@@ -127,14 +121,14 @@ class Desk {
 
   async handle(request: Request, { uid, opened }: Caller): Promise<Told> {
     const who = whoIs(uid);
-    const asker = { who, opened, quiet: this.#isQuiet(request, uid) };
+    const asker = { who, opened, ration: this.#ration };
     const act = async (): Promise<Told> => {
       const told = await perform(this.#parts, request, asker);
       if (!isRead(request.verb)) await keepForBoot(this.#parts);
       return told;
     };
     if (isRead(request.verb)) return this.#reading.next(act);
-    if (giving(request) && !this.#changes.take()) {
+    if (!onlyTakes(request.verb) && !this.#changes.take()) {
       this.refuse(uid, `too many changes: ${request.verb}`);
       throw new SluiceError('SETUP', 'too many changes one after the other', {
         remedy: `wait ${CHANGES_EACH / 1_000} s; rollback and quarantine are not held up`,
@@ -146,32 +140,15 @@ class Desk {
 
   refuse(uid: number | undefined, why: string): void {
     const { audit, log } = this.#parts;
-    if (!this.#refusals.take()) {
-      this.#untold += 1;
-      return;
-    }
-    const more = this.#untold > 0 ? ` (and ${this.#untold} more that were refused before)` : '';
-    this.#untold = 0;
+    const left = this.#ration.idle();
+    if (left === undefined) return;
     const who = uid === undefined ? { uid: -1, user: 'unknown', via: 'socket' as const } : whoIs(uid);
     log.warn('refused', { user: who.user, why });
-    void audit.record(who, { verb: 'connect', outcome: 'refused', detail: `${why}${more}` });
-  }
-
-  #isQuiet({ verb }: Request, uid: number): boolean {
-    if (!isRead(verb)) return false;
-    const key = `${uid} ${verb}`;
-    const now = sinceBoot();
-    const last = this.#noted.get(key);
-    if (last !== undefined && now - last < READ_NOTED) return true;
-    this.#noted.set(key, now);
-    return false;
+    void audit.record(who, { verb: 'connect', outcome: 'refused', detail: `${left}${why}` });
   }
 }
 
 const whoIs = (uid: number): Who => ({ uid, user: userName(uid), via: 'socket' });
-
-/** What only takes away, or returns, is never held up. */
-const giving = ({ verb }: Request): boolean => !['rollback', 'quarantine', 'island'].includes(verb);
 
 /** One after the other, in their order. */
 class Turns {

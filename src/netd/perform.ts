@@ -5,10 +5,11 @@ import { visible } from '../core/visible.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { isAddress, type KnownDevice, suspectOf } from '../segmentation/quarantine.ts';
 import type { Audit, Deed, Who } from './audit.ts';
+import type { AuditRation } from './audit-ration.ts';
 import type { Firewall } from './firewall.ts';
 import type { Actor, Intended } from './actor.ts';
 import type { MustWork } from './must-work.ts';
-import type { Request, Verb } from './request.ts';
+import { onlyTakes, type Request, type Verb } from './request.ts';
 import { appliedTold, confirmedTold, planTold, rolledBackTold, statusTold, type Told } from './tell.ts';
 import { islandTold, quarantinedTold, rejoinedTold, releasedTold } from './tell-measures.ts';
 
@@ -32,18 +33,17 @@ export interface Machine {
 export interface Asker {
   readonly who: Who;
   readonly opened?: Duration;
-  /** Reads change nothing: whoever asks every second is not written down every second. */
-  readonly quiet?: boolean;
+  /** Where whoever asks could fill the audit. */
+  readonly ration?: AuditRation;
 }
 
 /** What gives more than there was may not happen unseen. What takes away does not wait for a disk. */
 const UNSEEN_NEVER: readonly Verb[] = ['apply', 'confirm', 'release', 'rejoin'];
-const READS: readonly Verb[] = ['plan', 'status'];
-export const isRead = (verb: Verb): boolean => READS.includes(verb);
 
 /** Throws what kept it from being done; the audit says so too. */
 export async function perform(machine: Machine, request: Request, asker: Asker): Promise<Told> {
   const { verb, device, session, person } = request;
+  const { ration } = asker;
   const who = { ...asker.who, ...(person !== undefined && { person }) };
   const why = reasonText(request);
   let known: Omit<Deed, 'verb' | 'outcome'> = {
@@ -52,13 +52,18 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
     ...(request.change !== undefined && { change: request.change }),
   };
   let unseen: string | undefined;
-  const note = async (outcome: Deed['outcome'], detail?: string): Promise<void> => {
-    const deed = { verb, outcome, ...known, ...(detail !== undefined && { detail }) };
-    if (asker.quiet !== true) unseen = (await machine.audit.record(who, deed)) ?? unseen;
+  let isQuiet = ration?.leavesOut(verb, who.uid) ?? false;
+  let begun = false;
+  const note = async (outcome: Deed['outcome'], detail = ''): Promise<void> => {
+    const deed = { verb, outcome, ...known, ...(detail !== '' && { detail }) };
+    if (!isQuiet) unseen = (await machine.audit.record(who, deed)) ?? unseen;
   };
   const intend = async (what: Intended): Promise<void> => {
     known = { ...known, ...what };
-    await note('intended');
+    const before = ration !== undefined && !begun && onlyTakes(verb) ? ration.deed(who.uid) : '';
+    isQuiet ||= before === undefined;
+    begun = true;
+    await note('intended', `${before ?? ''}${known.detail ?? ''}`);
     if (unseen === undefined || !UNSEEN_NEVER.includes(verb)) return;
     throw new SluiceError('SETUP', `the audit cannot be written, so nothing was changed: ${unseen}`, {
       remedy: `make room for ${machine.firewall.folder}; rollback, quarantine and island work without it`,
@@ -69,7 +74,10 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
   try {
     told = await done(machine, request, by, whoText(who));
   } catch (error) {
-    await note('failed', errorText(error));
+    // What changed nothing is in the audit as often as what is refused.
+    const before = ration !== undefined && !begun && !isQuiet ? ration.idle() : '';
+    isQuiet ||= before === undefined;
+    await note('failed', `${before ?? ''}${errorText(error)}`);
     throw error;
   }
   await note('done');

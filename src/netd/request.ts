@@ -32,6 +32,12 @@ export interface Request {
   readonly session?: string;
 }
 
+const READS: readonly Verb[] = ['plan', 'status'];
+export const isRead = (verb: Verb): boolean => READS.includes(verb);
+/** What only takes away, or returns, is never held up. */
+const TAKES: readonly Verb[] = ['rollback', 'quarantine', 'island'];
+export const onlyTakes = (verb: Verb): boolean => TAKES.includes(verb);
+
 export const VERSION = 1;
 const LONGEST = 200;
 /** As long as a quarantine of a fixed length may be; longer ones are for good. */

@@ -37,6 +37,15 @@ export const NO_RULES =
 
 export const digest = (document: string): string => createHash('sha256').update(document).digest('hex');
 
+/** Which rules hold or wait, and what they were made of. */
+const STAMPED = [
+  'confirmed.json',
+  'confirmed-policy.json',
+  'candidate.json',
+  'candidate-policy.json',
+  'pending.json',
+] as const;
+
 /**
  * What of the firewall is on disk, in `segmentation/` below gateway.data:
  * `confirmed.json` the rules that hold until others are confirmed, as nft takes them (`nft -j -f`);
@@ -89,9 +98,9 @@ export class State {
     return this.#rules('confirmed.json');
   }
 
-  /** Another one when other rules are confirmed, or wait; costs no more than three looks at a folder. */
+  /** Another one when other rules are confirmed, or wait, or what they were made of; costs a few looks at a folder. */
   stamp(): string {
-    const stamps = ['confirmed.json', 'candidate.json', 'pending.json'].map((name) => {
+    const stamps = STAMPED.map((name) => {
       const there = statSync(this.#path(name), { throwIfNoEntry: false });
       return there === undefined ? 'none' : `${there.ino} ${there.mtimeMs}`;
     });

@@ -13,8 +13,6 @@ import { plant } from './measure-plants.ts';
 
 const skip = noRules() || missingPeer('conntrack', 'conntrack') || missingPeer('nsenter', 'util-linux');
 t.jobs = 2;
-/** Milliseconds: enough for a slow machine to open a connection in. */
-const SOON = 6_000;
 
 async function applied(bed: Bed, yaml: string): Promise<string> {
   bed.declare(yaml);
@@ -22,6 +20,9 @@ async function applied(bed: Bed, yaml: string): Promise<string> {
   if (status !== 0) throw new Error(stderr);
   return stdout;
 }
+
+/** The kernel looks at whole ones. */
+const secondsFromNow = (count: number): number => (Math.ceil(Date.now() / 1_000) + count) * 1_000;
 
 async function isSilent(talk: Talk, others: readonly Talk[]): Promise<boolean> {
   const before = talk.count;
@@ -85,15 +86,17 @@ t.test('what only observing let in is cut when that ends, by netd', { skip }, as
   await serves.serves(4_001, 4_002, 4_003);
   const yaml = plant('tcp/4001', 'observe');
   bed.declare(yaml);
-  /** For a few seconds from now on; until then a connection has to be open. A file names whole minutes. */
-  const observing = async (): Promise<number> => {
-    const end = Math.ceil((Date.now() + SOON) / 1_000) * 1_000;
-    await bed.confirmedPolicy({ ...policyOf(yaml), observeUntil: epochMs(end) });
-    return end;
-  };
-  const end = await observing();
+  /** A file names whole minutes. */
+  const observing = async (observeUntil?: number): Promise<void> =>
+    bed.confirmedPolicy({
+      ...policyOf(yaml),
+      ...(observeUntil !== undefined && { observeUntil: epochMs(observeUntil) }),
+    });
+  await observing();
   const [stays, before] = [asks.talks('tcp', '10.20.10.9', 4_001), asks.talks('tcp', '10.20.10.9', 4_002)];
   for (const talk of [stays, before]) await talk.goesOn(5);
+  const end = secondsFromNow(1);
+  await observing(end);
   await until('the end of observing', () => Date.now() > end);
   await before.goesOn(); // the rules alone do not end it
 
@@ -105,6 +108,7 @@ t.test('what only observing let in is cut when that ends, by netd', { skip }, as
   await observing();
   const during = asks.talks('tcp', '10.20.10.9', 4_003);
   await during.goesOn(5);
+  await observing(secondsFromNow(3));
   await until('silence', async () => isSilent(during, [stays]));
   t.match((await bed.firewall('audit')).stdout, /observing is over: \d connections cut/);
 });

@@ -12,7 +12,7 @@ export interface FullDiskOptions {
   readonly log: Log;
   /** A clock that never steps, in milliseconds. */
   readonly elapsed: () => number;
-  /** A commit met a full disk. */
+  /** A commit met a full disk, and copying the write-ahead log back did not help. */
   readonly onFull: () => void;
 }
 
@@ -41,9 +41,9 @@ export class FullDisk {
       } catch (error) {
         if (!isFull(error)) throw error;
         full = error;
-        this.#tell();
       }
     }
+    this.#tell();
     throw full;
   }
 
@@ -56,6 +56,7 @@ export class FullDisk {
 
   #useSpareRoom(store: Store): boolean {
     if (!store.useSpareRoom()) return false;
+    this.#tell(); // it lasts for a while only, and is taken again when there is room
     if (!this.#onSpareRoom) {
       const facts = { file: this.#options.file, remedy: FREE_SPACE };
       this.#options.log.warn('the disk is full: the outbox goes on in its spare room', facts);

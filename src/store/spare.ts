@@ -9,7 +9,8 @@ import {
   truncateSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { isFull } from './open.ts';
 
 const CHUNK_BYTES = 1_048_576;
 
@@ -75,15 +76,38 @@ export class SpareRoom {
   }
 }
 
-/** What cannot be compressed, and is really on the disk: some file systems keep neither zeros nor promises. */
-function grow(path: string, bytes: number): void {
-  const file = openSync(path, 'a', 0o600);
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+/**
+ * Does the disk take so much, whatever the file system says that it has? Tried with a file that has no name any more
+ * when it grows, so that no crash leaves it.
+ */
+export function takes(folder: string, bytes: number): boolean {
+  const path = join(folder, 'history.probe');
+  const file = openSync(path, 'w', 0o600);
   try {
-    for (let left = bytes; left > 0; left -= CHUNK_BYTES)
-      writeSync(file, randomFillSync(chunk), 0, Math.min(left, CHUNK_BYTES));
-    fsyncSync(file);
+    rmSync(path, { force: true });
+    fill(file, bytes);
+    return true;
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    return false;
   } finally {
     closeSync(file);
   }
+}
+
+function grow(path: string, bytes: number): void {
+  const file = openSync(path, 'a', 0o600);
+  try {
+    fill(file, bytes);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** What cannot be compressed, and is really on the disk: some file systems keep neither zeros nor promises. */
+function fill(file: number, bytes: number): void {
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  for (let left = bytes; left > 0; left -= CHUNK_BYTES)
+    writeSync(file, randomFillSync(chunk), 0, Math.min(left, CHUNK_BYTES));
+  fsyncSync(file);
 }

@@ -58,3 +58,32 @@ t.test('it is not over as long as the history fails, and begins again when it is
   const told = kinds(site).filter((kind) => kind.startsWith('disk-'));
   t.same(told, ['disk-full disk', 'disk-has-room disk', 'disk-full disk']);
 });
+
+t.test(
+  'words of a full disk that has room again cost no file, and one that has none costs the oldest',
+  async (t) => {
+    const site = new Site(t);
+    site.log.start(NOON);
+    for (let day = 0; day < 4; day++) {
+      site.commit(regular(site.clock.wall, 60));
+      site.clock.advance(DAY);
+      await site.settle();
+      await site.nextHour();
+    }
+    const before = site.files('raw');
+    site.hasRoom = true;
+
+    for (let word = 0; word < 3; word++) {
+      site.historian.shed();
+      await site.settle();
+    }
+    t.same(site.files('raw'), before);
+    t.same(kinds(site), ['disk-full disk']);
+
+    site.hasRoom = false;
+    site.clock.advance(20_000); // what was found in vain is not believed for long
+    site.historian.shed();
+    await site.settle();
+    t.same(site.files('raw'), before.slice(1));
+  },
+);

@@ -210,6 +210,8 @@ export class Site {
   forgetful = true;
   /** Called when a stage is reached. */
   onStage: (stage: Stage) => void = () => {};
+  /** What is tried on it finds room: a word of a full disk is old. */
+  hasRoom = false;
   /** When this stage is reached, this is thrown once, as by a file. */
   failAt: { readonly stage: Stage; readonly error: Error } | undefined;
   /** The n-th time that this stage is reached ends it. */
@@ -307,6 +309,7 @@ export class Site {
         this.filed = row;
       },
       allow: (outbox) => this.allowed.push(outbox),
+      takes: () => this.hasRoom,
       onEvent: (kind, subject, facts) => this.events.push({ kind, subject, facts }),
       reached: (stage) => {
         const { crashAt, failAt } = this;

@@ -6,7 +6,7 @@ import type { Facts, Log } from '../../core/log.ts';
 import { type Bytes, type EpochMs, epochMs, hours, milliseconds, seconds } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
 import { isDamage, isFull, isTrouble } from '../open.ts';
-import { SpareRoom } from '../spare.ts';
+import { SpareRoom, takes } from '../spare.ts';
 import { type Book, openBook } from './book.ts';
 import { filesIn } from './files.ts';
 import type { Stage } from './filing.ts';
@@ -37,6 +37,8 @@ export interface HistorianOptions extends WorkerOptions {
   readonly onEvent: (kind: string, subject: string, facts: Facts) => void;
   /** For tests: may throw, where a crash would end it. */
   readonly reached?: (stage: Stage) => void;
+  /** For tests: does the disk take so much? */
+  readonly takes?: (bytes: Bytes) => boolean;
 }
 
 /** Follows the sample log, files it, rolls it up, gives up what is too old or too much. One thing at a time. */
@@ -89,7 +91,10 @@ export class Historian {
     this.#roller = new Roller({ ...shared, between: async () => this.#between() });
     const rollUp: Roller['rollNow'] = async (wanted) => this.#roller.rollNow(wanted);
     const spare = new SpareRoom(join(folder, 'history.spare'), thresholds.spareBytes);
-    this.#keeper = new Keeper({ ...shared, spare, retention, outbox, allow, onEvent, rollUp });
+    this.#keeper = new Keeper({
+      ...{ ...shared, spare, retention, outbox, allow, onEvent, rollUp },
+      takes: options.takes ?? ((size) => takes(folder, size)),
+    });
     this.#full = new FullWatch({ clock, log, onEvent });
     if (this.#ledger.book.aside !== undefined) this.#tellBook(this.#ledger.book.aside);
     this.reader = new Reader({

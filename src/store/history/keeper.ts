@@ -33,12 +33,17 @@ export interface KeeperOptions {
   readonly allow: (outbox: Bytes) => void;
   readonly onEvent: (kind: string, subject: string, facts: Facts) => void;
   readonly reached: (stage: Stage) => void;
+  /** Does the disk take so much now? */
+  readonly takes: (bytes: Bytes) => boolean;
   /** Puts into the rollups what of these hours is not yet. */
   readonly rollUp: (wanted: (hour: TouchedHour) => boolean) => Promise<void>;
 }
 
 /** The index that is shared with others takes some pages a file; below this an attempt would be for nothing. */
 const ROOM_FOR_READERS = mebibytes(1);
+
+/** What is tried before a file goes that the room on the disk gives no reason for; with the spare room, where that is more. */
+const LEAST_TRIED = mebibytes(1);
 
 /** A file that cannot go, and the file that found no room. */
 interface Blocked {
@@ -55,6 +60,8 @@ export class Keeper {
   #allowed: Bytes | undefined;
   /** The spare room was given up since it was last complete. */
   #lent = false;
+  /** It took what was tried: until then that is believed. */
+  #roomUntil = Number.NEGATIVE_INFINITY;
   /** What would go after what has to go, at the last look. */
   #next: readonly Drop[] = [];
 
@@ -77,8 +84,19 @@ export class Keeper {
     this.#allow(plan.allow);
     this.#next = plan.next;
     if (!full || plan.drops.length > 0) return plan.drops;
+    if (this.#takesAgain()) return [];
     // The disk may be full for another reason than the room that it says it has, such as a quota of the system.
     return planRetention({ ...situation, disk: { ...disk, free: bytes(0) } }).drops.slice(0, 1);
+  }
+
+  /** The word of a full disk may be old: whoever filled it may have gone. Not tried with each word. */
+  #takesAgain(): boolean {
+    const { folder, clock, takes, thresholds } = this.#options;
+    const now = clock.elapsed();
+    if (now < this.#roomUntil) return true;
+    if (!to(folder, () => takes(bytes(Math.max(LEAST_TRIED, thresholds.spareBytes))))) return false;
+    this.#roomUntil = now + thresholds.look;
+    return true;
   }
 
   /** Somebody could not read a file: is it damaged? Throws FileTrouble where it is. */

@@ -10,9 +10,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { setAside } from './damage.ts';
-import { type Database, isExclusive, isTrouble } from './open.ts';
-
-const PAGE_BYTES = 4096;
+import { type Database, copiedBack, isExclusive, isTrouble, walBytes } from './open.ts';
 
 /** The open database as files of a folder. */
 export class StoreFile {
@@ -20,6 +18,8 @@ export class StoreFile {
   /** Nobody else can read along: it was opened on a full disk. */
   readonly exclusive: boolean;
   readonly #db: Database;
+  readonly #pageBytes: number;
+  readonly #inode: number | undefined;
   /** What is open, since the first write. */
   #files: readonly { readonly path: string; readonly inode: number | undefined }[] | undefined;
 
@@ -27,6 +27,8 @@ export class StoreFile {
     this.#db = db;
     this.name = db.name;
     this.exclusive = isExclusive(db);
+    this.#pageBytes = Number(db.pragma('page_size', { simple: true }));
+    this.#inode = inodeOf(this.name);
   }
 
   get open(): boolean {
@@ -45,13 +47,21 @@ export class StoreFile {
     return this.#files?.some(({ path, inode }) => inodeOf(path) !== inode) ?? false;
   }
 
+  /**
+   * Somebody reads it for so long that its log cannot be used again from its start, and is longer than it should ever
+   * be. Nobody reads a file that nobody else can open.
+   */
+  heldUp(limit: number): boolean {
+    return !this.exclusive && this.logBytes > walBytes(limit) && !copiedBack(this.#db);
+  }
+
   /** Pages in use and pages that will be used again, in bytes, by this transaction too. */
   get bytes(): number {
-    return Number(this.#db.pragma('page_count', { simple: true })) * PAGE_BYTES;
+    return Number(this.#db.pragma('page_count', { simple: true })) * this.#pageBytes;
   }
 
   get usedBytes(): number {
-    return this.bytes - Number(this.#db.pragma('freelist_count', { simple: true })) * PAGE_BYTES;
+    return this.bytes - Number(this.#db.pragma('freelist_count', { simple: true })) * this.#pageBytes;
   }
 
   get logBytes(): number {
@@ -93,7 +103,7 @@ export class StoreFile {
       throw error;
     }
     const found = inodeOf(this.name);
-    if (found !== undefined && found !== this.#files?.[0]?.inode) setAside(this.name, new Date());
+    if (found !== undefined && found !== this.#inode) setAside(this.name, new Date());
     renameSync(copy, readyOf(this.name));
     syncFile(dirname(this.name)); // from here on the copy counts, whatever happens
     try {
@@ -111,6 +121,7 @@ export class StoreFile {
  * belongs to the old file; replayed into the new one it would destroy it, so it goes first.
  */
 export function finishMove(file: string): void {
+  rmSync(`${file}.new`, { force: true }); // one that was not complete
   if (!existsSync(readyOf(file))) return;
   for (const path of [`${file}-wal`, `${file}-shm`]) rmSync(path, { force: true });
   renameSync(readyOf(file), file);

@@ -15,6 +15,7 @@ import {
   openForReading,
   openForWriting,
 } from '../open.ts';
+import { StoreFile } from '../file.ts';
 import { BOOK_TABLES, BOOK_VERSION } from './book-schema.ts';
 import { checkTables } from './check-tables.ts';
 import { makeInPlace, refuseNewer } from './make-file.ts';
@@ -73,6 +74,7 @@ interface StoredRun extends Run {
 export class Book {
   /** Where a damaged file was set aside when this one was opened. */
   readonly aside: string | undefined;
+  readonly stored: StoreFile;
   readonly #db: Database;
   readonly #sets: RecordedSets;
   readonly #recorded: ReturnType<typeof recordedStatement>;
@@ -82,6 +84,7 @@ export class Book {
   constructor(db: Database, aside?: string) {
     this.#db = db;
     this.aside = aside;
+    this.stored = new StoreFile(db);
     this.#sets = new RecordedSets(db);
     this.#recorded = recordedStatement(db);
   }
@@ -231,6 +234,11 @@ export class Book {
         .run(before, before);
       this.#sets.forgetUnused();
     });
+  }
+
+  /** Somebody reads it for so long that its log grows. */
+  get heldUp(): boolean {
+    return this.stored.heldUp(LIMIT);
   }
 
   /** The log takes no more room, where that is possible. */

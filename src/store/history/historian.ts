@@ -5,6 +5,7 @@ import type { HistoryState, Tier } from '../../core/history.ts';
 import type { Facts, Log } from '../../core/log.ts';
 import { type Bytes, type EpochMs, epochMs, hours, milliseconds, seconds } from '../../core/units.ts';
 import { setAside } from '../damage.ts';
+import { Mover } from '../mover.ts';
 import { isDamage, isFull, isTrouble } from '../open.ts';
 import { SpareRoom, takes } from '../spare.ts';
 import { type Book, openBook } from './book.ts';
@@ -15,6 +16,7 @@ import { rawFloorInFiles } from './given-up.ts';
 import { Intake } from './intake.ts';
 import { Keeper } from './keeper.ts';
 import { Ledger } from './ledger.ts';
+import { finishMoves } from './make-file.ts';
 import type { WorkerOptions } from './protocol.ts';
 import { Reader } from './reader.ts';
 import { Roller } from './roller.ts';
@@ -53,6 +55,7 @@ export class Historian {
   readonly #roller: Roller;
   readonly #keeper: Keeper;
   readonly #full: FullWatch;
+  readonly #mover: Mover;
   /** Files that somebody could not read. */
   readonly #suspects = new Set<string>();
   readonly #withDamagedRows = new Set<string>();
@@ -71,6 +74,7 @@ export class Historian {
     const reached = (stage: Stage): void => options.reached?.(stage);
     this.#options = options;
     this.#bookFile = join(folder, 'history.db');
+    finishMoves(folder, this.#bookFile);
     const newest = (): EpochMs | undefined => newestRolledUp(folder);
     const book = { file: this.#bookFile, folder, retention, newest, open: () => this.#openBook() };
     this.#ledger = new Ledger(book, clock.now(), clock.elapsed());
@@ -96,6 +100,7 @@ export class Historian {
       takes: options.takes ?? ((size) => takes(folder, size)),
     });
     this.#full = new FullWatch({ clock, log, onEvent });
+    this.#mover = new Mover({ what: 'history', log, elapsed: () => clock.elapsed() });
     if (this.#ledger.book.aside !== undefined) this.#tellBook(this.#ledger.book.aside);
     this.reader = new Reader({
       ...{ folder, log },
@@ -232,6 +237,7 @@ export class Historian {
     if (dropped > 0) this.#hasRoom();
     this.#shed = false;
     this.#keeper.openToOthers();
+    for (const part of [this.#shelf, this.#ledger]) part.leaveReaders(this.#mover);
     if (this.#failing === null) this.#full.look();
     this.#intake.tell();
     // Not more often: where another process reads one it cannot be sealed, and is tried again.

@@ -2,6 +2,7 @@ import type { Tier } from '../../core/history.ts';
 import type { Duration, EpochMs } from '../../core/units.ts';
 import { epochMs, hours, milliseconds, minutes } from '../../core/units.ts';
 import type { Outage } from '../../telemetry/sample-log.ts';
+import type { Mover } from '../mover.ts';
 import { isFull } from '../open.ts';
 import { type ClockState, believed, horizon, look, newClock } from './believed-clock.ts';
 import type { Book, DroppedFile } from './book.ts';
@@ -76,13 +77,15 @@ export class Ledger {
 
   /** The book as a question sees it: with a floor that it could not be told yet. */
   get chronicle(): Chronicle {
-    const [book, given] = [this.#book, this.#given.raw];
+    const given = this.#given.raw;
+    const { floor } = this.#book;
+    // A question may take long, and the book be another one meanwhile.
     return {
-      floor: given === EARLIEST ? book.floor : latest(book.floor, given),
-      runs: (...span) => book.runs(...span),
-      outages: (...span) => book.outages(...span),
-      drops: (...span) => book.drops(...span),
-      period: (...of) => book.period(...of),
+      floor: given === EARLIEST ? floor : latest(floor, given),
+      runs: (...span) => this.#book.runs(...span),
+      outages: (...span) => this.#book.outages(...span),
+      drops: (...span) => this.#book.drops(...span),
+      period: (...of) => this.#book.period(...of),
     };
   }
 
@@ -113,6 +116,13 @@ export class Ledger {
     const { raw } = this.#given;
     if (raw > EARLIEST) this.#owe((book) => book.raiseFloor(raw));
     this.keepFloor();
+  }
+
+  /** Where somebody reads the book for so long that its log grows it goes on in a copy. */
+  leaveReaders(mover: Mover): void {
+    const { file, open } = this.#options;
+    if (!this.#book.heldUp || !mover.move(this.#book.stored, 'read')) return;
+    this.#book = to(file, open);
   }
 
   /** Rows of the log up to this one are in files, for all that the book knows. */

@@ -1,7 +1,10 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { SluiceError } from '../../core/errors.ts';
-import { type Database, makeDatabase } from '../open.ts';
+import { finishMove } from '../file.ts';
+import { type Database, isFull, makeDatabase, noRoom } from '../open.ts';
+import { type HistoryFile, filesIn, pathsOf } from './files.ts';
+import { FileTrouble, causeOf, to } from './trouble.ts';
 
 // The header of a database (file format of SQLite, 1.3).
 const HEADER_BYTES = 100;
@@ -30,6 +33,29 @@ export function makeInPlace(path: string, pageBytes: number, make: (db: Database
   }
   syncFolder(dirname(path));
   if (made !== undefined) syncFolder(dirname(made));
+}
+
+/** A new file; none is left where the disk has no room for all that belongs to it: nobody could read it. */
+export function begun<File extends { readonly exclusive: boolean; close(): void }>(
+  at: HistoryFile,
+  make: () => File,
+): File {
+  let file: File | undefined;
+  try {
+    file = make();
+    if (file.exclusive) throw new FileTrouble(at.path, noRoom('no room for the index that is shared'));
+    return file;
+  } catch (error) {
+    file?.close();
+    if (isFull(causeOf(error))) for (const path of pathsOf(at)) rmSync(path, { force: true });
+    throw error;
+  }
+}
+
+/** Copies that were to take the place of files, before anything reads these. */
+export function finishMoves(folder: string, book: string): void {
+  const rollups = [...filesIn(folder, 'minute'), ...filesIn(folder, 'hour')].map(({ path }) => path);
+  for (const path of [...rollups, book]) to(path, () => finishMove(path));
 }
 
 /** What was renamed, made or removed in it stays so after a power cut. */

@@ -1,17 +1,19 @@
 import type { PointName } from '../../core/point.ts';
-import { type Duration, type EpochMs, days, epochMs, hours, mebibytes, minutes } from '../../core/units.ts';
+import {
+  type Bytes,
+  type Duration,
+  type EpochMs,
+  days,
+  epochMs,
+  hours,
+  mebibytes,
+  minutes,
+} from '../../core/units.ts';
 import { type FilledRollup, encodeRollups, fillRollups } from '../../telemetry/rollup-text.ts';
 import { type Rollup, merge } from '../../telemetry/rollup.ts';
 import { unpacked } from '../body.ts';
-import {
-  type Database,
-  assertDurable,
-  copiedBack,
-  isExclusive,
-  openForReading,
-  openForWriting,
-  sealed,
-} from '../open.ts';
+import { type Database, assertDurable, copiedBack, openForReading, openForWriting, sealed } from '../open.ts';
+import { StoreFile } from '../file.ts';
 import { checkTables } from './check-tables.ts';
 import { makeInPlace, refuseNewer } from './make-file.ts';
 import { packedColumns } from './packed.ts';
@@ -23,12 +25,19 @@ export type { RollupTier } from './rollup-schema.ts';
 
 /** Widths of a tier, and pages in which its rows of about 700 and 350 bytes leave little room unused. */
 const SHAPES = {
-  minute: { bucket: minutes(1), row: hours(1), pageBytes: 8192 },
-  hour: { bucket: hours(1), row: days(1), pageBytes: 4096 },
-} as const satisfies Record<RollupTier, { bucket: Duration; row: Duration; pageBytes: number }>;
+  minute: { bucket: minutes(1), row: hours(1), pageBytes: 8192, limit: mebibytes(64) },
+  hour: { bucket: hours(1), row: days(1), pageBytes: 4096, limit: mebibytes(16) },
+} as const satisfies Record<RollupTier, Shape>;
+
+interface Shape {
+  readonly bucket: Duration;
+  readonly row: Duration;
+  readonly pageBytes: number;
+  /** Its log may take a quarter of it: 10,000 points need about as much for some hours of minutes, or of hours. */
+  readonly limit: Bytes;
+}
 
 const HOUR = hours(1);
-const LOG_LIMIT = mebibytes(64); // a file of 10,000 points takes about as much for a few hours of minutes
 const COLUMNS = 13; // numbers of a bucket, in the text
 const NO_LOG = 0; // the identity of none
 
@@ -46,6 +55,7 @@ interface StoredRow {
 export class RollupFile {
   readonly path: string;
   readonly tier: RollupTier;
+  readonly stored: StoreFile;
   /** Rows whose body was damaged when it was read; they are left out. */
   damagedRows = 0;
   readonly #db: Database;
@@ -58,15 +68,16 @@ export class RollupFile {
     this.#db = db;
     this.path = db.name;
     this.tier = tier;
+    this.stored = new StoreFile(db);
     this.#sql = statementsOf(db);
   }
 
   /** Makes the file where it is missing, and takes a sealed one up again. Refuses a file of a newer Sluice. */
   static openForWriting(path: string, tier: RollupTier): RollupFile {
-    const { bucket, pageBytes } = SHAPES[tier];
+    const { bucket, pageBytes, limit } = SHAPES[tier];
     makeInPlace(path, pageBytes, (db) => db.transaction(() => db.exec(rollupTables(tier, bucket)))());
     refuseNewer(path, ROLLUP_VERSION);
-    return RollupFile.#of(openForWriting(path, LOG_LIMIT, pageBytes), tier);
+    return RollupFile.#of(openForWriting(path, limit, pageBytes), tier);
   }
 
   /** Beside whoever writes it. Throws where there is none, and where a newer Sluice wrote it. */
@@ -87,7 +98,12 @@ export class RollupFile {
 
   /** Nobody else can read along: it was opened on a full disk. */
   get exclusive(): boolean {
-    return isExclusive(this.#db);
+    return this.stored.exclusive;
+  }
+
+  /** Somebody reads it for so long that its log grows. */
+  get heldUp(): boolean {
+    return this.stored.heldUp(SHAPES[this.tier].limit);
   }
 
   /** The log takes no more room, where that is possible. */

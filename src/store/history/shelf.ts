@@ -1,13 +1,13 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { Tier } from '../../core/history.ts';
 import { type Bytes, type EpochMs, days, epochMs, hours } from '../../core/units.ts';
-import { isFull, noRoom } from '../open.ts';
-import { EARLIEST, type HistoryFile, fileAt, filesIn, nextPart, pathsOf } from './files.ts';
-import { isSealed } from './make-file.ts';
+import type { Mover } from '../mover.ts';
+import { EARLIEST, type HistoryFile, fileAt, filesIn, nextPart } from './files.ts';
+import { begun, isSealed } from './make-file.ts';
 import { RawFile, type UnrolledHour } from './raw-file.ts';
 import { RollupFile, type RollupTier } from './rollup-file.ts';
-import { FileTrouble, causeOf, to } from './trouble.ts';
+import { to } from './trouble.ts';
 
 const DAY = days(1);
 const HOUR = hours(1);
@@ -241,6 +241,17 @@ export class Shelf {
     }
   }
 
+  /** Files of rollups that somebody reads for so long that their logs grow go on in copies; parts of a day are closed. */
+  leaveReaders(mover: Mover): void {
+    for (const [path, { at, file }] of this.#rollups) {
+      if (!to(path, () => file.heldUp)) continue;
+      this.#options.onChange(path, false);
+      if (!to(path, () => mover.move(file.stored, 'read'))) continue;
+      this.#rollups.delete(path);
+      this.rollup(file.tier, at.from);
+    }
+  }
+
   /** Closes the handle of a file that is to be removed or set aside, and forgets it. */
   takeOut(path: string): void {
     this.#options.onChange(path, true);
@@ -364,23 +375,6 @@ export class Shelf {
   #everyRollup(): HistoryFile[] {
     const { folder } = this.#options;
     return (['minute', 'hour'] as const satisfies readonly Tier[]).flatMap((tier) => filesIn(folder, tier));
-  }
-}
-
-/** A new file; none is left where the disk has no room for all that belongs to it: nobody could read it. */
-function begun<File extends { readonly exclusive: boolean; close(): void }>(
-  at: HistoryFile,
-  make: () => File,
-): File {
-  let file: File | undefined;
-  try {
-    file = make();
-    if (file.exclusive) throw new FileTrouble(at.path, noRoom('no room for the index that is shared'));
-    return file;
-  } catch (error) {
-    file?.close();
-    if (isFull(causeOf(error))) for (const path of pathsOf(at)) rmSync(path, { force: true });
-    throw error;
   }
 }
 

@@ -135,10 +135,10 @@ class TableReader implements CanonicalTable {
   #set(kind: 'set' | 'map', inside: Inside): CanonicalSet {
     const types = listOf(inside['type']).map(text);
     const flags = listOf(inside['flags']).map(text);
-    const { timeout = 0, size = 0, map = '' } = inside;
+    const { timeout = 0, size = 0, map = '', stmt = [] } = inside;
     // Rules fill those of which every element goes by itself.
     const dynamic = timeout !== 0;
-    const type = JSON.stringify([kind, types, map, flags.toSorted(), timeout, size]);
+    const type = JSON.stringify([kind, types, map, flags.toSorted(), timeout, size, stmt]);
     const elements = new Map<string, CanonicalElement>();
     for (const json of listOf(inside['elem'])) {
       const [key, verdict]: readonly unknown[] = kind === 'map' ? listOf(json) : [json, ''];

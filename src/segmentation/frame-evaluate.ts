@@ -74,7 +74,9 @@ class Evaluation {
           matching = this.#conditions.marked(inside, matching, place);
           break;
         case 'counter':
-          objects ||= text(inside).startsWith(WOULD_DENY);
+          // One that a map names ends the rule for frames that the map does not have.
+          if (typeof inside !== 'string') throw new NotUnderstood(place, 'counts by more than a name');
+          objects ||= inside.startsWith(WOULD_DENY);
           break;
         case 'set':
           limited = true;

@@ -72,6 +72,8 @@ function setOf(inside: Inside, gaps: string[]): FrameElements {
   const dynamic = known.includes('timeout');
   if (known.some((flag) => flag !== 'timeout' && flag !== 'dynamic'))
     gaps.push(`set ${name} has ${known.join(', ')}`);
+  if (!dynamic && (inside['timeout'] !== undefined || inside['stmt'] !== undefined))
+    gaps.push(`set ${name} has statements or times in its elements`);
   const list: readonly unknown[] = Array.isArray(elem) ? elem : [];
   const elements = dynamic
     ? []

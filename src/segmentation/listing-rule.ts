@@ -45,8 +45,13 @@ export function statementsOf(
     else statements.push(statement);
   }
   if (statements.filter(isBareDenial).length > 1) complain('has two "not equal", which nft may have joined');
+  // The kernel goes on behind "continue", also one that a map gives, with the rest of the same rule.
+  const end = statements.findIndex(isEnd);
+  if (end >= 0 && end < statements.length - 1) complain('goes on behind what decides');
   return statements;
 }
+
+const isEnd = ({ kind }: Statement): boolean => kind === 'verdict' || kind === 'vmap' || kind === 'redirect';
 
 /**
  * Of two neighbours in a header, nft 1.0.6 makes one comparison: "ip saddr != A ip daddr != B" is loaded as "not both",

@@ -28,6 +28,8 @@ export interface NamedSet extends Elements {
   readonly kind: 'set' | 'map' | 'ports';
   readonly name: string;
   readonly types: readonly DataType[];
+  /** Elements may have an end each, so that what is listed now holds for now. */
+  readonly passing: boolean;
 }
 
 const SET_KEYS = [
@@ -72,6 +74,7 @@ export function namedSet(
   if (!hasOnly(json, [...SET_KEYS, ...MORE_SET_KEYS])) gaps.push(`has ${Object.keys(json).join(', ')}`);
   const flags: readonly unknown[] = Array.isArray(json['flags']) ? json['flags'] : [];
   if (!flags.every((flag) => FLAGS.has(text(flag)))) gaps.push(`has flags ${JSON.stringify(flags)}`);
+  if (json['timeout'] !== undefined) gaps.push('forgets its elements');
   if (json['stmt'] !== undefined && !onlyCounts(json['stmt'])) gaps.push('has statements in its elements');
   const holdsPorts = kind === 'map' && json['map'] === 'inet_service';
   if (kind === 'map' && json['map'] !== 'verdict' && !holdsPorts) gaps.push(`maps to ${text(json['map'])}`);
@@ -85,6 +88,7 @@ export function namedSet(
     kind: holdsPorts ? 'ports' : kind,
     name: text(json['name']),
     types,
+    passing: flags.includes('timeout'),
     elements: read.elements,
     gaps: [...gaps, ...read.gaps],
   };

@@ -54,7 +54,7 @@ export class Matcher {
     const known = this.#matches.get(statement);
     if (known !== undefined) return known;
     const space = this.#space;
-    const inside = this.#quarantined(statement) ?? this.#inside(statement, place);
+    const inside = this.#quarantined(statement, place) ?? this.#inside(statement, place);
     const wanted = statement.how === 'outside' ? space.minus(space.everything, inside) : inside;
     const set = space.and(this.guard(statement.fields), wanted);
     this.#matches.set(statement, set);
@@ -66,9 +66,12 @@ export class Matcher {
     return this.#unite(statement.fields, ordered(elements, statement));
   }
 
-  #quarantined(statement: Match): PacketSet | undefined {
+  /** Who is in such a set is no part of the policy, but it has to be a set of such that stay in it. */
+  #quarantined(statement: Match, place: string): PacketSet | undefined {
     const bits = quarantineBits(statement);
-    return bits === undefined ? undefined : this.#space.set({ quarantine: quarantined(bits) });
+    if (bits === undefined) return undefined;
+    this.#elements(statement.values, statement.fields, 'set', place, true);
+    return this.#space.set({ quarantine: quarantined(bits) });
   }
 
   verdictSets(statement: Vmap, place: string): readonly (readonly [Verdict, PacketSet])[] {
@@ -165,6 +168,7 @@ export class Matcher {
     fields: readonly Field[],
     kind: NamedSet['kind'],
     place: string,
+    mayPass = false,
   ): readonly Element[] {
     if ('inline' in source) return source.inline.elements;
     const set = this.#listing.sets.get(source.set);
@@ -173,6 +177,7 @@ export class Matcher {
       return [];
     }
     for (const gap of set.gaps) this.#complain(`${kind} ${set.name}`, gap);
+    if (set.passing && !mayPass) this.#complain(`${kind} ${set.name}`, 'may forget its elements');
     const fits = set.types.length === fields.length && set.types.every((type, i) => type === fields[i]?.type);
     if (fits) return set.elements;
     this.#complain(

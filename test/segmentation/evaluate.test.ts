@@ -338,26 +338,24 @@ t.test('what is logged, counted or limited for the log decides nothing', (t) => 
   t.end();
 });
 
-const named = (elem: readonly unknown[]): Json => ({
-  set: { ...own, name: 's_hosts', type: 'ipv4_addr', flags: ['interval', 'timeout'], elem },
+const named = (elem: readonly unknown[], ...flags: readonly string[]): Json => ({
+  set: { ...own, name: 's_hosts', type: 'ipv4_addr', flags: ['interval', ...flags], elem },
 });
 
 t.test(
-  'elements with a time are in force while they are listed; elements with a limit are not understood',
+  'elements with a comment or a counter match; those with a limit or an end of their own are not understood',
   (t) => {
     const rules = [[match(field('ip', 'saddr'), '==', '@s_hosts'), accept]];
-    const timed = {
+    const noted = {
       elem: {
         val: { prefix: { addr: '10.0.0.0', len: 31 } },
-        timeout: 60,
-        expires: 7,
         comment: 'x',
         counter: { packets: 1, bytes: 1 },
       },
     };
     t.same(
       passes(
-        table([{ rules }], {}, [named([timed])]),
+        table([{ rules }], {}, [named([noted])]),
         packet({}),
         packet({ source: ipv4Value('10.0.0.2') ?? 0 }),
       ),
@@ -368,6 +366,11 @@ t.test(
       /set s_hosts.*has the element/,
     );
     t.throws(() => passes(table([{ rules }], {}, [named(['*'])])), /set s_hosts.*has the element/);
+    const timed = { elem: { val: '10.0.0.1', timeout: 60, expires: 7 } };
+    t.throws(
+      () => passes(table([{ rules }], {}, [named([timed], 'timeout')])),
+      /set s_hosts.*may forget its elements/,
+    );
     t.throws(() => passes(table([{ rules }])), /refers to s_hosts, which is no set of the listing/);
     t.end();
   },

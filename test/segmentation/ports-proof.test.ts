@@ -40,6 +40,10 @@ t.test('what a stranger does to it is seen, and undone', { skip }, async (t) => 
       /kind ipv6, .*declared/,
     ],
     ['delete element bridge sluice s_own_6 { fe80::1 }', /kind ipv6, .*not declared/],
+    [
+      'insert rule bridge sluice g_ports counter name ether saddr map { 02:00:00:00:00:99 : "n_denied_tagged" } drop',
+      /counts by more than a name/,
+    ],
     ['add chain bridge sluice theirs { type filter hook forward priority 0; }', /2 chains hang/],
   ];
 

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { isRecord } from '../../src/segmentation/field.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import type { Policy } from '../../src/segmentation/policy.ts';
 import { prove } from '../../src/segmentation/prove.ts';
@@ -268,7 +269,43 @@ const NOT_UNDERSTOOD: readonly string[] = [
   'add chain inet sluice nat { type nat hook prerouting priority -100; }',
   'add chain inet sluice steer { type route hook output priority -150; }',
   'add element inet sluice r_supervision_control_4 { 10.20.40.7 . 10.20.10.0/24 . tcp . 500-510 : drop }',
+  // The kernel goes on behind "continue", with the verdict that stands there.
+  'insert rule inet sluice g_forward continue accept',
+  'insert rule inet sluice g_forward iifname vmap { "vlan40" : continue } accept',
+  'insert rule inet sluice g_forward iifname "vlan40" continue log accept',
+  'insert rule inet sluice g_forward counter continue goto f_conduit_supervision_control_0',
+  `add set inet sluice odd { type ipv4_addr; limit rate 1/second; elements = { 10.20.40.5 limit rate 1/second }; }
+insert rule inet sluice g_forward ip saddr @odd accept`,
+  `add set inet sluice odd { type ipv4_addr; flags timeout; elements = { 10.20.40.5 timeout 1h }; }
+insert rule inet sluice g_forward ip saddr @odd accept`,
 ];
+
+const COUNTER = { family: 'inet', table: 'sluice', name: 'n_odd', packets: 0, bytes: 0 };
+/** Sets that hold nobody, as they are listed: they have no place in the policy, and decide all the same. */
+const QUARANTINE: Readonly<Record<string, (set: Readonly<Record<string, unknown>>) => unknown>> = {
+  'is gone': () => undefined,
+  'lets some pass': (set) => ({ ...set, stmt: [{ limit: { rate: 1, per: 'second', burst: 5 } }] }),
+  'forgets by itself': (set) => ({ ...set, timeout: 1 }),
+  'holds something else': (set) => ({ ...set, type: 'inet_service' }),
+};
+
+t.test('a set of quarantine that is none is "not proven"', { skip }, (t) => {
+  const policy = policyOf(PLANT);
+  const [listed = ''] = listings(t, [{ json: render(compile(policy)), change: '' }]);
+  for (const [what, change] of Object.entries(QUARANTINE)) {
+    const changed = listed.replace(
+      /\{"set": (\{"family": "inet", "name": "q_ip_4".*?\})\}/,
+      (_, text: string) => {
+        const set: unknown = JSON.parse(text);
+        const odd = isRecord(set) ? change(set) : undefined;
+        return JSON.stringify(odd === undefined ? { counter: COUNTER } : { set: odd });
+      },
+    );
+    t.not(changed, listed);
+    t.match(prove(policy, changed), { proven: false, notUnderstood: [{}] }, what);
+  }
+  t.end();
+});
 
 t.test('a construct that is not known is "not proven", with its place', { skip }, (t) => {
   const policy = policyOf(PLANT);

@@ -140,6 +140,11 @@ export class Historian {
     }
   }
 
+  /** Samples have to be filed now, and can be for all that is known. */
+  get isBehind(): boolean {
+    return this.#failing === null && this.#intake.due;
+  }
+
   /** The disk is full: something is given up with the next step. */
   shed(): void {
     this.#shed = true;

@@ -6,8 +6,8 @@ import { SluiceError, errorText } from '../../core/errors.ts';
 import type { PointName } from '../../core/point.ts';
 import { isTrouble } from '../open.ts';
 import { type ThreadReply, failureOf, threadLog } from '../thread.ts';
+import { Answers, buffersOfTrace, sizeOfGaps, sizeOfTrace } from './answers.ts';
 import { Historian, type HistorianOptions } from './historian.ts';
-import { Pace } from './pace.ts';
 import type { Reply, Request, WorkerOptions } from './protocol.ts';
 import { Streams } from './streams.ts';
 import { causeOf } from './trouble.ts';
@@ -20,8 +20,6 @@ function tell(reply: Reply | ThreadReply, buffers: ArrayBuffer[] = []): void {
 
 type Question = Exclude<Request, { type: 'shed' | 'leave' | 'close' }>;
 
-/** Somebody waits for an answer, nobody for filing: it gets the longer slices. */
-const ANSWER_SLICE_MILLISECONDS = 50;
 /** A disk that cannot be written is tried again so often. */
 const OPEN_EVERY_MILLISECONDS = 1_000;
 const LOOK_FOR_IDLE_MILLISECONDS = 10_000;
@@ -33,12 +31,15 @@ class Desk {
   #historian: Historian | undefined;
   #why = '';
   readonly #streams: Streams;
+  readonly #answers: Answers;
   readonly #idle: NodeJS.Timeout;
 
   /** Throws STORE_FAILED where a person has to act. */
   constructor(options: HistorianOptions) {
     this.#options = options;
     this.#streams = new Streams(options.clock);
+    const behind = (): boolean => this.#historian?.isBehind ?? false;
+    this.#answers = new Answers({ signal: this.#stop.signal, behind });
     this.#idle = setInterval(() => this.#streams.forgetIdle(), LOOK_FOR_IDLE_MILLISECONDS).unref();
     this.#open();
     // What it throws is a bug: the thread ends, and the gateway starts another one.
@@ -98,8 +99,10 @@ class Desk {
     switch (request.type) {
       case 'names':
         return tell({ type: 'names', id, names: reader.names(request.points) });
-      case 'history':
-        return tell({ type: 'traces', id, traces: await this.#all(reader.traces(request.query)) });
+      case 'history': {
+        const traces = await this.#answers.collect(() => reader.traces(request.query), sizeOfTrace);
+        return tell({ type: 'traces', id, traces }, traces.flatMap(buffersOfTrace));
+      }
       case 'last':
         return tell({ type: 'last', id, samples: reader.last(request.points) });
       case 'samples': {
@@ -115,24 +118,15 @@ class Desk {
         const batch = this.#streams.next(request.stream);
         return tell({ type: 'batch', id, batch }, batch === undefined ? [] : buffersOf(batch));
       }
-      case 'completeness':
-        return tell({ type: 'completeness', id, found: await this.#all(reader.gaps(request.query)) });
+      case 'completeness': {
+        const found = await this.#answers.collect(() => reader.gaps(request.query), sizeOfGaps);
+        return tell({ type: 'completeness', id, found });
+      }
       case 'state':
         return tell({ type: 'state', id, state: this.#historian.state() });
       default:
         return request satisfies never;
     }
-  }
-
-  /** Where an answer takes long, filing and other questions go on in between. */
-  async #all<T>(items: Iterable<T>): Promise<T[]> {
-    const pace = new Pace(1, this.#stop.signal, ANSWER_SLICE_MILLISECONDS);
-    const all: T[] = [];
-    for (const item of items) {
-      all.push(item);
-      if (pace.due) await pace.rest();
-    }
-    return all;
   }
 
   async #close(id: number): Promise<void> {

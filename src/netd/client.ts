@@ -1,9 +1,10 @@
 import { connect, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { errorText, type ErrorCode, SluiceError } from '../core/errors.ts';
-import { type Duration, minutes, seconds } from '../core/units.ts';
+import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import { answer } from './peer.ts';
-import { isObject, lineOf, type Request } from './request.ts';
+import { BUSY_CODE, isObject, lineOf, type Request } from './request.ts';
 import type { Told } from './tell.ts';
 
 /** Where netd of a gateway listens unless told otherwise. */
@@ -22,8 +23,53 @@ export interface Connection extends Disposable {
   ask(request: Request): Promise<Told>;
 }
 
+/** Somebody may crowd netd with connections that say nothing: then a place is a matter of luck. */
+const TRIES = 50;
+const PAUSE: Duration = milliseconds(20);
+
 /** Undefined where nobody listens there. Throws where somebody does who may not be asked, or is not to be trusted. */
 export async function netdAt(path: string): Promise<Connection | undefined> {
+  const first = await withLuck(path, async () => greeted(path));
+  if (first === undefined) return undefined;
+  let open = first;
+  return {
+    gateway: first.gateway,
+    config: first.config,
+    ask: async (request) =>
+      withLuck(path, async () => {
+        const answered = await open.ask(request);
+        if (answered !== TURNED_AWAY) return toldBy(answered);
+        open[Symbol.dispose]();
+        const next = await greeted(path);
+        if (next !== undefined && next !== TURNED_AWAY) open = next;
+        return TURNED_AWAY;
+      }),
+    [Symbol.dispose]: () => open[Symbol.dispose](),
+  };
+}
+
+/** Nobody looked at what was asked, so that it may be asked again. */
+const TURNED_AWAY = 'turned away';
+
+async function withLuck<T>(path: string, attempt: () => Promise<T | typeof TURNED_AWAY>): Promise<T> {
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    const result = await attempt();
+    if (result !== TURNED_AWAY) return result;
+    await pause(PAUSE);
+  }
+  throw new SluiceError('SETUP', `netd at ${path} has no place for one more connection`, {
+    remedy:
+      'somebody opens connections all the time: its log says so; stopped, the commands of root work without it',
+  });
+}
+
+interface Greeted extends Disposable {
+  readonly gateway: string;
+  readonly config: string;
+  ask(request: Request): Promise<Json | typeof TURNED_AWAY>;
+}
+
+async function greeted(path: string): Promise<Greeted | typeof TURNED_AWAY | undefined> {
   const socket = await connected(path);
   if (socket === undefined) return undefined;
   const lines = new Lines(socket, path);
@@ -38,7 +84,14 @@ export async function netdAt(path: string): Promise<Connection | undefined> {
       config,
       ask: async (request) => {
         socket.write(lineOf(request));
-        return toldBy(parsed(await lines.next(ANSWER_TIME), path));
+        try {
+          const answered = parsed(await lines.next(ANSWER_TIME), path);
+          return answered['code'] === BUSY_CODE ? TURNED_AWAY : answered;
+        } catch (error) {
+          // Nobody was there any more to read it.
+          if (socket.errored !== null && codeOf(socket.errored) === 'EPIPE') return TURNED_AWAY;
+          throw error;
+        }
       },
       [Symbol.dispose]: () => socket.destroy(),
     };
@@ -47,6 +100,8 @@ export async function netdAt(path: string): Promise<Connection | undefined> {
     throw error;
   }
 }
+
+const codeOf = (error: Error): unknown => ('code' in error ? error.code : undefined);
 
 async function connected(path: string): Promise<Socket | undefined> {
   return new Promise((resolve, reject) => {

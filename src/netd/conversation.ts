@@ -4,13 +4,16 @@ import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts'
 import { Bucket } from './bucket.ts';
 import { sinceBoot } from './monotonic.ts';
 import { answeredBy, challenge, proofFolder } from './peer.ts';
-import { type Request, requestOf, VERSION } from './request.ts';
+import { BUSY_CODE, type Request, requestOf, VERSION } from './request.ts';
 import type { Caller, ServerParts } from './server.ts';
 
 // One connection: a challenge, then requests, one line each, answered in their order. Everything it may use is bounded.
 
 const LONGEST_LINE = 4_096;
-/** To make a file and say something takes milliseconds, on a box that is busy with worse a second. */
+/**
+ * To make a file and say something takes milliseconds, on a box that is busy with worse a second or more. It keeps nobody
+ * else out: where many wait, the oldest gives way.
+ */
 const PROOF_TIME: Duration = seconds(10);
 const IDLE: Duration = minutes(1);
 const AT_ONCE = 20;
@@ -19,6 +22,8 @@ const EACH: Duration = milliseconds(100);
 export interface Circumstances extends ServerParts {
   readonly identity: string;
   readonly isPermitted: (uid: number) => boolean;
+  /** They proved who they are, and may ask. False where there is no place for one more. */
+  readonly admit: () => boolean;
 }
 
 const failed = (error: string, remedy?: string, code = 'USAGE'): object => ({
@@ -27,6 +32,14 @@ const failed = (error: string, remedy?: string, code = 'USAGE'): object => ({
   error,
   ...(remedy !== undefined && { remedy }),
 });
+
+const BUSY = failed('netd has too many connections', 'try again in a moment', BUSY_CODE);
+
+/** One that did not say yet who it is. What it sent is not looked at. */
+export function turnAway(socket: Socket): void {
+  socket.end(`${JSON.stringify(BUSY)}\n`);
+  socket.destroySoon();
+}
 
 export async function converse(socket: Socket, around: Circumstances): Promise<void> {
   socket.on('error', () => {}); // it is gone; nobody is left to be told
@@ -52,6 +65,10 @@ export async function converse(socket: Socket, around: Circumstances): Promise<v
         if (typeof uid === 'string' || why !== undefined) {
           around.refuse(typeof uid === 'string' ? undefined : uid, why ?? 'no proof');
           await send(socket, failed(`netd does not answer: ${why}`, REMEDY, 'SETUP'));
+          break;
+        }
+        if (!around.admit()) {
+          await send(socket, BUSY);
           break;
         }
         caller = { uid, opened };

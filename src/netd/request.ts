@@ -39,6 +39,8 @@ const TAKES: readonly Verb[] = ['rollback', 'quarantine', 'island'];
 export const onlyTakes = (verb: Verb): boolean => TAKES.includes(verb);
 
 export const VERSION = 1;
+/** Of an answer: there was no place, and nothing was looked at. */
+export const BUSY_CODE = 'BUSY';
 const LONGEST = 200;
 /** As long as a quarantine of a fixed length may be; longer ones are for good. */
 const LONGEST_MS = 400 * 86_400_000;

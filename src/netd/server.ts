@@ -4,8 +4,9 @@ import { dirname, join } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
-import { type Duration, seconds } from '../core/units.ts';
-import { converse } from './conversation.ts';
+import { type Duration, minutes, seconds } from '../core/units.ts';
+import { Bucket } from './bucket.ts';
+import { converse, turnAway } from './conversation.ts';
 import { whoElse } from './ours.ts';
 import { identityOf, proofFolder } from './peer.ts';
 import type { Request } from './request.ts';
@@ -13,8 +14,15 @@ import { groupOf, membersOf } from './users.ts';
 
 /** The kernel's sun_path has 108 bytes, one of them the closing zero (unix(7)); Node would cut off what is longer. */
 const LONGEST_PATH = 107;
-/** People, the gateway and its tools; each takes one for as long as a question. */
+/** People, the gateway and its tools; each takes one for as long as a question. Of those who proved who they are. */
 const MOST_CONNECTIONS = 16;
+/**
+ * Of those who did not yet, and could be any user of the machine where users are named one by one: the oldest gives way, so
+ * that nobody takes the places of others by being silent. A proof takes milliseconds; whoever opens this many connections
+ * in that time can still crowd somebody out, who then tries again.
+ */
+const MOST_UNPROVEN = 64;
+const CROWD_TOLD: Duration = minutes(1);
 const STOP_PATIENCE: Duration = seconds(5);
 
 /** Who may ask, beside root and the user that netd runs as. */
@@ -50,18 +58,41 @@ async function serve(parts: ServerParts, signal: AbortSignal): Promise<void> {
   await prepare(parts);
   const open = new Set<Socket>();
   const running = new Set<Promise<void>>();
+  /** In the order in which they came. */
+  const unproven = new Set<Socket>();
+  const proven = new Set<Socket>();
+  const crowd = new Bucket(1, CROWD_TOLD);
+  const tellCrowd = (most: number, who: string): void => {
+    if (crowd.take()) log.warn('netd has too many connections', { most, who });
+  };
   const listening = createServer();
-  listening.maxConnections = MOST_CONNECTIONS;
-  listening.on('drop', () => log.warn('netd has too many connections', { most: MOST_CONNECTIONS }));
   await bound(listening, parts);
   const identity = identityOf(socket);
   listening.on('connection', (one) => {
     open.add(one);
-    const done = converse(one, { ...parts, identity, isPermitted: (uid) => isPermitted(uid, parts) })
-      .catch((error) => log.warn('a connection failed', { error: errorText(error) }))
+    const [oldest] = unproven;
+    if (oldest !== undefined && unproven.size >= MOST_UNPROVEN) {
+      tellCrowd(MOST_UNPROVEN, 'that say nothing');
+      unproven.delete(oldest);
+      turnAway(oldest);
+    }
+    unproven.add(one);
+    const admit = (): boolean => {
+      unproven.delete(one);
+      if (proven.size < MOST_CONNECTIONS) proven.add(one);
+      else tellCrowd(MOST_CONNECTIONS, 'of those who may ask');
+      return proven.has(one);
+    };
+    const done = converse(one, { ...parts, identity, isPermitted: (uid) => isPermitted(uid, parts), admit })
+      .catch((error) => {
+        // Who never said who they are could fill the log.
+        if (proven.has(one)) log.warn('a connection failed', { error: errorText(error) });
+      })
       .finally(() => {
         one.destroy();
         open.delete(one);
+        unproven.delete(one);
+        proven.delete(one);
         running.delete(done);
         if (open.size === 0) sweep(proofFolder(socket));
       });

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { long } from '../support/long.ts';
@@ -100,7 +100,7 @@ t.test('the ssh connection that applied does not confirm either', { skip }, asyn
 });
 
 t.test('too many of anything is refused, and said', { skip }, async (t) => {
-  const { bed, netd } = await serving(t);
+  const { bed } = await serving(t);
 
   const speaker = await Speaker.to(bed);
   speaker.say('{"v":1,"verb":"nothing"}\n'.repeat(100));
@@ -109,21 +109,51 @@ t.test('too many of anything is refused, and said', { skip }, async (t) => {
   t.ok(answers.filter((one) => /requests a second/.test(one)).length > 40);
   t.match(await (await Speaker.to(bed)).asked({ verb: 'status' }), /"ok":true/, 'others are served');
 
-  const silent = Array.from({ length: 30 }, () => connect(bed.socket));
-  for (const one of silent) one.on('error', () => {}).resume();
-  await netd.says(/too many connections/);
-  await until('room again', () => silent.every(({ destroyed }) => destroyed));
-  t.match(
-    await (await Speaker.to(bed)).asked({ verb: 'status' }),
-    /"ok":true/,
-    'who says nothing is cut off',
-  );
-
   const hasty = await Speaker.to(bed);
   const hurried: string[] = [];
   for (let i = 0; i < 8; i += 1) hurried.push(await hasty.asked({ verb: 'confirm', change: '00000000' }));
   t.ok(hurried.some((one) => /too many changes/.test(one)));
   t.match(await hasty.asked({ verb: 'rollback' }), /"ok":true/, 'what takes back is not held up');
+});
+
+t.test("who says nothing takes nobody's place, however many they are", { skip }, async (t) => {
+  const { bed, netd } = await serving(t);
+  const held = new Set<Socket>();
+  let isOver = false;
+  /** Held for as long as netd lets it be, and then opened again. */
+  const hold = (): void => {
+    const one = connect(bed.socket);
+    held.add(one);
+    one.on('error', () => {}).resume();
+    one.once('close', () => {
+      held.delete(one);
+      if (!isOver) setTimeout(hold, 20);
+    });
+  };
+  t.teardown(() => {
+    isOver = true;
+    for (const one of held) one.destroy();
+  });
+  for (let i = 0; i < 80; i += 1) hold();
+  await netd.says(/too many connections/);
+
+  for (let i = 0; i < 2; i += 1) t.match(await bed.asked('rollback'), { status: 0, stderr: /^through netd/ });
+
+  isOver = true;
+});
+
+t.test('no more of those who may ask than there are places for', { skip }, async (t) => {
+  const { bed } = await serving(t);
+  const speakers: Speaker[] = [];
+  for (let i = 0; i < 16; i += 1) speakers.push(await Speaker.to(bed));
+  for (const one of speakers) t.match(await one.asked({ verb: 'rollback' }), /"ok":true/);
+
+  t.match(await (await Speaker.to(bed)).asked({ verb: 'status' }), /"code":"BUSY"/);
+
+  speakers[0]?.end();
+  await until('a place', async () =>
+    /"ok":true/.test(await (await Speaker.to(bed)).asked({ verb: 'status' })),
+  );
 });
 
 t.test('one netd for the rules of one gateway', { skip: skip || long }, async (t) => {

@@ -41,7 +41,7 @@ const minutesOf = (time: number): number => Math.round((1_000 * (time - NOON)) /
 const FIRST = minutesOf(NOON + 5 * SECOND);
 
 for (const [minutes, when] of [
-  [70, 'when its last signs are filed'],
+  [130, 'when its last signs are filed'],
   [150, 'when some of its signs are still in the log'],
 ] as const)
   t.test(`a gateway that is killed while everything is silent, ${when}`, async (t) => {

@@ -84,12 +84,14 @@ export function outboxFigures(state: OutboxState): Facts {
   return {
     committed: state.samplesCommitted,
     lost: state.samplesLost,
+    unrecorded: state.samplesUnrecorded,
     dropped: state.messagesDropped,
     nextSeq: state.nextSeq,
     waitingRows: state.rows,
     waitingBytes: state.bytes,
     holdsHours: inHours(state.holdsFor),
     drainsHours: inHours(state.drainsIn),
+    outboxFailing: state.failing ?? 'no',
   };
 }
 
@@ -97,6 +99,8 @@ export function outboxFigures(state: OutboxState): Facts {
 export function historyFigures(state: HistoryState): Facts {
   return {
     filed: state.samplesFiled,
+    behindHours: inHours(state.behind),
+    late: state.samplesLate,
     refused: state.samplesRefused,
     diskBytes: state.bytes,
     diskQuota: state.quota,
@@ -104,6 +108,7 @@ export function historyFigures(state: HistoryState): Facts {
     questionsRefused: state.questionsRefused,
     namesLeftOut: state.namesLeftOut,
     oldestRaw: state.oldestRaw === undefined ? 'none' : new Date(state.oldestRaw).toISOString(),
+    historyFailing: state.failing ?? 'no',
   };
 }
 

@@ -11,6 +11,27 @@ const RETENTION = { raw: days(7), minute: days(90), hour: days(1_800), disk: meb
 const BOOTED = epochMs(Date.UTC(2020, 0, 1));
 const SYNCHRONISED = epochMs(Date.UTC(2026, 10, 26));
 
+t.test('runs that are older than everything that is kept are forgotten', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'ledger-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'history.db');
+  const open = () => openBook({ file, log: silentLog, floor: () => undefined });
+  const ledger = new Ledger(
+    { file, folder, retention: RETENTION, newest: () => undefined, open },
+    SYNCHRONISED,
+    milliseconds(0),
+  );
+  const started = [6 * 365, 100, 1].map((ago) => epochMs(SYNCHRONISED - days(ago)));
+  for (const [row, time] of started.entries()) ledger.book.beginRun({ log: 1, row }, time, []);
+
+  ledger.look(SYNCHRONISED, milliseconds(10_000));
+  const left = ledger.book.runs(epochMs(0), SYNCHRONISED).map((run) => run.started);
+  ledger.close();
+
+  t.same(left, started.slice(1));
+  t.end();
+});
+
 t.test('a clock that is not believed yet is looked at for hours, and written down', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'ledger-'));
   t.teardown(() => rmSync(folder, { recursive: true }));

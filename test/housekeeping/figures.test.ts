@@ -1,9 +1,10 @@
 import t from 'tap';
 import { type CommandCounts, createCommander } from '../../src/commands/commander.ts';
 import { silentLog } from '../../src/core/log.ts';
+import type { HistoryState } from '../../src/core/history.ts';
 import type { OutboxState } from '../../src/core/outbox.ts';
-import { mebibytes, minutes } from '../../src/core/units.ts';
-import { commandFigures, outboxFigures } from '../../src/housekeeping.ts';
+import { mebibytes, milliseconds, minutes } from '../../src/core/units.ts';
+import { commandFigures, historyFigures, outboxFigures } from '../../src/housekeeping.ts';
 import { HandClock } from '../support/clock.ts';
 
 t.test('commands that were refused are counted in the figures, whatever the reason', async (t) => {
@@ -43,8 +44,8 @@ t.test(
       samplesLost: 0,
       messagesDropped: 0,
       samplesRecorded: 200,
-      samplesUnrecorded: 0,
-      failing: null,
+      samplesUnrecorded: 7,
+      failing: 'the disk is full',
       limit: mebibytes(1),
       bytesPerSecond: 10,
       holdsFor: minutes(90),
@@ -52,9 +53,33 @@ t.test(
       drainsIn: undefined,
     };
 
-    const { holdsHours, drainsHours } = outboxFigures(state);
+    const { holdsHours, drainsHours, unrecorded, outboxFailing } = outboxFigures(state);
 
     t.equal(holdsHours, 1.5);
     t.equal(drainsHours, 'unknown', 'nothing has drained yet');
+    t.same([unrecorded, outboxFailing], [7, 'the disk is full'], 'and what is lost, and why');
   },
 );
+
+t.test('the figures tell what the history loses', async (t) => {
+  const state: HistoryState = {
+    samplesFiled: 100,
+    samplesWaiting: 5,
+    samplesLate: 3,
+    samplesRefused: 2,
+    oldestRaw: undefined,
+    oldestMinute: undefined,
+    oldestHour: undefined,
+    bytes: mebibytes(10),
+    quota: mebibytes(100),
+    filesDropped: 1,
+    questionsRefused: 0,
+    namesLeftOut: 0,
+    behind: minutes(150),
+    failing: null,
+  };
+
+  t.match(historyFigures(state), { late: 3, refused: 2, behindHours: 2.5, historyFailing: 'no' });
+  const failing = { ...state, behind: milliseconds(0), failing: 'no room' };
+  t.match(historyFigures(failing), { behindHours: 0, historyFailing: 'no room' });
+});

@@ -9,6 +9,7 @@ import { Mover } from '../mover.ts';
 import { isDamage, isFull, isTrouble } from '../open.ts';
 import { SpareRoom, takes } from '../spare.ts';
 import { type Book, openBook } from './book.ts';
+import { ClockWatch } from './clock-watch.ts';
 import { filesIn } from './files.ts';
 import type { Stage } from './filing.ts';
 import { FullWatch } from './full-watch.ts';
@@ -56,6 +57,7 @@ export class Historian {
   readonly #keeper: Keeper;
   readonly #full: FullWatch;
   readonly #mover: Mover;
+  readonly #clockWatch: ClockWatch;
   /** Files that somebody could not read. */
   readonly #suspects = new Set<string>();
   readonly #withDamagedRows = new Set<string>();
@@ -101,6 +103,7 @@ export class Historian {
     });
     this.#full = new FullWatch({ clock, log, onEvent });
     this.#mover = new Mover({ what: 'history', log, elapsed: () => clock.elapsed() });
+    this.#clockWatch = new ClockWatch({ clock, log, onEvent, floors: () => this.#ledger.floors() });
     if (this.#ledger.book.aside !== undefined) this.#tellBook(this.#ledger.book.aside);
     this.reader = new Reader({
       ...{ folder, log },
@@ -241,6 +244,7 @@ export class Historian {
     const dropped = await this.#keeper.drop(this.#keeper.look(this.#shed));
     if (dropped > 0) this.#hasRoom();
     this.#shed = false;
+    this.#clockWatch.look();
     this.#keeper.openToOthers();
     for (const part of [this.#shelf, this.#ledger]) part.leaveReaders(this.#mover);
     if (this.#failing === null) this.#full.look();

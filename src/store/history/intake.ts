@@ -86,9 +86,11 @@ export class Intake {
 
   /** Reads a page of the log that lies there. False where there is no more, or no more fits. Throws FileTrouble. */
   follow(): boolean {
+    const { clock, ledger } = this.#options;
+    ledger.notice(clock.now(), clock.elapsed());
     if (this.#head.log === 0 || (this.#head.replaced && this.#head.segments.length === 0)) this.#begin();
     const more = to(this.#logFile, () => this.#head.follow());
-    this.#options.ledger.flush();
+    ledger.flush();
     return more;
   }
 

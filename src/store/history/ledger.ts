@@ -53,6 +53,8 @@ export class Ledger {
   #clockKept: Duration;
   #looked: Duration;
   readonly #lost = new Set<string>();
+  /** What the book says of the time before is forgotten. */
+  #forgotten = EARLIEST;
 
   /** Where tiers begin for what was given up: it holds also while the book cannot be told. */
   readonly #given: Record<Tier, EpochMs> = { raw: EARLIEST, minute: EARLIEST, hour: EARLIEST };
@@ -239,15 +241,36 @@ export class Ledger {
     this.#begun = undefined;
   }
 
+  /** Before samples are judged by their time: a clock that was set since the last look is not waited for. */
+  notice(wall: EpochMs, elapsed: Duration): void {
+    const passed = milliseconds(elapsed - this.#looked);
+    if (this.#hasJumped(wall, passed)) this.look(wall, elapsed);
+  }
+
   /** Looks at the clocks. */
   look(wall: EpochMs, elapsed: Duration): void {
     const passed = milliseconds(elapsed - this.#looked);
-    const jumped = Math.abs(wall - this.#clock.wall - passed) > JUMP;
+    const jumped = this.#hasJumped(wall, passed);
     this.#clock = look(this.#clock, wall, passed);
     this.#looked = elapsed;
     this.keepFloor();
+    this.#forgetOld();
     if (!jumped && elapsed - this.#clockKept < CLOCK_EVERY) return;
     this.#keepClock(elapsed);
+  }
+
+  /** Nothing is kept that far back: what the book says of it is of no use. It moves once a month. */
+  #forgetOld(): void {
+    const { hour } = this.floors();
+    if (hour <= this.#forgotten) return;
+    this.#writeIfRoom((book) => {
+      book.forget(hour);
+      this.#forgotten = hour;
+    });
+  }
+
+  #hasJumped(wall: EpochMs, passed: Duration): boolean {
+    return Math.abs(wall - this.#clock.wall - passed) > JUMP;
   }
 
   /** What is older than raw keeps does not go there: readers are to know it before the first file is given up. */
@@ -268,9 +291,11 @@ export class Ledger {
   #keepClock(elapsed: Duration): void {
     const { line, wall, run } = this.#clock;
     this.#writeIfRoom((book) => {
-      book.setValue('clock:line', Math.round(line));
-      book.setValue('clock:wall', wall);
-      book.setValue('clock:run', Math.round(run));
+      book.setValues([
+        ['clock:line', Math.round(line)],
+        ['clock:wall', wall],
+        ['clock:run', Math.round(run)],
+      ]);
       this.#clockKept = elapsed;
     });
   }

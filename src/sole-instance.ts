@@ -5,7 +5,7 @@ import { errorText, SluiceError } from './core/errors.ts';
 import { isLocked, lockFile } from './store/open.ts';
 
 /** Empty; it stays, and says nothing by being there. */
-const LOCK_FILE = 'gateway.lock';
+export const LOCK_FILE = 'gateway.lock';
 
 /**
  * Holds the data folder for this process. Two gateways on one outbox would send what the other acknowledged. The lock
@@ -20,11 +20,14 @@ export function holdData(folder: string): Disposable {
     mkdirSync(folder, { recursive: true, mode: 0o750 });
     const release = lockFile(file);
     if (release !== undefined) {
+      using held = new DisposableStack();
+      held.defer(release);
       giveToOwner(folder, file);
       finishRestore(folder); // a power cut in the middle of one leaves what is old and what is new side by side
-      return { [Symbol.dispose]: release };
+      return held.move();
     }
   } catch (cause) {
+    if (cause instanceof SluiceError) throw cause;
     throw new SluiceError('SETUP', `cannot use the data folder ${folder}: ${errorText(cause)}`, {
       cause,
       remedy: 'give it to the user that runs sluice, or give another gateway.data',

@@ -1,13 +1,4 @@
-import {
-  constants,
-  lchownSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  statfsSync,
-} from 'node:fs';
+import { constants, lstatSync, mkdirSync, readdirSync, rmSync, statSync, statfsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SluiceError, errorText } from '../core/errors.ts';
@@ -90,7 +81,6 @@ export async function restoreBackup(options: RestoreOptions): Promise<Verified> 
     }
     options.reserveNumbers(staged, new Date(manifest.made));
     for (const name of readdirSync(staged)) if (!name.includes('.')) sync(join(staged, name));
-    giveToOwner(folder, dirname(staged));
     signal.throwIfAborted();
     commit(folder, { id, aside });
   } catch (error) {
@@ -143,16 +133,4 @@ function assertOneDisk(folder: string, found: readonly string[], aside: string):
   throw new SluiceError('SETUP', `${other} is on another disk than ${folder}`, {
     remedy: 'unmount it, or restore into an empty folder; nothing was touched',
   });
-}
-
-/**
- * Where an administrator restores, the files still belong to the user that runs the gateway. A link that this user
- * puts there is given away itself, and what it leads to is not.
- */
-function giveToOwner(folder: string, path: string): void {
-  if (process.geteuid?.() !== 0) return;
-  const { uid, gid } = statSync(folder);
-  lchownSync(path, uid, gid);
-  if (!lstatSync(path).isDirectory()) return;
-  for (const name of readdirSync(path)) giveToOwner(folder, join(path, name));
 }

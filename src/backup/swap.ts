@@ -1,5 +1,7 @@
 import {
+  accessSync,
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   lstatSync,
@@ -9,9 +11,12 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { SluiceError } from '../core/errors.ts';
+import { visible } from '../core/visible.ts';
 
 /** What is being put together; worth nothing. */
 const STAGED = 'restore.partial';
@@ -32,6 +37,8 @@ const OWN = ['raw', 'minute', 'hour', 'telemetry.seq'].concat(
 );
 
 const FOLDER_MODE = 0o750;
+const ASIDE = 'before-restore-';
+const ASIDE_NAME = /^before-restore-\d{8}T\d{9}Z$/;
 
 export interface Plan {
   /** Which backup. */
@@ -70,14 +77,62 @@ export function commit(folder: string, plan: Plan): void {
   sync(folder);
 }
 
-/** A restore that was committed and not finished. */
+/**
+ * Where what is in the folder is moved to: beside it, where it does not count for the quota; within it where that cannot
+ * be.
+ */
+export function asideOf(folder: string, now = new Date()): string {
+  const name = `${ASIDE}${now.toISOString().replaceAll(/[-:.]/g, '')}`;
+  const parent = dirname(folder);
+  try {
+    accessSync(parent, constants.R_OK | constants.W_OK);
+    if (statSync(parent).dev === statSync(folder).dev) return `${folder}.${name}`;
+  } catch {
+    // Not ours to write in.
+  }
+  return join(folder, name);
+}
+
+/** Is it within the data folder? Its name begins with that of the folder where it is beside it. */
+export function isWithin(aside: string): boolean {
+  return basename(aside).startsWith(ASIDE);
+}
+
+/**
+ * One of the places that `asideOf` makes, whatever folder the plan names: whoever may write in the data folder can write
+ * a plan too, and who carries it out may be root.
+ */
+function placeOf(folder: string, said: string): string | undefined {
+  const name = basename(said);
+  if (ASIDE_NAME.test(name)) return join(folder, name);
+  const beside = `${basename(folder)}.`;
+  if (!name.startsWith(beside) || !ASIDE_NAME.test(name.slice(beside.length))) return undefined;
+  return `${folder}.${name.slice(beside.length)}`;
+}
+
+/** A restore that was committed and not finished. Throws SETUP where nobody but a restore can have left it. */
 export function interrupted(folder: string): Plan | undefined {
   const path = [READY, SWAP].map((name) => join(folder, name, 'restore.json')).find(existsSync);
   if (path === undefined) return undefined;
-  const plan: unknown = JSON.parse(readFileSync(path, 'utf8'));
-  if (typeof plan !== 'object' || plan === null) throw new Error(`${path} is damaged`);
-  const { id, aside } = { id: '', aside: '', ...plan };
-  return { id, aside };
+  const { id, aside } = planIn(path);
+  const place = typeof aside === 'string' ? placeOf(folder, aside) : undefined;
+  if (typeof id === 'string' && place !== undefined) return { id, aside: place };
+  const says =
+    typeof aside === 'string' ? `names ${visible(aside)} as the place for what is there` : 'is damaged';
+  throw new SluiceError('SETUP', `${path} ${says}: no restore of Sluice wrote that`, {
+    remedy: `find out who did; move ${dirname(path)} away, and restore again. Nothing was touched`,
+  });
+}
+
+/** Nothing of what is in the file is shown: it may be a link to something else. */
+function planIn(path: string): { readonly id?: unknown; readonly aside?: unknown } {
+  try {
+    const plan: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return typeof plan === 'object' && plan !== null ? plan : {};
+  } catch (error) {
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
 }
 
 /** Does what is left of a committed restore; nothing where there is none. Only with the lock of the folder. */
@@ -91,7 +146,7 @@ export function finishRestore(folder: string): void {
   }
   const fresh = join(folder, SWAP, 'new');
   for (const name of existsSync(fresh) ? readdirSync(fresh) : [])
-    renameSync(join(fresh, name), join(folder, name));
+    if (OWN.includes(name)) renameSync(join(fresh, name), join(folder, name));
   sync(folder);
   rmSync(join(folder, SWAP), { recursive: true });
   sync(folder);
@@ -101,6 +156,11 @@ function moveAside(folder: string, aside: string): void {
   const names = present(folder);
   if (names.length === 0) return;
   mkdirSync(aside, { recursive: true, mode: FOLDER_MODE });
+  if (!lstatSync(aside).isDirectory())
+    throw new SluiceError('SETUP', `${aside} is a link: no restore of Sluice made it`, {
+      remedy: 'find out who did, and remove it',
+    });
+  sync(dirname(aside)); // before anything is in it
   for (const name of names) renameSync(join(folder, name), join(aside, basename(name)));
   sync(aside);
   sync(folder);

@@ -7,7 +7,7 @@ import { check, isDamaged, isHeld, isSealed, snapshot } from '../store/history/s
 import { version } from '../version.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
-import { assertOutside, assertReplaceable } from './output-place.ts';
+import { BACKUP, assertOutside, assertReplaceable } from './output-place.ts';
 import { PartialFile } from './partial-file.ts';
 import { counted, size } from './progress.ts';
 import { Transfer } from './transfer.ts';
@@ -47,7 +47,7 @@ export async function run(args: readonly string[]): Promise<number> {
   const config = await loadConfig(oneFile('backup', rest));
   assertWhole(config.gateway.data);
   assertOutside('backup', path, config);
-  assertReplaceable(path, values.force);
+  assertReplaceable(path, values.force, BACKUP);
   const made = new Date();
   const { files, leftOut, bytes } = await untilInterrupted(
     'backup',
@@ -80,7 +80,7 @@ async function written(
 ): Promise<Backup & { readonly bytes: number }> {
   const draft = await PartialFile.create(path);
   const transfer = new Transfer('backup', 2 * backupBytes(gateway.data));
-  const scratch = `${draft.path}.snapshot`;
+  const scratch = `${draft.partial}.snapshot`;
   try {
     const backup = await makeBackup({
       folder: gateway.data,
@@ -88,7 +88,7 @@ async function written(
       sluice: version(),
       made,
       draft,
-      draftPath: `${draft.path}.partial`,
+      draftPath: draft.partial,
       scratch,
       databases: { snapshot, isSealed, check, isDamaged, isHeld },
       advance: transfer.advance,

@@ -11,12 +11,12 @@ import { historyQuery } from './history-query.ts';
 import { LeftOut, type Missing, tellMissing } from './left-out.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
-import { assertOutside } from './output-place.ts';
+import { EXPORT, assertOutside, assertReplaceable } from './output-place.ts';
 import { PartialFile } from './partial-file.ts';
 import { Progress, count, counted, size } from './progress.ts';
 import { untilInterrupted } from './until-interrupted.ts';
 
-const TEXT = `Usage: ./sluice export --from TIME [--to TIME] [--points PATTERN] [--format csv|jsonl|parquet] [--out FILE] [--json] [gateway.yaml]
+const TEXT = `Usage: ./sluice export --from TIME [--to TIME] [--points PATTERN] [--format csv|jsonl|parquet] [--out FILE [--force]] [--json] [gateway.yaml]
 
 Writes every recorded sample of a time, beside a running gateway or of one that is stopped: UTC day by UTC day, point by
 point, in order of time. The configuration only says where the data is.
@@ -32,6 +32,7 @@ point, in order of time. The configuration only says where the data is.
                        parquet  device, point, time (UTC, milliseconds), value (double; a boolean is 0 or 1), text (of
                                 strings), type (number, boolean, text), unit, quality, reason; Zstandard
   --out FILE         to this file, which appears when it is complete; to standard output where it is left out
+  --force            replaces a FILE that is there, where it is an export
   --json             one object about what was written: {"file", "format", "from", "to", "series", "samples", "bytes",
                      "seconds", "leftOut": [{"name", "why"}]}; on standard output with --out, otherwise on standard error
 
@@ -49,6 +50,7 @@ export async function run(args: readonly string[]): Promise<number> {
     points: { type: 'string', multiple: true, default: ['*/*'] },
     format: { type: 'string' },
     out: { type: 'string' },
+    force: { type: 'boolean', default: false },
   });
   if (values.help) {
     process.stdout.write(TEXT);
@@ -68,7 +70,10 @@ export async function run(args: readonly string[]): Promise<number> {
       'Parquet is nothing for a terminal: name a file with --out, or send it on with > or |',
     );
   const config = await loadConfig(oneFile('export', positionals));
-  if (wanted.out !== undefined) assertOutside('export', wanted.out, config);
+  if (wanted.out !== undefined) {
+    assertOutside('export', wanted.out, config);
+    assertReplaceable(wanted.out, values.force, EXPORT);
+  }
   return written(config.gateway.data, wanted);
 }
 

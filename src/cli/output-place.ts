@@ -4,8 +4,16 @@ import type { Config } from '../config/config.ts';
 import { SluiceError } from '../core/errors.ts';
 import { usage } from './options.ts';
 
-/** How the first header of a backup begins: the name of its first file. */
-const BACKUP_BEGINS = 'telemetry.db\0';
+/** What a command may replace, and how such a file begins. */
+export interface Kind {
+  readonly noun: string;
+  readonly begins: readonly string[];
+}
+
+/** The first header has the name of the first file. */
+export const BACKUP: Kind = { noun: 'backup', begins: ['telemetry.db\0'] };
+/** As CSV, lines of JSON, Parquet. */
+export const EXPORT: Kind = { noun: 'export', begins: ['device,point,time,value,', '{"device":', 'PAR1'] };
 
 /**
  * A command that writes a file must not put it in the place of what it reads. Throws USAGE where `path` is the
@@ -21,12 +29,12 @@ export function assertOutside(command: string, path: string, { file, gateway }: 
   });
 }
 
-/** What is there is replaced where that was asked for, and where it is a backup: never something else by mistake. */
-export function assertReplaceable(path: string, force: boolean): void {
+/** What is there is replaced where that was asked for, and where it is of this kind: never something else by mistake. */
+export function assertReplaceable(path: string, force: boolean, kind: Kind): void {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return; // what is no file is refused elsewhere
-  if (!isBackup(path))
-    throw new SluiceError('SETUP', `${path} is there already, and is no backup`, {
-      remedy: 'name another file, or remove it first; --force replaces backups only',
+  if (!isOf(kind, path))
+    throw new SluiceError('SETUP', `${path} is there already, and is no ${kind.noun}`, {
+      remedy: `name another file, or remove it first; --force replaces ${kind.noun}s only`,
     });
   if (force) return;
   throw new SluiceError('SETUP', `${path} is there already`, { remedy: 'with --force it is replaced' });
@@ -40,12 +48,12 @@ function realPlace(path: string): string {
 }
 
 /** One that was cut short or damaged is still one; so is an empty file. */
-function isBackup(path: string): boolean {
-  const begin = Buffer.alloc(BACKUP_BEGINS.length);
+function isOf({ begins }: Kind, path: string): boolean {
+  const begin = Buffer.alloc(Math.max(...begins.map((text) => text.length)));
   const file = openSync(path, 'r');
   try {
     const read = readSync(file, begin, 0, begin.length, 0);
-    return read === 0 || begin.toString('latin1') === BACKUP_BEGINS;
+    return read === 0 || begins.some((text) => begin.toString('latin1').startsWith(text));
   } finally {
     closeSync(file);
   }

@@ -1,22 +1,29 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
 
-const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 const MODE = 0o640;
 
+/** Of another one, and what may be beside that. */
+const PARTIAL = /^\.(\d+)\.partial(?:\..+)?$/;
+
 /**
- * A file that appears under its name when it is complete and on the disk, and not before. Until then it is `.partial`
- * beside it; what a killed process left there is overwritten by the next.
+ * A file that appears under its name when it is complete and on the disk, and not before. Until then it is
+ * `.PID.partial` beside it, so that two commands do not write into the same one; what a killed process left there is
+ * removed by the next.
  */
 export class PartialFile {
   readonly path: string;
+  /** Where it is meanwhile; files of the same name with an ending are removed like it. */
+  readonly partial: string;
   readonly #file: FileHandle;
   #bytes = 0;
 
-  private constructor(path: string, file: FileHandle) {
+  private constructor(path: string, partial: string, file: FileHandle) {
     this.path = path;
+    this.partial = partial;
     this.#file = file;
   }
 
@@ -24,7 +31,9 @@ export class PartialFile {
   static async create(path: string): Promise<PartialFile> {
     return onDisk(path, async () => {
       const target = await targetOf(path);
-      return new PartialFile(target, await open(`${target}.partial`, FLAGS, MODE));
+      await removeLeft(target);
+      const partial = `${target}.${process.pid}.partial`;
+      return new PartialFile(target, partial, await open(partial, FLAGS, MODE));
     });
   }
 
@@ -58,7 +67,7 @@ export class PartialFile {
     await onDisk(this.path, async () => {
       await this.#file.sync();
       await this.#file.close();
-      await rename(`${this.path}.partial`, this.path);
+      await rename(this.partial, this.path);
       await using folder = await open(dirname(this.path));
       await folder.sync();
     });
@@ -67,7 +76,28 @@ export class PartialFile {
   /** As if it had never been begun. */
   async discard(): Promise<void> {
     await this.#file.close().catch(() => {}); // closed already where `finish` failed after it
-    await rm(`${this.path}.partial`, { force: true });
+    await rm(this.partial, { force: true });
+  }
+}
+
+/** What processes that are gone left beside the file; a new one may have the number of one of them. */
+async function removeLeft(target: string): Promise<void> {
+  const [folder, name] = [dirname(target), basename(target)];
+  const others = await readdir(folder).catch(() => []); // making the file says what is wrong
+  for (const other of others) {
+    if (!other.startsWith(name)) continue;
+    const [, pid] = PARTIAL.exec(other.slice(name.length)) ?? [];
+    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
+    await rm(join(folder, other), { force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !isCode(error, 'ESRCH');
   }
 }
 

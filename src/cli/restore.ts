@@ -1,15 +1,16 @@
-import { accessSync, constants, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, rmdirSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { checkBackup, restoreBackup } from '../backup/restore.ts';
-import { interrupted } from '../backup/swap.ts';
+import { asideOf, interrupted, isWithin } from '../backup/swap.ts';
 import { type Verified, openArchive, verifyArchive } from '../backup/verify.ts';
 import type { Config } from '../config/config.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
-import { holdData } from '../sole-instance.ts';
+import { LOCK_FILE, holdData } from '../sole-instance.ts';
 import { check, isDamaged, isHeld, isSealed, reserveNumbers, snapshot } from '../store/history/snapshot.ts';
+import { becomeOwner } from './as-owner.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 import { counted, size } from './progress.ts';
@@ -26,6 +27,8 @@ before anything is touched: a file that is damaged, cut short, of another progra
            nothing of it is deleted
   --json   one object on standard output: {"file", "gateway", "made", "files", "bytes", "aside"}
 
+Root becomes the owner of the data folder first, and cannot do more in it than that user.
+
 A restore that is interrupted has either not begun, or is finished by the next start of the gateway or of this command.
 The gateway then counts on above every number that it can have sent since the backup, and tells upstream the numbers between
 as a gap, "store restored".
@@ -36,7 +39,6 @@ Exit status: 0 done, 1 refused or failed, 64 wrong usage, 78 wrong configuration
 /** More messages than any gateway sends: one a millisecond; and a day on top, for clocks that differ. */
 const MESSAGES_PER_MS = 1;
 const CLOCKS_DIFFER_MS = 86_400_000;
-const ASIDE = 'before-restore-';
 
 const databases = { snapshot, isSealed, check, isDamaged, isHeld };
 
@@ -77,14 +79,14 @@ export async function run(args: readonly string[]): Promise<number> {
     return 0;
   }
   const config = await loadConfig(configuration);
+  becomeOwner(config.gateway.data, 'restore');
   const { verified, aside } = await restored(file, config, values.force);
   tell('is restored', verified, aside);
   return 0;
 }
 
 function advice(aside: string): string {
-  // Beside the data folder its name begins with that of the folder.
-  return basename(aside).startsWith(ASIDE)
+  return isWithin(aside)
     ? 'move it to another disk before the gateway starts: there it counts for telemetry.retention.disk, and history is given up for it'
     : 'remove it when you do not need it any more';
 }
@@ -108,6 +110,25 @@ async function restored(
   force: boolean,
 ): Promise<{ readonly verified: Verified; readonly aside: string | undefined }> {
   const folder = gateway.data;
+  const undo = undoing(folder);
+  try {
+    return await restoredInto(folder, { file, id: gateway.id, force });
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
+interface Wanted {
+  readonly file: FileHandle;
+  readonly id: string;
+  readonly force: boolean;
+}
+
+async function restoredInto(
+  folder: string,
+  { file, id, force }: Wanted,
+): Promise<{ readonly verified: Verified; readonly aside: string | undefined }> {
   const before = existsSync(folder) ? interrupted(folder) : undefined;
   using held = new DisposableStack();
   held.use(holdData(folder)); // which finishes what was interrupted
@@ -126,7 +147,7 @@ async function restored(
         aside,
         force,
         databases,
-        assertFits: (found) => assertGateway(found, gateway.id, force),
+        assertFits: (found) => assertGateway(found, id, force),
         reserveNumbers: (staged, made) => countOn(folder, staged, made),
         advance: transfer.advance,
         signal,
@@ -159,15 +180,18 @@ function countOn(folder: string, staged: string, made: Date): void {
   });
 }
 
-/** Beside the data folder, where it does not count for the quota; within it where that cannot be. */
-function asideOf(folder: string): string {
-  const name = `${ASIDE}${new Date().toISOString().replaceAll(/[-:.]/g, '')}`;
-  const parent = dirname(folder);
-  try {
-    accessSync(parent, constants.W_OK);
-    if (statSync(parent).dev === statSync(folder).dev) return `${folder}.${name}`;
-  } catch {
-    // Not ours to write in.
-  }
-  return join(folder, name);
+/** Takes back what a restore that is refused has made before it could know: the lock, and folders. */
+function undoing(folder: string): () => void {
+  const made: string[] = [];
+  for (let path = folder; !existsSync(path) && dirname(path) !== path; path = dirname(path)) made.push(path);
+  const lock = join(folder, LOCK_FILE);
+  const isLocked = existsSync(lock);
+  return () => {
+    try {
+      if (!isLocked) rmSync(lock, { force: true });
+      for (const path of made) rmdirSync(path);
+    } catch {
+      // Somebody has put something there.
+    }
+  };
 }

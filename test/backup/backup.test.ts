@@ -207,7 +207,7 @@ t.test('a backup that is stopped, or that the disk garbles, leaves nothing behin
   const advance = (): void => {
     if (garbled) return;
     garbled = true;
-    const file = openSync(`${path}.partial`, 'r+');
+    const file = openSync(`${path}.${process.pid}.partial`, 'r+');
     writeSync(file, 'X', 700);
     closeSync(file);
   };

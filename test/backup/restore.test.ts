@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { discardStaged, finishRestore, present } from '../../src/backup/swap.ts';
@@ -9,6 +9,7 @@ import { openStore } from '../../src/store/store.ts';
 import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
 import type * as support from './support.ts';
 import {
+  asideFor,
   backUp,
   contentOf,
   folderOf,
@@ -91,7 +92,7 @@ t.test('a restored gateway uses no number twice, and tells which it left out', a
     encoding: 'utf8',
   });
   t.match(told, /"gap":\{"from":1,"to":\d{6,},"reason":"store restored"\}/);
-  t.ok(existsSync(join(`${data}.aside`, 'telemetry.seq')), 'the old is aside');
+  t.ok(existsSync(join(asideFor(data), 'telemetry.seq')), 'the old is aside');
   t.ok(existsSync(join(folder, 'data/identity')), 'keys stay where they are');
 });
 
@@ -117,7 +118,7 @@ t.test('where there is data it needs --force, and the old is moved aside whole',
     remains.filter((name) => existsSync(join(data, name))),
     [],
   );
-  t.equal(rowsIn(join(`${data}.aside`, 'raw/2026-11-26.db')), 3);
+  t.equal(rowsIn(join(asideFor(data), 'raw/2026-11-26.db')), 3);
   t.ok(existsSync(join(data, 'telemetry.spare')), 'what is no database stays');
 });
 
@@ -202,13 +203,90 @@ t.test('a power cut at any step of a restore leaves the old, or is finished by t
     if (found === JSON.stringify(older)) olds += 1;
     else if (found === JSON.stringify(newer)) {
       news += 1;
-      t.strictSame(databasesOf(`${data}.aside`), older, `cut ${n}: the old is aside, whole`);
+      t.strictSame(databasesOf(asideFor(data)), older, `cut ${n}: the old is aside, whole`);
     } else t.fail(`cut ${n}: neither old nor new`);
-    rmSync(`${data}.aside`, { recursive: true, force: true });
+    rmSync(asideFor(data), { recursive: true, force: true });
     await restore(path, data, true);
     t.strictSame(databasesOf(data), newer, `cut ${n}: and it can be restored again`);
   }
   t.ok(olds > 5 && news > 10, `${olds} cuts left the old, ${news} the new`);
+});
+
+t.test('a plan that no restore wrote is refused, and nothing is moved', async (t) => {
+  const { data, folder } = await scene(t);
+  const elsewhere = join(folder, 'elsewhere');
+  mkdirSync(elsewhere);
+  const secret = join(folder, 'secret');
+  writeFileSync(secret, 'root:x:0');
+  const before = contentOf(folder);
+  const ready = join(data, 'restore.ready');
+  const plant = (aside: unknown): void => {
+    rmSync(ready, { recursive: true, force: true });
+    mkdirSync(join(ready, 'new'), { recursive: true });
+    writeFileSync(join(ready, 'restore.json'), JSON.stringify({ id: 'x', aside }));
+  };
+  const told = async (): Promise<string> => refusal(async () => finishRestore(data));
+
+  for (const aside of [
+    elsewhere,
+    `${elsewhere}/new.before-restore-1`,
+    `${data}.before-restore-20261126T101112131Z/..`,
+    'before-restore-x',
+    7,
+  ]) {
+    plant(aside);
+    t.match(await told(), /restore.json .*: no restore of Sluice wrote that; find out who did/);
+  }
+  rmSync(join(ready, 'restore.json'));
+  symlinkSync(secret, join(ready, 'restore.json'));
+  const says = await told();
+  t.match(says, /restore.json is damaged/);
+  t.notMatch(says, /root/, 'what is behind a link is not shown');
+  plant(join(elsewhere, 'before-restore-20261126T101112131Z'));
+  const within = join(data, 'before-restore-20261126T101112131Z');
+  symlinkSync(elsewhere, within);
+  t.match(await told(), /before-restore-20261126T101112131Z is a link/);
+  rmSync(ready, { recursive: true });
+  rmSync(within);
+  t.strictSame(contentOf(folder), before);
+  t.strictSame(fs.readdirSync(elsewhere), []);
+
+  plant(join(elsewhere, 'before-restore-20261126T101112131Z'));
+  writeFileSync(join(ready, 'new/telemetry.db'), 'new');
+  writeFileSync(join(ready, 'new/authorized_keys'), 'planted');
+  finishRestore(data);
+  t.ok(existsSync(join(within, 'telemetry.db')), 'of a place only the name counts');
+  t.equal(readFileSync(join(data, 'telemetry.db'), 'utf8'), 'new');
+  t.notOk(existsSync(join(data, 'authorized_keys')), 'only databases are moved in');
+});
+
+t.test('the folder that takes the old is on the disk before anything is in it', async (t) => {
+  const { data, path } = await scene(t);
+  const done: string[] = [];
+  const open = new Map<number, string>();
+  const watched = {
+    ...fs,
+    openSync: (file: string, flags: string): number => {
+      const handle = fs.openSync(file, flags);
+      open.set(handle, file);
+      return handle;
+    },
+    fsyncSync: (handle: number): void => {
+      fs.fsyncSync(handle);
+      done.push(`sync ${open.get(handle)}`);
+    },
+    renameSync: (from: string, to: string): void => {
+      fs.renameSync(from, to);
+      done.push(`to ${to}`);
+    },
+  };
+  const mocked = await t.mockImport<typeof support>('./support.ts', { 'node:fs': watched });
+
+  await mocked.restore(path, data, true);
+
+  const first = done.findIndex((what) => what.startsWith(`to ${asideFor(data)}/`));
+  t.ok(first > 0);
+  t.equal(done[first - 1], `sync ${join(data, '..')}`);
 });
 
 /** Content of every database; the numbers are reserved anew by each restore. */

@@ -83,8 +83,8 @@ export async function backUp(
       sluice: '0.1.0',
       made: new Date(),
       draft,
-      draftPath: `${draft.path}.partial`,
-      scratch: `${draft.path}.snapshot`,
+      draftPath: draft.partial,
+      scratch: `${draft.partial}.snapshot`,
       databases,
       signal: new AbortController().signal,
       ...more,
@@ -97,13 +97,18 @@ export async function backUp(
   }
 }
 
+/** Where `restore` moves what is there. */
+export function asideFor(folder: string): string {
+  return `${folder}.before-restore-20261126T101112131Z`;
+}
+
 export async function restore(path: string, folder: string, force = false): Promise<Verified> {
   await using file = await openArchive(path);
   mkdirSync(folder, { recursive: true });
   return await restoreBackup({
     file,
     folder,
-    aside: `${folder}.aside`,
+    aside: asideFor(folder),
     force,
     databases,
     assertFits: () => {},

@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
@@ -175,6 +176,15 @@ t.test('what a person may do wrong is refused in a sentence', async (t) => {
   const forced = sluice('restore', path, '--force', '--json', site.file);
   t.match(JSON.parse(forced.out), { gateway: 'test-site', aside: /data\.before-restore-\d{8}T\d+Z$/ });
   t.ok(existsSync(join(data, 'identity')), 'its keys stay');
+
+  const fresh = await siteOf(t);
+  writeFileSync(fresh.file, readFileSync(fresh.file, 'utf8').replace('data: ./data', 'data: ./deep/data'));
+  writeFileSync(fresh.file, readFileSync(fresh.file, 'utf8').replace('id: test-site', 'id: other-site'));
+  refused(sluice('restore', path, fresh.file), /the configuration of other-site; .* nothing was touched/);
+  t.strictSame(readdirSync(fresh.folder), ['gateway.yaml'], 'and nothing was');
+  mkdirSync(join(fresh.folder, 'deep/data'), { recursive: true });
+  refused(sluice('restore', path, fresh.file), /the configuration of other-site; .* nothing was touched/);
+  t.strictSame(readdirSync(join(fresh.folder, 'deep/data')), []);
 });
 
 t.test(
@@ -210,7 +220,7 @@ t.test('a restore that was cut off is finished by the start of the gateway', asy
   renameSync(join(data, 'telemetry.seq'), join(data, 'restore.swap/new/telemetry.seq'));
   writeFileSync(
     join(data, 'restore.swap/restore.json'),
-    JSON.stringify({ id: 'x', aside: join(site.folder, 'aside') }),
+    JSON.stringify({ id: 'x', aside: `${data}.before-restore-20261126T101112131Z` }),
   );
 
   t.match(sluice('backup', join(site.folder, 'half.tar'), site.file), {
@@ -238,9 +248,23 @@ t.test(
     const path = join(mkdtempSync(join(tmpdir(), 'backup-')), 'backup.tar');
     t.teardown(() => rmSync(join(path, '..'), { recursive: true }));
     t.equal(sluice('backup', path, site.file).status, 0);
-    chownSync(data, 4_711, 4_712);
+    chmodSync(site.folder, 0o711);
+    const plan = join(data, 'restore.ready/restore.json');
+    mkdirSync(join(data, 'restore.ready'));
+    writeFileSync(plan, JSON.stringify({ id: 'x', aside: join(site.folder, 'loot') }));
+    execFileSync('chown', ['-R', '4711:4712', data]);
 
-    t.equal(sluice('restore', path, '--force', site.file).status, 0);
+    t.match(sluice('restore', path, '--force', site.file), {
+      status: 1,
+      err: /restore.json names .*loot as the place for what is there: no restore of Sluice wrote that/,
+    });
+    rmSync(join(plan, '..'), { recursive: true });
+    t.notOk(existsSync(join(site.folder, 'loot')));
+    t.match(
+      sluice('restore', path, '--force', site.file),
+      { status: 0, out: /what was there is in .*data\/before-restore-\w+; move it/ },
+      'as a user that may write in the data folder, and not beside it',
+    );
 
     for (const name of ['telemetry.db', 'telemetry.seq']) {
       const { uid, gid, mode } = statSync(join(data, name));

@@ -212,6 +212,15 @@ t.test('a long history', async (t) => {
     t.equal(statSync(out).mode & 0o007, 0, 'nothing for others');
   });
 
+  t.test('a file that is there is replaced where that is asked for', async (t) => {
+    const hour = ['--from', '2026-10-01', '--to', '2026-10-01T01:00Z'];
+    const out = join(site.folder, 'again.csv');
+    const again = (...more: string[]): Said => sluice('export', ...hour, '--out', out, ...more, site.file);
+    t.equal(again().status, 0);
+    t.match(again(), { status: 1, err: /again.csv is there already; with --force it is replaced/ });
+    t.equal(again('--force').status, 0);
+  });
+
   t.test('a time within is cut at the millisecond', async (t) => {
     const { out } = sluice(
       'export',
@@ -298,9 +307,10 @@ t.test('a long history', async (t) => {
     const begun = async (): Promise<Running> => {
       const running = new Running(SLUICE, ['export', ...range, '--out', out, site.file]);
       t.teardown(async () => running.stop('SIGKILL'));
-      await until(
-        'it writes',
-        () => existsSync(`${out}.partial`) && statSync(`${out}.partial`).size > 100_000,
+      await until('it writes', () =>
+        readdirSync(site.folder)
+          .filter((name) => name.startsWith('stopped.jsonl.'))
+          .some((name) => statSync(join(site.folder, name)).size > 100_000),
       );
       return running;
     };

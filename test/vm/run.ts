@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { fetchedKernel, fetchedPackages, type Kernel } from './kernel.ts';
 import { writeInitramfs } from './initramfs.ts';
 
-/** It takes four minutes where nothing else runs; emulation on a busy machine is slow. */
+/** Emulation on a busy machine is slow: a quarter of an hour was seen. */
 const LIMIT_SECONDS = Number(process.env['VM_LIMIT_SECONDS'] ?? '1200');
 const MEMORY_MB = 1_536;
 /** The first that works here: a machine in the cloud often has no /dev/kvm, or one that starts nothing. */

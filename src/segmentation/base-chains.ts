@@ -1,6 +1,7 @@
 import { GATEWAY } from '../config/zones.ts';
 import { denial } from './denials.ts';
 import type { Policy } from './policy.ts';
+import { QUARANTINE_SIZE } from './quarantine.ts';
 import type { Chain, Field, NamedSet, Rule, VerdictMap } from './ruleset.ts';
 import {
   accept, choose, goTo, is, isIn, isNotIn, isOneOf, isWithin, lookUp, rule,
@@ -33,8 +34,6 @@ export const RELATED_ENTRANCES = 'm_related_in';
 const UNRELATED = 'd_unrelated';
 const QUARANTINED = 'd_quarantined';
 const QUARANTINE = { mac: 'q_mac', 4: 'q_ip_4', 6: 'q_ip_6' } as const;
-/** More than that is no longer a quarantine; the kernel says so when it is full. */
-const QUARANTINE_SIZE = 1_024;
 
 export function baseSets({ zones }: Policy): NamedSet[] {
   const empty = { kind: 'dynamic', elements: [], size: QUARANTINE_SIZE } as const;

@@ -32,12 +32,12 @@ const field = oneOf({
   meta: object({ key: literal('iifname', 'mark') }),
   exthdr: object({ name: literal('frag') }, { field: literal('nexthdr') }),
   payload: either(
-    object({ protocol: literal('ether'), field: literal('saddr', 'type') }),
+    object({ protocol: literal('ether'), field: literal('saddr', 'daddr', 'type') }),
     object({
       protocol: literal('arp'),
       field: literal('htype', 'ptype', 'hlen', 'plen', 'saddr ether', 'saddr ip'),
     }),
-    object({ protocol: literal('ip', 'ip6'), field: literal('saddr') }),
+    object({ protocol: literal('ip', 'ip6'), field: literal('saddr', 'daddr') }),
     object({ protocol: literal('udp'), field: literal('sport') }),
     object({ protocol: literal('icmp', 'icmpv6'), field: literal('type') }),
     object({ base: literal('th'), offset: literal(64), len: literal(128) }),
@@ -89,7 +89,7 @@ const COMMAND: Shape = oneOf({
       { ...here, name: NAME },
       {
         type: literal('filter'),
-        hook: literal('prerouting'),
+        hook: literal('prerouting', 'forward'),
         prio: literal(-300),
         policy: literal('accept'),
       },

@@ -41,6 +41,7 @@ const SETS = {
   own: { 4: 's_own_4', 6: 's_own_6' },
   about: 's_about',
   senders: 'q_log_mac',
+  quarantined: { mac: 'q_mac', 4: 'q_ip_4', 6: 'q_ip_6' },
 } as const;
 
 const PLACE: readonly FrameField[] = ['iifname', 'ether saddr'];
@@ -79,12 +80,36 @@ export function compileFrames({ mode, guard }: Policy): FrameRuleset | undefined
     denials.set(name, denial(name, words, before, mode));
     return goTo(name);
   };
-  const chains = [...arriving(deny), arpChain(deny), ipv4Chain(deny), ...ipv6Chains(guard, deny)];
-  const all = [...chains, ...denials.values()];
+  const chains = [...arriving(deny), arpChain(deny), ipv4Chain(deny), ...ipv6Chains(guard, deny), between()];
+  // Somebody put it there: that holds in mode observe too.
+  const all = [...chains, ...denials.values(), denial(QUARANTINED, 'quarantine', [], 'enforce')];
   return { counters: countersOf(all), sets: setsOf(guard), chains: all };
 }
 
 type Deny = (chain: string, words: string, ...before: readonly FrameStatement[]) => FrameStatement;
+
+const QUARANTINED = 'd_quarantined';
+
+/**
+ * What goes from port to port, also of trunks: nobody else is between them. What goes to the gateway itself, or through
+ * it, the rules of packets judge, which hold back neither management nor the search for neighbours.
+ */
+function between(): FrameChain {
+  const { mac, 4: v4, 6: v6 } = SETS.quarantined;
+  return {
+    name: 'g_between',
+    hook: 'forward',
+    rules: [
+      [isIn(mac, 'ether saddr'), goTo(QUARANTINED)],
+      [isIn(mac, 'ether daddr'), goTo(QUARANTINED)],
+      [isIn(v4, 'ip saddr'), goTo(QUARANTINED)],
+      [isIn(v4, 'ip daddr'), goTo(QUARANTINED)],
+      [isIn(v6, 'ip6 saddr'), goTo(QUARANTINED)],
+      [isIn(v6, 'ip6 daddr'), goTo(QUARANTINED)],
+      [accept],
+    ],
+  };
+}
 
 function arriving(deny: Deny): FrameChain[] {
   const router = deny('d_router', 'rogue router');
@@ -92,7 +117,7 @@ function arriving(deny: Deny): FrameChain[] {
   return [
     {
       name: 'g_ports',
-      base: true,
+      hook: 'prerouting',
       rules: [
         [isNotIn(SETS.access, 'iifname'), accept],
         // First: nothing below sees into these.
@@ -127,7 +152,6 @@ function arpChain(deny: Deny): FrameChain {
   const spoofed = deny('d_arp', 'foreign arp sender');
   return {
     name: 'g_arp',
-    base: false,
     rules: [
       // The fields below are where they are for Ethernet and IPv4 alone (RFC 826).
       [isNot('arp htype', 1), malformed],
@@ -148,7 +172,6 @@ function ipv4Chain(deny: Deny): FrameChain {
   const spoofed = deny('d_address', 'foreign address');
   return {
     name: 'g_ip_4',
-    base: false,
     rules: [
       [isIn(SETS.own[4], 'ip saddr'), deny('d_gateway', 'address of the gateway')],
       [isIn(SETS.bound[4], ...PLACE, 'ip saddr'), accept],
@@ -179,7 +202,6 @@ function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
   return [
     {
       name: 'g_ip_6',
-      base: false,
       rules: [
         [isIn(SETS.own[6], 'ip6 saddr'), gateway],
         [is('icmpv6 type', NEIGHBOUR_ADVERT), goTo('g_about')],
@@ -190,7 +212,6 @@ function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
     },
     {
       name: 'g_about',
-      base: false,
       rules: [
         ...(own.v6.length === 0 ? [] : [[{ kind: 'about', addresses: own.v6 } as const, gateway]]),
         ...about,
@@ -199,7 +220,6 @@ function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
     },
     {
       name: 'g_source_6',
-      base: false,
       rules: [
         [isIn(SETS.bound[6], ...PLACE, 'ip6 saddr'), accept],
         [isIn(SETS.owned[6], 'ip6 saddr'), spoofed],
@@ -272,6 +292,9 @@ function setsOf({ ports, hosts, own }: PortGuard): FrameSet[] {
       each(({ mac }, port) => [[port, mac, marks.get(mac) ?? 0]]),
     ),
     { name: SETS.senders, types: ['ether_addr'], kind: 'dynamic', elements: [] },
+    { name: SETS.quarantined.mac, types: ['ether_addr'], kind: 'quarantine', elements: [] },
+    { name: SETS.quarantined[4], types: ['ipv4_addr'], kind: 'quarantine', elements: [] },
+    { name: SETS.quarantined[6], types: ['ipv6_addr'], kind: 'quarantine', elements: [] },
   ];
 }
 
@@ -288,7 +311,6 @@ function denial(
   const prefix = `sluice ${denied ? 'denied' : 'would-deny'} port ${words} `;
   return {
     name,
-    base: false,
     rules: [
       ...before.map((statement) => [statement]),
       [

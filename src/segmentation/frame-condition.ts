@@ -3,7 +3,7 @@ import { exactly, type Interval } from './boxes.ts';
 import { isRecord, text } from './field.ts';
 import type { FrameListing } from './frame-listing.ts';
 import { macValue } from './ownership.ts';
-import { type FrameBox, type FramePlace, type FrameSpace, ANY_FRAGMENT } from './frame-space.ts';
+import { ANY_FRAGMENT, type FrameBox, type FramePlace, type FrameSpace, HELD, held } from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 
 /** Something in the listing that has no meaning here: then nothing is proven. */
@@ -20,6 +20,8 @@ export class NotUnderstood extends Error {
 
 interface Looked {
   readonly place: FramePlace | 'mark' | 'ether type';
+  /** What of HELD it is to be in the set of quarantine of this name. */
+  readonly held?: { readonly set: string; readonly type: string; readonly bit: number };
   /** What a frame has to be to have the field at all. */
   readonly guard: FrameBox;
   /** No address at all is a place of its own. */
@@ -58,7 +60,7 @@ export class FrameConditions {
     );
     const named = typeof right === 'string' && right.startsWith('@');
     const equal = named
-      ? this.#members(right.slice(1), looked, place)
+      ? (this.#quarantined(right.slice(1), looked, place) ?? this.#members(right.slice(1), looked, place))
       : this.#equal(looked, op, right, place);
     const { sets } = this.#space;
     return op === '!=' ? sets.minus(guard, equal) : sets.and(guard, equal);
@@ -105,9 +107,20 @@ export class FrameConditions {
     return field;
   }
 
+  /** Who is in such a set is no part of the policy, but it has to be one that lets nobody go by itself. */
+  #quarantined(name: string, [field, ...more]: readonly Looked[], place: string): PacketSet | undefined {
+    const by = field?.held;
+    if (field === undefined || by?.set !== name || more.length > 0) return undefined;
+    const set = this.#listing.sets.get(name);
+    if (set === undefined || set.dynamic || set.types.join() !== by.type)
+      throw new NotUnderstood(place, `asks @${name}, which is no set of those in quarantine`);
+    return this.#space.set({ ...field.guard, ...held(by.bit) });
+  }
+
   #members(name: string, looked: readonly Looked[], place: string): PacketSet {
     const set = this.#listing.sets.get(name);
-    if (set === undefined || set.dynamic)
+    const isHeldOnly = looked.some((one) => one.place === 'held');
+    if (set === undefined || set.dynamic || isHeldOnly)
       throw new NotUnderstood(place, `asks @${name}, which says nothing here`);
     const values = set.elements.map((element) => {
       const key = looked.map(({ read }, i) => read(element[i]));
@@ -163,6 +176,8 @@ export class FrameConditions {
 
   #equal(looked: readonly Looked[], op: string, right: unknown, place: string): PacketSet {
     const [field, ...more] = looked;
+    if (field?.place === 'held')
+      throw new NotUnderstood(place, 'looks at who only a set of quarantine tells');
     if (field === undefined || more.length > 0) throw new NotUnderstood(place, 'compares a concatenation');
     if (field.place === 'ether type') return this.#etherType(op, right, place);
     if (op === '<') throw new NotUnderstood(place, 'compares an order');
@@ -256,7 +271,18 @@ function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
     },
     [meta('mark')]: { place: 'mark', guard: {}, read: number },
     [payload('ether', 'type')]: { place: 'ether type', guard: {}, read: number },
-    [payload('ether', 'saddr')]: { place: 'sender', guard: {}, read: mac },
+    [payload('ether', 'saddr')]: {
+      place: 'sender',
+      guard: {},
+      read: mac,
+      held: { set: 'q_mac', type: 'ether_addr', bit: HELD.sender },
+    },
+    [payload('ether', 'daddr')]: {
+      place: 'held',
+      guard: {},
+      read: mac,
+      held: { set: 'q_mac', type: 'ether_addr', bit: HELD.receiver },
+    },
     [payload('arp', 'htype')]: { place: 'htype', guard: arp, read: isRight(1) },
     [payload('arp', 'ptype')]: { place: 'ptype', guard: arp, read: isRight('ip') },
     [payload('arp', 'hlen')]: { place: 'hlen', guard: arp, read: isRight(6) },
@@ -267,12 +293,30 @@ function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
       read: mac,
     },
     [payload('arp', 'saddr ip')]: { place: 'source', guard: arp, read: (json) => ipv4Value(text(json)) },
-    [payload('ip', 'saddr')]: { place: 'source', guard: v4, read: (json) => ipv4Value(text(json)) },
+    [payload('ip', 'saddr')]: {
+      place: 'source',
+      guard: v4,
+      read: (json) => ipv4Value(text(json)),
+      held: { set: 'q_ip_4', type: 'ipv4_addr', bit: HELD.source },
+    },
+    [payload('ip', 'daddr')]: {
+      place: 'held',
+      guard: v4,
+      read: (json) => ipv4Value(text(json)),
+      held: { set: 'q_ip_4', type: 'ipv4_addr', bit: HELD.destination },
+    },
     [payload('ip6', 'saddr')]: {
       place: 'source',
       guard: v6,
       mayBeNobody: true,
       read: (json) => ipv6Value(text(json)),
+      held: { set: 'q_ip_6', type: 'ipv6_addr', bit: HELD.source },
+    },
+    [payload('ip6', 'daddr')]: {
+      place: 'held',
+      guard: v6,
+      read: (json) => ipv6Value(text(json)),
+      held: { set: 'q_ip_6', type: 'ipv6_addr', bit: HELD.destination },
     },
     [payload('udp', 'sport')]: {
       place: 'sourcePort',

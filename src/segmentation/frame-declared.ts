@@ -1,6 +1,15 @@
 import { exactly, type Interval } from './boxes.ts';
 import { macValue } from './ownership.ts';
-import { CARRIED, type FrameBox, type FrameSpace, ofKind, ANY_FRAGMENT } from './frame-space.ts';
+import {
+  ANY_FRAGMENT,
+  atHook,
+  CARRIED,
+  type FrameBox,
+  type FrameSpace,
+  HELD,
+  held,
+  ofKind,
+} from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 import { type BoundHost, linkLocalOf, type PortGuard } from './port-guard.ts';
 
@@ -17,9 +26,24 @@ const own6 = (host: BoundHost): Interval[] => [...host.v6, linkLocalOf(host.mac)
 
 const type = (...types: readonly number[]): Interval[] => types.map(exactly);
 
-/** Every frame that the file allows, wherever it comes in. */
+/** Every frame that the file allows, wherever it comes in, and wherever it goes from there. */
 export function declaredFrames(guard: PortGuard, space: FrameSpace): PacketSet {
-  return new Declaration(guard, space).allowed();
+  const { sets } = space;
+  const comesIn = sets.and(new Declaration(guard, space).allowed(), space.set(atHook('prerouting')));
+  return sets.or(comesIn, sets.minus(space.set(atHook('forward')), heldFrames(space)));
+}
+
+/** From or to somebody in quarantine, between two ports: in whatever mode, whatever the file says. */
+export function heldFrames(space: FrameSpace): PacketSet {
+  const packets = { kind: [...ofKind('ipv4'), ...ofKind('ipv6')] };
+  return space.sets.union(
+    [
+      held(HELD.sender),
+      held(HELD.receiver),
+      { ...packets, ...held(HELD.source) },
+      { ...packets, ...held(HELD.destination) },
+    ].map((box) => space.set({ ...atHook('forward'), ...box })),
+  );
 }
 
 class Declaration {

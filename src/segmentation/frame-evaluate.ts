@@ -1,6 +1,6 @@
 import { FrameConditions, NotUnderstood } from './frame-condition.ts';
 import type { FrameListing, FrameRule } from './frame-listing.ts';
-import type { FrameSpace } from './frame-space.ts';
+import { atHook, type FrameSpace } from './frame-space.ts';
 import { hasOnly, isRecord, text } from './field.ts';
 import type { PacketSet } from './packet-set.ts';
 
@@ -40,7 +40,7 @@ class Evaluation {
   }
 
   run(): FrameFates {
-    this.#chain(this.#listing.base, this.#space.sets.everything, []);
+    for (const [hook, name] of this.#listing.bases) this.#chain(name, this.#space.set(atHook(hook)), []);
     return { accepted: this.#accepted, observed: this.#observed, deciding: this.#deciding };
   }
 

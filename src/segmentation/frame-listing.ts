@@ -1,9 +1,12 @@
 import { objectsOf, type TableObject } from './canonical.ts';
 import { isRecord, text } from './field.ts';
+import type { FrameHook } from './frame-rules.ts';
+import { HOOKS } from './frame-space.ts';
 
 /** The table `bridge sluice` as nft lists it, as far as its evaluation needs it. */
 export interface FrameListing {
-  readonly base: string;
+  /** The chain at each hook. */
+  readonly bases: ReadonlyMap<FrameHook, string>;
   readonly rules: ReadonlyMap<string, readonly FrameRule[]>;
   readonly sets: ReadonlyMap<string, FrameElements>;
   /** What makes the whole not understood. */
@@ -28,7 +31,7 @@ export function frameListing(listing: string): FrameListing | undefined {
   const gaps: string[] = [];
   const rules = new Map<string, FrameRule[]>();
   const sets = new Map<string, FrameElements>();
-  const bases: string[] = [];
+  const bases = new Map<FrameHook, string>();
   for (const { kind, inside } of objects) {
     if (kind === 'table' && 'flags' in inside) gaps.push('the table has flags');
     if (kind === 'chain') chainOf(inside, rules, bases, gaps);
@@ -44,23 +47,30 @@ export function frameListing(listing: string): FrameListing | undefined {
     if (before === undefined || !Array.isArray(expr)) gaps.push(`${place} is in no chain, or empty`);
     else before.push({ place, statements: expr });
   }
-  const [base = ''] = bases;
-  if (bases.length !== 1) gaps.push(`${bases.length} chains hang on a hook`);
-  return { base, rules, sets, gaps };
+  for (const hook of HOOKS) if (!bases.has(hook)) gaps.push(`no chain hangs on ${hook}`);
+  return { bases, rules, sets, gaps };
 }
 
 const KNOWN = new Set(['table', 'chain', 'set', 'rule', 'counter']);
 
 type Inside = TableObject['inside'];
 
-function chainOf(inside: Inside, rules: Map<string, FrameRule[]>, bases: string[], gaps: string[]): void {
+function chainOf(
+  inside: Inside,
+  rules: Map<string, FrameRule[]>,
+  bases: Map<FrameHook, string>,
+  gaps: string[],
+): void {
   const name = text(inside['name']);
   rules.set(name, []);
   const { hook, type, prio, policy } = inside;
   if (hook === undefined) return;
-  bases.push(name);
+  const known = HOOKS.find((one) => one === hook);
+  // One more at the same hook decides too.
+  if (known !== undefined && bases.has(known)) gaps.push(`2 chains hang on ${known}`);
+  if (known !== undefined) bases.set(known, name);
   // Later than this somebody else may have looked already; with another policy every other bridge would stand still.
-  if (type !== 'filter' || hook !== 'prerouting' || prio !== -300 || policy !== 'accept')
+  if (type !== 'filter' || known === undefined || prio !== -300 || policy !== 'accept')
     gaps.push(`chain ${name} hangs on ${text(hook)}, priority ${String(prio)}, policy ${text(policy)}`);
 }
 

@@ -1,5 +1,5 @@
 import { NotUnderstood } from './frame-condition.ts';
-import { declaredFrames } from './frame-declared.ts';
+import { declaredFrames, heldFrames } from './frame-declared.ts';
 import { evaluateFrames, type FrameFates } from './frame-evaluate.ts';
 import { frameListing } from './frame-listing.ts';
 import { FrameSpace } from './frame-space.ts';
@@ -45,7 +45,8 @@ export function proveFrames({ mode, guard }: Policy, text: string): FrameProof {
     throw error;
   }
   const { accepted, observed } = fates;
-  const objected = mode === 'observe' ? sets.minus(sets.everything, declared) : sets.nothing;
+  const objected =
+    mode === 'observe' ? sets.minus(sets.minus(sets.everything, declared), heldFrames(space)) : sets.nothing;
   const differences = [
     differenceOf(sets.minus(accepted, declared), false, fates, space),
     differenceOf(sets.minus(declared, accepted), true, fates, space),

@@ -9,12 +9,13 @@ import type {
   FrameSet,
   FrameStatement,
 } from './frame-rules.ts';
+import { QUARANTINE_SIZE } from './quarantine.ts';
 import type { Verdict } from './ruleset.ts';
 
 const FAMILY = 'bridge';
 const TABLE = 'sluice';
 const HERE = { family: FAMILY, table: TABLE } as const;
-/** Before the bridge decides where a frame goes, and before every table that a person adds there. */
+/** Before the bridge decides where a frame goes, and at each hook before every table that a person adds there. */
 const PRIORITY = -300;
 /** Senders whose log lines are held back: one of them must not hide another. */
 const SENDERS_REMEMBERED = 4_096;
@@ -43,9 +44,9 @@ export function frameCommands(ruleset: FrameRuleset): Command[] {
   return commands;
 }
 
-function chainCommand({ name, base }: FrameChain): Command {
-  const hook = base && { type: 'filter', hook: 'prerouting', prio: PRIORITY, policy: 'accept' };
-  return { add: { chain: { ...HERE, name, ...hook } } };
+function chainCommand({ name, hook }: FrameChain): Command {
+  const base = hook !== undefined && { type: 'filter', hook, prio: PRIORITY, policy: 'accept' };
+  return { add: { chain: { ...HERE, name, ...base } } };
 }
 
 function setCommand({ name, types, kind, elements }: FrameSet): Command {
@@ -54,6 +55,7 @@ function setCommand({ name, types, kind, elements }: FrameSet): Command {
     ...HERE,
     name,
     type: only !== undefined && more.length === 0 ? only : types,
+    ...(kind === 'quarantine' && { size: QUARANTINE_SIZE }),
     ...(kind === 'dynamic' && { flags: ['timeout'], timeout: SECONDS_REMEMBERED, size: SENDERS_REMEMBERED }),
     ...(elements.length > 0 && { elem: elements.map((key) => keyOf(key, types)) }),
   };
@@ -131,6 +133,7 @@ const FIELDS: Readonly<Record<FrameField, Json>> = {
   iifname: { meta: { key: 'iifname' } },
   mark: { meta: { key: 'mark' } },
   'ether saddr': payload('ether', 'saddr'),
+  'ether daddr': payload('ether', 'daddr'),
   'ether type': payload('ether', 'type'),
   'arp htype': payload('arp', 'htype'),
   'arp ptype': payload('arp', 'ptype'),
@@ -139,7 +142,9 @@ const FIELDS: Readonly<Record<FrameField, Json>> = {
   'arp saddr ether': payload('arp', 'saddr ether'),
   'arp saddr ip': payload('arp', 'saddr ip'),
   'ip saddr': payload('ip', 'saddr'),
+  'ip daddr': payload('ip', 'daddr'),
   'ip6 saddr': payload('ip6', 'saddr'),
+  'ip6 daddr': payload('ip6', 'daddr'),
   'udp sport': payload('udp', 'sport'),
   'icmp type': payload('icmp', 'type'),
   'icmpv6 type': payload('icmpv6', 'type'),

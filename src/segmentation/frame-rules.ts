@@ -14,18 +14,20 @@ export type FrameKeyType = 'ifname' | 'ether_addr' | 'ipv4_addr' | 'ipv6_addr' |
 export interface FrameSet {
   readonly name: string;
   readonly types: readonly FrameKeyType[];
-  /** As in the table of packets: `dynamic` ones belong to the running system. */
-  readonly kind: 'declared' | 'dynamic';
+  /** `dynamic` ones belong to the running system, and who is in `quarantine` is put into the rules as they are loaded. */
+  readonly kind: 'declared' | 'dynamic' | 'quarantine';
   readonly elements: readonly FrameKey[];
 }
 
 /** A name, a hardware address, an IP address as a number, or the number of a mark. */
 export type FrameKey = readonly (string | bigint | number)[];
 
+export type FrameHook = 'prerouting' | 'forward';
+
 export interface FrameChain {
   readonly name: string;
-  /** On the hook where frames come in; others are only gone to. */
-  readonly base: boolean;
+  /** Where frames come in, or where they go from port to port; without one it is only gone to. */
+  readonly hook?: FrameHook;
   readonly rules: readonly (readonly FrameStatement[])[];
 }
 
@@ -34,6 +36,7 @@ export type FrameField =
   | 'iifname'
   | 'mark'
   | 'ether saddr'
+  | 'ether daddr'
   | 'ether type'
   | 'arp htype'
   | 'arp ptype'
@@ -42,7 +45,9 @@ export type FrameField =
   | 'arp saddr ether'
   | 'arp saddr ip'
   | 'ip saddr'
+  | 'ip daddr'
   | 'ip6 saddr'
+  | 'ip6 daddr'
   | 'udp sport'
   | 'icmp type'
   | 'icmpv6 type'

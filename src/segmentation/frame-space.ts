@@ -1,6 +1,7 @@
 import { exactly, type Interval } from './boxes.ts';
 import { type Dimensions, type PacketSet, PacketSets } from './packet-set.ts';
 import { Ownership } from './ownership.ts';
+import type { FrameHook } from './frame-rules.ts';
 import type { BoundHost } from './port-guard.ts';
 
 /** What a frame is, by the two bytes behind its addresses. */
@@ -12,8 +13,12 @@ export type Carried = (typeof CARRIED)[number];
 
 /** What frames differ in. Who sends it stands before what it claims: each sender claims little. */
 const PLACES = [
+  /** 0 where it comes in, 1 where it goes from port to port. */
+  'hook',
   'kind',
   'port',
+  /** Bits of HELD: which of its addresses are in quarantine. */
+  'held',
   'carried',
   /** Of ICMP and ICMPv6. */
   'type',
@@ -39,9 +44,12 @@ const PLACES = [
 export type FramePlace = (typeof PLACES)[number];
 export type FrameBox = { readonly [P in FramePlace]?: readonly Interval[] };
 
+const HIGHEST_HELD = 15;
 const HIGHEST: Readonly<Record<FramePlace, number | bigint>> = {
+  hook: 1,
   kind: 5,
   port: 65_535,
+  held: HIGHEST_HELD,
   carried: 3,
   type: 255,
   fragment: 256,
@@ -70,6 +78,21 @@ const DIMENSIONS_OF_FRAMES: Dimensions<FramePlace> = {
 
 /** Whatever is behind the header. */
 export const ANY_FRAGMENT: Interval = { low: 1, high: 256 };
+
+export const HOOKS = ['prerouting', 'forward'] as const satisfies readonly FrameHook[];
+export const atHook = (hook: FrameHook): FrameBox => ({ hook: [exactly(HOOKS.indexOf(hook))] });
+
+/**
+ * Whether an address is in quarantine is a property of the frame, as of a packet: a proof holds whoever is there now and
+ * whoever will be.
+ */
+export const HELD = { sender: 1, receiver: 2, source: 4, destination: 8 } as const;
+/** Frames of which all these addresses are in quarantine. */
+export const held = (bits: number): FrameBox => ({
+  held: Array.from({ length: HIGHEST_HELD + 1 }, (_, i) => i)
+    .filter((value) => (value & bits) === bits)
+    .map(exactly),
+});
 
 export const ofKind = (...kinds: readonly Kind[]): Interval[] =>
   kinds.map((kind) => exactly(KINDS.indexOf(kind)));
@@ -151,6 +174,10 @@ export class FrameSpace {
     switch (place) {
       case 'port':
         return [...this.#ports.keys()][number - 1] ?? 'any other';
+      case 'hook':
+        return HOOKS[number] ?? 'any other';
+      case 'held':
+        return heldText(number);
       case 'kind':
         return KINDS[number] ?? 'any other';
       case 'carried':
@@ -164,7 +191,12 @@ export class FrameSpace {
 }
 
 const NUMBERED: ReadonlySet<FramePlace> = new Set<FramePlace>(['inside', 'source', 'sender']);
-const NAMED: ReadonlySet<FramePlace> = new Set<FramePlace>(['kind', 'carried']);
+const NAMED: ReadonlySet<FramePlace> = new Set<FramePlace>(['hook', 'kind', 'carried', 'held']);
+
+const heldText = (bits: number): string =>
+  Object.entries(HELD)
+    .flatMap(([name, bit]) => ((bits & bit) === 0 ? [] : [`${name} in quarantine`]))
+    .join(' and ') || 'by nobody';
 
 const macText = (value: bigint): string =>
   value

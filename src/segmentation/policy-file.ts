@@ -27,6 +27,13 @@ const flow = z.object({
     })
     .optional(),
 });
+const mac = z.string();
+const hosts = { v4: z.array(address), v6: z.array(address) };
+const portGuard = z.object({
+  ports: z.array(z.object({ name: z.string(), unknown: z.enum(['deny', 'allow']) })),
+  hosts: z.array(z.object({ mac, ports: z.array(z.string()), ...hosts })),
+  own: z.object(hosts),
+});
 const moment = z.int().transform(epochMs);
 const policyFile = z.object({
   version: z.literal(POLICY_VERSION),
@@ -38,6 +45,7 @@ const policyFile = z.object({
       z.object({ name: z.string(), interface: z.string(), ...both, rest: z.boolean().optional() }),
     ),
     flows: z.array(flow),
+    guard: portGuard.optional(),
     observeUntil: moment.optional(),
     observed: z.array(z.object({ from: z.string(), to: z.string(), until: moment })).optional(),
     devices: z

@@ -100,7 +100,7 @@ export interface Policy {
   /** Names for addresses; nothing else depends on them. */
   readonly devices?: readonly PolicyDevice[];
   /** What frames may claim at the access ports of a bridge; undefined where there are none. */
-  readonly guard?: PortGuard;
+  readonly guard?: PortGuard | undefined;
   /** `gateway.yaml:9:5` for `conduits[0]`, for people; where the file is at hand. */
   readonly placeOf?: (path: string) => string;
 }

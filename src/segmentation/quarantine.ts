@@ -19,6 +19,8 @@ export interface Suspect {
 export type QuarantineElements = ReadonlyMap<string, readonly string[]>;
 
 export const QUARANTINE_SETS = ['q_mac', 'q_ip_4', 'q_ip_6'] as const;
+/** More than that is no longer a quarantine; the kernel says so when it is full. */
+export const QUARANTINE_SIZE = 1_024;
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
 
 export function quarantineElements(suspects: readonly Suspect[]): QuarantineElements {
@@ -37,13 +39,13 @@ export function quarantineElements(suspects: readonly Suspect[]): QuarantineElem
 
 const sorted = (texts: readonly string[]): string[] => [...new Set(texts)].toSorted();
 
-/** The rules with these in quarantine from the first moment on; a document without the sets is what it was. */
+/** The rules of both tables with these in quarantine from the first moment on; a document without the sets is what it was. */
 export function withQuarantine(document: string, elements: QuarantineElements): string {
   if ([...elements.values()].every((some) => some.length === 0)) return document;
   const commands = commandsOf(document).map((command) => {
     const { add } = command;
     const set = isRecord(add) && isRecord(add['set']) ? add['set'] : undefined;
-    const some = set === undefined || set['family'] !== 'inet' ? undefined : elements.get(text(set['name']));
+    const some = set === undefined ? undefined : elements.get(text(set['name']));
     return some === undefined || some.length === 0 ? command : { add: { set: { ...set, elem: some } } };
   });
   return `{"nftables":[\n${commands.map((command) => JSON.stringify(command)).join(',\n')}\n]}\n`;

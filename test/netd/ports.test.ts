@@ -61,8 +61,20 @@ t.test('applied, confirmed, planned, shown, taken back, and loaded by a start', 
 
   bed.declare(ONE);
   t.match(await sluice(bed, 'quarantine', 'press-1', '--because', 'a test'), { status: 0 });
-  t.ok(await bridgeHolds(bed, ONE), 'quarantine leaves the ports as they are');
+  t.notOk(await bridgeHolds(bed, ONE));
+  const held = async (): Promise<string> =>
+    (await bed.run('/usr/sbin/nft', 'list', 'table', 'bridge', 'sluice')).stdout;
+  t.match(await held(), /set q_mac \{[^}]*02:00:00:00:10:11[^]*set q_ip_4 \{[^}]*10\.20\.10\.11/);
+  t.match(await bed.firewall('status', '--json'), { stdout: /"kernel":"confirmed","proven":true/ });
+  t.match(await bed.run('/usr/sbin/nft', 'flush', 'set', 'bridge', 'sluice', 'q_mac'), { status: 0 });
+  t.match(await bed.firewall('status', '--json'), { status: 1, stdout: /"kernel":"something else"/ });
+  t.match(await bed.firewall('rollback'), { status: 0 });
+  t.match(await held(), /set q_mac \{[^}]*02:00:00:00:10:11/, 'who is let go by hand is put back');
+  t.match(await bed.firewall('island', '--because', 'a test'), { status: 0 });
+  t.match(await held(), /set q_mac \{[^}]*02:00:00:00:10:11/, 'an island keeps the rules of the ports');
+  t.match(await bed.firewall('rejoin'), { status: 0 });
   t.match(await sluice(bed, 'release', 'press-1', '--because', 'over'), { status: 0 });
+  t.ok(await bridgeHolds(bed, ONE), 'released there too');
   t.match(await bed.firewall('status', '--json'), {
     status: 0,
     stdout: /"kernel":"confirmed","proven":true/,

@@ -102,12 +102,12 @@ export function claim(from: string, address: string): Frame {
   return ethernet(ALL_NODES, from, 0x86dd, packet6('::', LINK, 58, icmp6('::', LINK, body)));
 }
 
-export function udp6(from: string, source: string, ports: readonly [number, number]): Frame {
+export function udp6(from: string, source: string, ports: readonly [number, number], target = LINK): Frame {
   const data = Buffer.from('sluice-frame');
   const body = Buffer.concat([u16(ports[0], ports[1], 8 + data.length, 0), data]);
-  const pseudo = Buffer.concat([ip6(source), ip6(LINK), u16(0, body.length), Buffer.from([0, 0, 0, 17])]);
+  const pseudo = Buffer.concat([ip6(source), ip6(target), u16(0, body.length), Buffer.from([0, 0, 0, 17])]);
   body.writeUInt16BE(checksum([pseudo, body]), 6);
-  return ethernet(ALL_NODES, from, 0x86dd, packet6(source, LINK, 17, body));
+  return ethernet(ALL_NODES, from, 0x86dd, packet6(source, target, 17, body));
 }
 
 function wrapped(source: string, message: Buffer, way: 'plain' | 'options' | 'fragment'): Buffer {

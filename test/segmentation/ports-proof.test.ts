@@ -45,6 +45,14 @@ t.test('what a stranger does to it is seen, and undone', { skip }, async (t) => 
       /counts by more than a name/,
     ],
     ['add chain bridge sluice theirs { type filter hook forward priority 0; }', /2 chains hang/],
+    ['flush chain bridge sluice g_between', /held .*in quarantine, not declared/],
+    ['insert rule bridge sluice g_between ether saddr 02:00:00:00:10:21 accept', /not declared/],
+    ['insert rule bridge sluice g_between ip daddr 10.20.10.9 accept', /looks at who only/],
+    ['insert rule bridge sluice g_between drop', /hook forward, .*, declared/],
+    [
+      'flush chain bridge sluice g_between\ndelete chain bridge sluice g_between\n',
+      /no chain hangs on forward/,
+    ],
   ];
 
   const changed = afterSteps(

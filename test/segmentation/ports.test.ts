@@ -3,6 +3,7 @@ import t, { type Test } from 'tap';
 import { objectsOf, type TableFamily } from '../../src/segmentation/canonical.ts';
 import { LOG_GROUP } from '../../src/segmentation/denials.ts';
 import { text } from '../../src/segmentation/field.ts';
+import { quarantineElements, withQuarantine } from '../../src/segmentation/quarantine.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import * as frames from './frames.ts';
@@ -240,7 +241,7 @@ t.test('with it what is proper arrives, and nothing else, however it is dressed'
   t.same(counted, counts('n_denied'), 'each is counted once, for what it was dropped for');
   const declared = rulesOf(PLANT('enforce')).matchAll(/"bridge","table":"sluice","name":"(n_denied_\w+)"/g);
   t.same(
-    new Set(Object.keys(counted)),
+    new Set([...Object.keys(counted), 'n_denied_quarantined']),
     new Set([...declared].map(([, name]) => name)),
     'no reason is left out here',
   );
@@ -255,6 +256,42 @@ t.test('in mode observe everything arrives, and is counted', { skip }, async (t)
   );
   t.same(counted, counts('n_would_deny'));
 });
+
+const HELD_BACK: readonly Case[] = [
+  proper('a device beside it', frames.udp4(press1, '10.20.10.11', '10.20.10.12', [4000, 502])),
+  proper('what finds a neighbour', frames.arp(press1, '10.20.10.11', press1, '10.20.10.14')),
+  attack('quarantined', 'to its hardware address', frames.ethernet(press6, press1, 0x8892, Buffer.alloc(46))),
+  attack('quarantined', 'another protocol', frames.ethernet(frames.BROADCAST, press6, 0x8892, Buffer.alloc(46))),
+  attack('quarantined', 'its packet', frames.udp6(press6, LINK_LOCAL6, [4000, 502]), 'lan2'),
+  attack('quarantined', 'its neighbour message', frames.neighbour(press6, LINK_LOCAL6, LINK_LOCAL6), 'lan2'),
+  attack('quarantined', 'to an address', frames.udp4(press1, '10.20.10.11', '10.20.10.14', [4000, 502])),
+  attack('quarantined', 'from an address', frames.udp4(stranger, '10.20.20.99', '10.20.20.5', [4000, 502]), 'lan4'),
+  attack('quarantined', 'from an IPv6 address', frames.udp6(stranger, 'fd00:20::9', [4000, 502]), 'lan4'),
+  attack('quarantined', 'to an IPv6 address', frames.udp6(stranger, 'fe80::9', [4000, 502], 'fd00:10::77'), 'lan4'),
+].flatMap((one) => (Array.isArray(one) ? one.slice(0, 1) : one)); // biome-ignore format: a table reads better
+
+t.test(
+  'between ports nothing comes from who is in quarantine, and nothing goes there',
+  { skip },
+  async (t) => {
+    const addresses = ['10.20.10.14', '10.20.20.99', 'fd00:20::9', 'fd00:10::77'];
+    const elements = quarantineElements([{ mac: press6, addresses }]);
+    for (const mode of ['enforce', 'observe']) {
+      const rules = rulesOf(PLANT(mode));
+      const [free, held] = [sent(t, rules, HELD_BACK), sent(t, withQuarantine(rules, elements), HELD_BACK)];
+
+      t.same(
+        free.passed,
+        HELD_BACK.map(() => true),
+        'without quarantine each arrives',
+      );
+      for (const [i, { name, reason }] of HELD_BACK.entries())
+        t.equal(held.passed[i], reason === undefined, `${mode}: ${name}`);
+      t.ok((held.counted['n_denied_quarantined'] ?? 0) >= 8, 'and is counted');
+      t.ok(held.logged.flat().includes('sluice denied port quarantine '), 'and logged');
+    }
+  },
+);
 
 t.test('a sender that is denied all the time hides no other in the log', { skip }, async (t) => {
   const often = attack('arp', 'the address of another', frames.arp(press1, '10.20.10.12')).slice(0, 1);

@@ -56,17 +56,13 @@ function rounded(value: number, digits: number): number {
   return Number.isFinite(short) ? short : value; // the largest double, with which some devices say that they have none
 }
 
-/** Throws where the bytes are not what `encodeRollups` makes. */
-export function decodeRollups(start: EpochMs, width: Duration, text: Uint8Array): Rollup[] {
-  const rollups: FilledRollup[] = [];
-  rollups.length = fillRollups(start, width, text, rollups);
-  return rollups;
-}
-
 /** A rollup that is used again. */
 export type FilledRollup = { -readonly [Key in keyof Rollup]: Rollup[Key] };
 
-/** The same into rollups that are there already; adds some where they are too few. Returns how many were filled. */
+/**
+ * Reads rollups into those that are there already; adds some where they are too few. Returns how many were filled. Throws
+ * where the bytes are not what `encodeRollups` makes.
+ */
 export function fillRollups(start: EpochMs, width: Duration, text: Uint8Array, into: FilledRollup[]): number {
   const reader = new JsonReader(text);
   if (!reader.open()) reader.fail();

@@ -181,11 +181,6 @@ export function meanOf({ numbers, sum, min, max }: Rollup): number {
   return numbers === 0 ? Number.NaN : Math.min(max, Math.max(min, sum / numbers));
 }
 
-/** Of the population: the root of the mean square distance from the mean; NaN where there are no numbers. */
-export function deviationOf({ numbers, m2 }: Rollup): number {
-  return numbers === 0 ? Number.NaN : Math.sqrt(m2 / numbers);
-}
-
 /** Of each bucket the one with more samples: where some of them are lost, or cannot be read, what was computed before. */
 export function fuller(computed: readonly Rollup[], stored: readonly Rollup[]): Rollup[] {
   const buckets = new Map<EpochMs, Rollup>();

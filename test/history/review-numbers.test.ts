@@ -1,7 +1,8 @@
 import t from 'tap';
 import { epochMs, minutes } from '../../src/core/units.ts';
-import { decodeRollups, encodeRollups } from '../../src/telemetry/rollup-text.ts';
+import { encodeRollups } from '../../src/telemetry/rollup-text.ts';
 import { meanOf, rollUp } from '../../src/telemetry/rollup.ts';
+import { decodeRollups } from '../telemetry/rollups.ts';
 import { batchOf, good } from '../telemetry/rows.ts';
 
 t.test('the mean of the largest double, which rounding would make infinite, is kept', async (t) => {

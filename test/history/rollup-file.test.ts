@@ -8,9 +8,10 @@ import type { PointName } from '../../src/core/point.ts';
 import { type Duration, epochMs, hours, minutes } from '../../src/core/units.ts';
 import { RollupFile } from '../../src/store/history/rollup-file.ts';
 import { isDamage } from '../../src/store/open.ts';
-import { deviationOf, meanOf, type Rollup, rollUp } from '../../src/telemetry/rollup.ts';
+import { meanOf, type Rollup, rollUp } from '../../src/telemetry/rollup.ts';
 import { missingPeer } from '../support/peer.ts';
 import { bad, batchOf, good, type Row, uncertain } from '../telemetry/rows.ts';
+import { deviationOf } from '../telemetry/rollups.ts';
 
 const noShell = { skip: missingPeer('sqlite3', 'sqlite3') };
 const MIDNIGHT = Date.UTC(2026, 10, 26);

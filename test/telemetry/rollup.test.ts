@@ -3,9 +3,10 @@ import t from 'tap';
 import { BOOLEAN, type PointValue } from '../../src/core/batch.ts';
 import { BAD, GOOD } from '../../src/core/quality.ts';
 import { type Duration, epochMs, hours, minutes } from '../../src/core/units.ts';
-import { decodeRollups, encodeRollups } from '../../src/telemetry/rollup-text.ts';
-import { deviationOf, meanOf, merge, type Rollup, rollUp } from '../../src/telemetry/rollup.ts';
+import { encodeRollups } from '../../src/telemetry/rollup-text.ts';
+import { meanOf, merge, type Rollup, rollUp } from '../../src/telemetry/rollup.ts';
 import { bad, batchOf, good, type Row, uncertain } from './rows.ts';
+import { decodeRollups, deviationOf } from './rollups.ts';
 
 const NOON = Date.UTC(2026, 10, 26, 12);
 

@@ -28,6 +28,7 @@ export function parseConnection(line: string): Connection | undefined {
       ? { type: number(first, 'type'), code: number(first, 'code'), id: icmpId(line) }
       : undefined,
     answers: { address: answers, port: number(second, 'sport') },
+    answered: !words.includes('[UNREPLIED]'),
     trackingZone: number(first, 'zone'),
     id: Number(/ id=(\d+)$/.exec(line.trimEnd())?.[1] ?? 0),
   };

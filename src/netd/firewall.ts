@@ -130,10 +130,10 @@ export class Firewall {
       });
       await arm(this.#data, this.#state.folder, id);
       const brought = await this.#loadProven(nft, document, policy);
-      if (work !== undefined) await mustWork(nft, this.#force.policy(policy), work);
+      const unanswered = work === undefined ? [] : await mustWork(nft, this.#force.policy(policy), work);
       // Whoever has to look at the plant gets the whole time for it.
       this.#state.prolong({ ...pending, until: milliseconds(sinceBoot() + within) });
-      return { id, within, first: confirmed === undefined, closes: isForeign, ...brought };
+      return { id, within, first: confirmed === undefined, closes: isForeign, unanswered, ...brought };
     } catch (error) {
       throw await this.#takenBack(nft, before, error);
     }

@@ -24,6 +24,8 @@ export interface Applied {
   readonly first: boolean;
   /** Nothing was, but there were rules in the kernel: without confirmation all but management is closed. */
   readonly closes?: boolean;
+  /** Devices that must-work means, and that did not answer until it was satisfied. */
+  readonly unanswered?: readonly string[];
 }
 
 export interface RolledBack extends Brought {

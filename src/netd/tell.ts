@@ -93,17 +93,18 @@ function howText({ changes, replaces, complaints, cut }: How): string {
   return `  ${visible(how)}\n${said.join('')}${cutText(cut)}`;
 }
 
-function appliedFor({ id, within, first, closes = false, ...how }: Applied): object {
+function appliedFor({ id, within, first, closes = false, unanswered = [], ...how }: Applied): object {
   return {
     id: id ?? null,
     'confirm-within-ms': id === undefined ? null : within,
     first,
     closes,
+    unanswered,
     ...howFor(how),
   };
 }
 
-function appliedText({ id, within, first, closes = false, ...how }: Applied): string {
+function appliedText({ id, within, first, closes = false, unanswered = [], ...how }: Applied): string {
   if (id === undefined) return `these rules are confirmed already, and hold, proven\n${howText(how)}`;
   const back = closes
     ? 'replaced by ones that let nothing but management through, as nobody here knows which held before'
@@ -111,7 +112,7 @@ function appliedText({ id, within, first, closes = false, ...how }: Applied): st
       ? 'taken away, as there were none confirmed before'
       : 'taken back to the ones confirmed before';
   return `applied and proven: change ${id}
-${howText(how)}
+${howText(how)}${unanswered.length === 0 ? '' : `  did not answer yet: ${unanswered.map(visible).join(', ')}\n`}
   Unless it is confirmed within ${within / 1_000} s, the rules are ${back}. Open a new connection to this gateway, and say there:
   ./sluice firewall confirm ${id}
 `;

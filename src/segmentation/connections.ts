@@ -20,6 +20,8 @@ export interface Connection {
   readonly icmp: { readonly type: number; readonly code: number; readonly id: number } | undefined;
   /** Who answers: where another table put another address in the place of the destination, not that one. */
   readonly answers: { readonly address: string; readonly port: number };
+  /** Somebody did answer: it is more than a packet that was let through. */
+  readonly answered: boolean;
   /** Zone of connection tracking, which has nothing to do with ours. */
   readonly trackingZone: number;
   readonly id: number;
@@ -78,11 +80,11 @@ export class Judge {
     }
   }
 
-  /** The flow that would let it be opened. */
-  flowOf(connection: Connection): string | undefined {
+  /** The flows that would let it be opened: more than one where they overlap, or several zones may have its ends. */
+  flowsOf(connection: Connection): string[] {
     const from = this.#place(connection.source);
     const to = this.#place(connection.answers.address);
-    return this.#flow(connection, from, to)?.name;
+    return [...this.#flowsFor(connection, from, to)].map(({ name }) => name);
   }
 
   judge(connection: Connection): Judgement {
@@ -104,13 +106,14 @@ export class Judge {
     if (!from.zones.some(isZone) && !to.zones.some(isZone)) return 'not ours';
     if (from.byDefault && to.byDefault) return 'not ours';
     if (this.#passesObserved(from, to)) return 'not ours';
-    return this.#flow(connection, from, to) === undefined ? 'forbidden' : 'allowed';
+    const [flow] = this.#flowsFor(connection, from, to);
+    return flow === undefined ? 'forbidden' : 'allowed';
   }
 
-  #flow(connection: Connection, from: Place, to: Place): Flow | undefined {
+  *#flowsFor(connection: Connection, from: Place, to: Place): Generator<Flow, undefined> {
     const { answers, protocol, icmp } = connection;
     const led = to.zones.includes(GATEWAY) && protocol === TCP ? this.#ledFlow(connection, from) : undefined;
-    if (led !== undefined) return led;
+    if (led !== undefined) yield led;
     const port = icmp === undefined ? answers.port : undefined;
     if (icmp !== undefined && icmp.type !== ECHO_REQUEST[from.family]) return undefined;
     const allows = ({ from: source_, to: destination, ports: [low, high], guard }: Flow): boolean =>
@@ -121,8 +124,7 @@ export class Judge {
       holds(ofFamily(destination, to.family), to.value);
     for (const one of from.zones) {
       for (const other of to.zones) {
-        const flow = this.#flows.get(`${one} ${other} ${protocol}`)?.find(allows);
-        if (flow !== undefined) return flow;
+        yield* this.#flows.get(`${one} ${other} ${protocol}`)?.filter(allows) ?? [];
       }
     }
     return undefined;

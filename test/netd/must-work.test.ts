@@ -1,23 +1,38 @@
 import t from 'tap';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
-import { hosts } from './hosts.ts';
-import { plant } from './measure-plants.ts';
+import { hosts, must } from './hosts.ts';
+import { plant, plantWithPress } from './measure-plants.ts';
 
 // What must work carries new connections after a change, or the change is taken back.
 
+const FLOW = 'conduit-supervision-control-0';
+const POLL = `
+import socket, sys, time
+while True:
+    one = socket.socket()
+    one.settimeout(0.3)
+    try:
+        one.connect((sys.argv[1], 502))
+    except OSError:
+        pass
+    one.close()
+    time.sleep(0.1)
+`;
 const skip = noRules() || missingPeer('conntrack', 'conntrack') || missingPeer('nsenter', 'util-linux');
+
+t.jobs = 2;
 
 t.test('a flow that must work', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
-  const must = ', must-work: [conduit-supervision-control-0], must-work-within: 20s';
+  const worked = ', must-work: [conduit-supervision-control-0], must-work-within: 20s';
   const before = plant('tcp/4001');
   bed.declare(before);
   t.equal((await bed.firewall('apply')).status, 0);
   t.equal((await bed.firewall('confirm', bed.change)).status, 0);
 
-  bed.declare(plant('tcp/4002', 'enforce', must.replace('20s', '5s')));
+  bed.declare(plant('tcp/4002', 'enforce', worked.replace('20s', '5s')));
   const silent = await bed.firewall('apply');
   t.equal(silent.status, 1);
   t.match(silent.stderr, /conduit-supervision-control-0 carried no new connection within 5 s/);
@@ -27,8 +42,38 @@ t.test('a flow that must work', { skip }, async (t) => {
   // Open before and after: it counts as new, and no number is missing.
   const talk = asks.talks('tcp', '10.20.10.9', 4_001);
   await talk.goesOn(5);
-  bed.declare(plant('tcp/4001, tcp/4002', 'enforce', must));
+  bed.declare(plant('tcp/4001, tcp/4002', 'enforce', worked));
   const { status, stderr } = await bed.firewall('apply');
   t.equal(status, 0, stderr);
   await talk.goesOn(5);
+});
+
+t.test('a flow that nobody answers does not work', { skip }, async (t) => {
+  const { bed, asks, serves } = await hosts(t);
+  await serves.serves(502, 4_001);
+  const before = plant('udp/4001');
+  bed.declare(before);
+  t.equal((await bed.firewall('apply')).status, 0);
+  t.equal((await bed.firewall('confirm', bed.change)).status, 0);
+  // Packets to a host that is not there any more go out, and nobody says so.
+  await must(bed, 'ip', 'neigh', 'add', '10.20.10.8', 'lladdr', '02:00:00:00:10:08', 'dev', 'vlan10');
+  asks.talks('udp', '10.20.10.8', 4_002);
+
+  bed.declare(plant('udp/4002', 'enforce', `, must-work: [${FLOW}], must-work-within: 5s`));
+  const { status, stderr } = await bed.firewall('apply');
+
+  t.equal(status, 1);
+  t.match(stderr, /nobody answered what conduit-supervision-control-0 let through within 5 s/);
+  t.ok(await bed.holds(before));
+
+  // One device of two answers: that is enough, and the other one is named.
+  bed.spawn('/usr/bin/python3', '-c', POLL, '10.20.10.9');
+  bed.spawn('/usr/bin/python3', '-c', POLL, '10.20.10.8');
+  bed.declare(
+    plantWithPress('10.20.10.9').replace('10m,', '10m, must-work: [polls],') +
+      '  press-2: { class: press, at: "modbus-tcp://10.20.10.8", mac: "02:00:00:00:10:08" }\n',
+  );
+  const half = await bed.firewall('apply');
+  t.equal(half.status, 0, half.stderr);
+  t.match(half.stdout, /did not answer yet: press-2 \(poll-control\)/);
 });

@@ -106,6 +106,7 @@ t.test(
       destinationPort: 502,
       icmp: undefined,
       answers: { address: '10.20.40.1', port },
+      answered: true,
       trackingZone: 0,
       id: 1,
       ...more,
@@ -113,7 +114,7 @@ t.test(
     const own = ['10.20.10.1', '10.20.40.1'];
     const judge = new Judge(policy, own);
     t.equal(judge.judge(connection({})), 'allowed');
-    t.equal(judge.flowOf(connection({})), 'conduit-supervision-control-0');
+    t.equal(judge.flowsOf(connection({}))[0], 'conduit-supervision-control-0');
     for (const [more, why] of [
       [{ destination: '10.20.10.12' }, 'to the guard of another device'],
       [{ destination: '10.20.40.1', destinationPort: port }, 'straight to its port'],

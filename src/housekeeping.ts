@@ -69,13 +69,14 @@ export function commandFigures({ done, failed, refused }: CommandCounts): Facts 
 
 /** Requests on guarded conduits. */
 export function guardFigures(counters: Readonly<GuardCounters>): Facts {
-  const { requests, forwarded, forbidden, broken, unanswered } = counters;
+  const { requests, forwarded, forbidden, broken, unanswered, busy } = counters;
   return {
     guardedRequests: requests,
     guardForwarded: forwarded,
     guardForbade: forbidden,
     guardBroken: broken,
     guardUnanswered: unanswered,
+    guardBusy: busy,
   };
 }
 

@@ -121,8 +121,14 @@ export class RawClient {
     socket.on('close', () => (this.closed = true));
   }
 
-  static async to(t: Test, port: number, host = '127.0.0.1'): Promise<RawClient> {
-    const socket = connect({ port, host, noDelay: true, allowHalfOpen: true });
+  static async to(t: Test, port: number, from = '127.0.0.1'): Promise<RawClient> {
+    const socket = connect({
+      port,
+      host: '127.0.0.1',
+      localAddress: from,
+      noDelay: true,
+      allowHalfOpen: true,
+    });
     t.teardown(() => socket.destroy());
     const client = new RawClient(socket);
     await new Promise<void>((resolve, reject) => {

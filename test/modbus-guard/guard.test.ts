@@ -253,20 +253,6 @@ t.test('more connections than it has room for: the idlest one goes', async (t) =
   t.equal(guard.counters.refused, 1);
 });
 
-t.test('more requests in a row than a server has to take are answered busy', async (t) => {
-  const held: (() => void)[] = [];
-  const { port, device } = await guardBed(t, { answer: (request) => held.push(() => answered(request)) });
-  const client = await RawClient.to(t, port);
-
-  client.socket.write(Buffer.concat(Array.from({ length: 20 }, (_, id) => adu(id, 1, READ_HOLDING))));
-
-  t.same(await client.reply(19), [0x83, 6]);
-  device.answer(answered);
-  for (const answer of held) answer();
-  t.same(await client.reply(15), [3, 4, 0, 7, 0, 7]);
-  t.equal(client.frames.filter((frame) => frame.at(-1) === 6).length, 4);
-});
-
 t.test('somebody who is no client of the conduit gets no connection', async (t) => {
   const { port, device, guard } = await guardBed(t, { clients: '10.20.40.0/24' });
   const before = guard.counters.refused;

@@ -6,6 +6,8 @@ const PROTOCOL = 0;
 const MIN_REPLY_LENGTH = 3; // unit, function and at least one byte: no reply is shorter
 /** Unit and function: requests such as 7, 11, 12 and 17 have nothing else (Application Protocol V1.1b3, 6). */
 export const MIN_REQUEST_LENGTH = 2;
+/** Bytes of the shortest request, header and all. */
+export const SHORTEST_REQUEST = HEADER + MIN_REQUEST_LENGTH;
 const MAX_LENGTH = 254; // unit and a PDU of 253 bytes (Application Protocol V1.1b3, 4.1)
 const MAX_FRAME = HEADER + MAX_LENGTH;
 

@@ -15,6 +15,8 @@ export interface GuardCounters {
   broken: number;
   /** Requests that the device did not answer. */
   unanswered: number;
+  /** Requests that waited too long for their turn while the device was answering others. */
+  busy: number;
 }
 
 export const zeroGuardCounters = (): GuardCounters => ({
@@ -25,6 +27,7 @@ export const zeroGuardCounters = (): GuardCounters => ({
   forbidden: 0,
   broken: 0,
   unanswered: 0,
+  busy: 0,
 });
 
 /** Of one client at one guard; everything is counted, and more lines tell a person nothing new. */

@@ -1,12 +1,23 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../../../core/clock.ts';
 import { seconds } from '../../../core/units.ts';
-import { type FrameSink, mbapFrame, MbapFramer, MIN_REQUEST_LENGTH } from '../framing.ts';
+import { type FrameSink, mbapFrame, MbapFramer, MIN_REQUEST_LENGTH, SHORTEST_REQUEST } from '../framing.ts';
 import { viewOf } from '../pdu.ts';
+import type { Asker } from './turns.ts';
+import { Unread } from './unread.ts';
 
-/** Messaging Guide V1.0b, 4.4.1.2: a server takes up to 16 requests of one connection; more are answered "busy". */
+/**
+ * Messaging Guide V1.0b, 4.4.1.2: a server takes up to 16 requests of one connection. What else it sent is looked at
+ * when there is room: an exception at once would only be followed by the next request.
+ */
 const MOST_PENDING = 16;
-const BUSY = 6;
+/**
+ * Beyond it nothing more is read, and TCP slows the client down. Until then reading goes on, so that a client that is
+ * gone is seen at once and nothing of what it asked is sent any more: some 340 reads, more than a client means to ask.
+ */
+export const MOST_UNREAD = 4_096;
+/** Pieces of a connection, some ten requests each, before all others have their turn: a flood holds nobody up. */
+const PIECES_AT_ONCE = 8;
 /** Answers that a client does not take: some hundred of the longest. */
 const MOST_UNSENT = 65_536;
 /** Slower than any HMI asks; keep-alive of the kernel finds those that are gone without a word. */
@@ -19,7 +30,8 @@ const EXCEPTION_FLAG = 0x80;
 export interface Asked {
   readonly unit: number;
   readonly pdu: Uint8Array;
-  readonly isWanted: () => boolean;
+  /** The earliest time at which it may have come. */
+  readonly since: number;
   readonly answer: (pdu: Uint8Array) => void;
   /** The requester hears nothing: that is what a broadcast is answered with. */
   readonly done: () => void;
@@ -27,19 +39,25 @@ export interface Asked {
 
 export interface ClientEvents {
   /** Settles with exactly one call of `answer` or `done`. */
-  readonly onRequest: (asked: Asked) => void;
+  readonly onRequest: (asked: Asked, client: Client) => void;
   /** What came is no Modbus TCP; the connection is gone. */
   readonly onBroken: () => void;
   readonly onGone: () => void;
 }
 
 /** One connection of a client: cuts its stream into requests and gives each its answer. */
-export class Client implements FrameSink {
+export class Client implements FrameSink, Asker {
   readonly address: string;
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #events: ClientEvents;
   readonly #framer = new MbapFramer(MIN_REQUEST_LENGTH);
+  readonly #unread = new Unread();
+  #isTaking = false;
+  #since = 0;
+  /** When reading stopped: whatever is read until all is caught up with may be as old. */
+  #behindSince: number | undefined;
+  #stops = 0;
   #pending = 0;
   #lastRequest: number;
   #frameSince: number | undefined;
@@ -62,6 +80,11 @@ export class Client implements FrameSink {
     socket.on('close', () => this.close());
   }
 
+  /** Requests that have no answer yet. */
+  get pending(): number {
+    return this.#pending;
+  }
+
   /** Since when nothing was asked. */
   get idleSince(): number {
     return this.#pending > 0 ? Infinity : this.#lastRequest;
@@ -82,12 +105,51 @@ export class Client implements FrameSink {
   }
 
   #received(chunk: Buffer): void {
-    if (!this.#framer.push(viewOf(chunk), chunk.length, this)) {
+    const now = this.#clock.elapsed();
+    this.#unread.add(chunk, this.#behindSince ?? now);
+    this.#take();
+    if (this.#unread.length <= MOST_UNREAD || this.#socket.isPaused()) return;
+    this.#behindSince ??= now;
+    this.#stops += 1;
+    this.#socket.pause();
+  }
+
+  /** Looks at what has come, as far as there is room for requests. */
+  #take(): void {
+    if (this.#isTaking) return;
+    this.#isTaking = true;
+    for (let pieces = 0; !this.#gone && this.#pending < MOST_PENDING; pieces += 1) {
+      if (pieces === PIECES_AT_ONCE) {
+        setImmediate(() => {
+          this.#isTaking = false;
+          this.#take();
+        });
+        return;
+      }
+      // So many bytes never end more requests than there is room for.
+      const piece = this.#unread.take((MOST_PENDING - this.#pending) * SHORTEST_REQUEST);
+      if (piece === undefined) break;
+      this.#since = piece.since;
+      if (this.#framer.push(viewOf(piece.bytes), piece.bytes.length, this)) continue;
       if (!this.#gone) this.#events.onBroken();
       this.close();
-      return;
     }
-    this.#frameSince = this.#framer.held === 0 ? undefined : (this.#frameSince ?? this.#clock.elapsed());
+    this.#isTaking = false;
+    if (this.#gone) return;
+    const isPartial = this.#framer.held > 0 && this.#unread.length === 0;
+    this.#frameSince = isPartial ? (this.#frameSince ?? this.#clock.elapsed()) : undefined;
+    if (this.#unread.length === 0 && this.#socket.isPaused()) this.#readOn();
+    this.#endWhenDone();
+  }
+
+  #readOn(): void {
+    this.#socket.resume();
+    const stops = this.#stops;
+    // What waits in the kernel is read in the next turn of the event loop, and stops it once more if it is much.
+    const turnIsOver = (): void => {
+      if (stops === this.#stops) this.#behindSince = undefined;
+    };
+    setImmediate(() => setImmediate(turnIsOver));
   }
 
   frame(transaction: number, view: DataView, start: number, end: number): void {
@@ -96,25 +158,16 @@ export class Client implements FrameSink {
     this.#frameSince = undefined;
     const unit = view.getUint8(start);
     const pdu = new Uint8Array(view.buffer, view.byteOffset + start + 1, end - start - 1).slice();
-    if (this.#pending >= MOST_PENDING) {
-      this.#send(transaction, unit, exception(pdu, BUSY));
-      return;
-    }
     this.#pending += 1;
-    this.#events.onRequest({
-      unit,
-      pdu,
-      isWanted: () => !this.#gone,
-      answer: (answer) => {
-        this.#pending -= 1;
-        this.#send(transaction, unit, answer);
-        this.#endWhenDone();
-      },
-      done: () => {
-        this.#pending -= 1;
-        this.#endWhenDone();
-      },
-    });
+    const settle = (): void => {
+      this.#pending -= 1;
+      this.#take();
+    };
+    const answer = (reply: Uint8Array): void => {
+      this.#send(transaction, unit, reply);
+      settle();
+    };
+    this.#events.onRequest({ unit, pdu, since: this.#since, answer, done: settle }, this);
   }
 
   #send(transaction: number, unit: number, pdu: Uint8Array): void {
@@ -124,7 +177,7 @@ export class Client implements FrameSink {
   }
 
   #endWhenDone(): void {
-    if (this.#ended && this.#pending === 0 && !this.#gone) this.#socket.end();
+    if (this.#ended && this.#pending === 0 && this.#unread.length === 0 && !this.#gone) this.#socket.end();
   }
 }
 

@@ -1,17 +1,16 @@
 import type { Clock } from '../../../core/clock.ts';
 import { SluiceError } from '../../../core/errors.ts';
-import { type Duration, seconds } from '../../../core/units.ts';
+import { type Duration, milliseconds, seconds } from '../../../core/units.ts';
 import { zeroCounters } from '../counters.ts';
 import { ACCEPTED, checkEcho, checkRead, MISMATCH } from '../pdu.ts';
 import { type Connection, openConnection } from '../transport.ts';
 import { MbapWire } from '../wire.ts';
 import { READ_WRITE_REGISTERS, type Request } from './request.ts';
+import { type Asker, Turns } from './turns.ts';
 
-/** Requests that wait for one device: what all clients of a listener may have in flight is more than it takes in time. */
-const LONGEST_QUEUE = 64;
 /** A write that waited longer is not the one that somebody still means. */
-const LONGEST_WAIT = seconds(5);
-/** A device that cannot be reached is not asked again for each request. */
+export const LONGEST_WAIT = seconds(5);
+/** A device that cannot be reached is not asked again for each request: they wait, and have one answer. */
 const PAUSE_AFTER_FAILURE = seconds(1);
 /** Old devices have room for few connections: one that nobody uses is given back. */
 const IDLE = seconds(60);
@@ -24,10 +23,13 @@ export interface Errand {
   readonly pdu: Uint8Array;
   /** Undefined where the guard only observes and let something pass that it does not understand. */
   readonly request: Request | undefined;
-  /** Is somebody still there for the answer? */
-  readonly isWanted: () => boolean;
-  /** The PDU of the answer; undefined where the device gave none. Called once, or never where nobody wants it. */
-  readonly answer: (pdu: Uint8Array | undefined) => void;
+  /** The earliest time at which it may have been asked. */
+  readonly since: number;
+  /**
+   * The PDU of the answer; `silent` where the device gave none, `busy` where it was answering others all the while.
+   * Called once, or never where the asker has left.
+   */
+  readonly answer: (reply: Uint8Array | 'silent' | 'busy') => void;
 }
 
 export interface LaneOptions {
@@ -43,35 +45,37 @@ export interface LaneOptions {
 export class Lane {
   readonly counters = zeroCounters();
   readonly #options: LaneOptions;
-  readonly #queue: { readonly errand: Errand; readonly since: number }[] = [];
+  readonly #waiting = new Turns<Errand>();
   readonly #stop = new AbortController();
   #connection: Connection | undefined;
   #isOpening = false;
   #running = 0;
   #failedAt = -Infinity;
+  #answeredAt = -Infinity;
   #usedAt = 0;
 
   constructor(options: LaneOptions) {
     this.#options = options;
   }
 
-  ask(errand: Errand): void {
-    const now = this.#options.clock.elapsed();
-    const isDead = this.#connection === undefined || this.#connection.lost !== undefined;
-    const pauses = isDead && now - this.#failedAt < PAUSE_AFTER_FAILURE;
-    if (pauses || this.#queue.length >= LONGEST_QUEUE || this.#stop.signal.aborted) {
-      errand.answer(undefined);
+  ask(asker: Asker, errand: Errand): void {
+    if (this.#stop.signal.aborted) {
+      errand.answer('silent');
       return;
     }
-    this.#queue.push({ errand, since: now });
+    this.#waiting.add(asker, errand);
     this.#next();
+  }
+
+  leave(asker: Asker): void {
+    this.#waiting.leave(asker);
   }
 
   /** Gives up what has waited too long, and a connection that nobody uses. */
   sweep(): void {
+    this.#giveBack();
     const now = this.#options.clock.elapsed();
-    while ((this.#queue[0]?.since ?? now) < now - LONGEST_WAIT) this.#queue.shift()?.errand.answer(undefined);
-    if (this.#running === 0 && this.#queue.length === 0 && now - this.#usedAt > IDLE)
+    if (this.#running === 0 && this.#waiting.isEmpty && now - this.#usedAt > IDLE)
       this.#close('not used any more');
   }
 
@@ -86,18 +90,22 @@ export class Lane {
     this.#connection = undefined;
   }
 
+  #giveBack(): void {
+    const late = this.#waiting.takeOlderThan(this.#options.clock.elapsed() - LONGEST_WAIT);
+    for (const { since, answer } of late) answer(this.#answeredAt >= since ? 'busy' : 'silent');
+  }
+
   #next(): void {
+    this.#giveBack();
     while (this.#running < this.#options.inFlight) {
       const connection = this.#connection;
       if (connection === undefined || connection.lost !== undefined) {
-        if (this.#queue.length > 0 && !this.#isOpening) void this.#open();
+        if (!this.#waiting.isEmpty && !this.#isOpening) void this.#open();
         return;
       }
-      const first = this.#queue.shift();
-      if (first === undefined) return;
-      if (!first.errand.isWanted()) continue;
-      if (this.#options.clock.elapsed() - first.since > LONGEST_WAIT) first.errand.answer(undefined);
-      else void this.#run(first.errand, connection);
+      const errand = this.#waiting.take();
+      if (errand === undefined) return;
+      void this.#run(errand, connection);
     }
   }
 
@@ -107,6 +115,8 @@ export class Lane {
     const options = { endpoint, host, port, units: 1, wire: new MbapWire(), clock, counters: this.counters };
     this.#isOpening = true;
     try {
+      const pause = PAUSE_AFTER_FAILURE - (clock.elapsed() - this.#failedAt);
+      if (pause > 0) await clock.sleep(milliseconds(pause), this.#stop.signal);
       this.#connection = await openConnection(options, this.#stop.signal);
       this.#usedAt = clock.elapsed();
     } catch {
@@ -120,7 +130,7 @@ export class Lane {
   }
 
   #giveUp(): void {
-    for (const { errand } of this.#queue.splice(0)) errand.answer(undefined);
+    for (const errand of this.#waiting.takeOlderThan(Infinity)) errand.answer('silent');
   }
 
   async #run(errand: Errand, connection: Connection): Promise<void> {
@@ -148,7 +158,8 @@ export class Lane {
       this.#running -= 1;
       this.#usedAt = this.#options.clock.elapsed();
     }
-    errand.answer(reply);
+    if (reply !== undefined) this.#answeredAt = this.#usedAt;
+    errand.answer(reply ?? 'silent');
     this.#next();
   }
 }

@@ -6,16 +6,17 @@ import { seconds } from '../../../core/units.ts';
 import { type GuardedConduit, type GuardTarget, observesAt } from '../../../segmentation/guards.ts';
 import { viewOf } from '../pdu.ts';
 import type { Book } from './book.ts';
-import { type Asked, Client, exception } from './client.ts';
+import { type Asked, Client, exception, MOST_UNREAD } from './client.ts';
 import { accessText, BROADCAST, decide } from './decide.ts';
-import { Lane } from './lane.ts';
+import { Lane, LONGEST_WAIT } from './lane.ts';
 import { parseRequest, type Request } from './request.ts';
 
 /** An HMI has one or two connections, a historian a few. */
 const MOST_CLIENTS = 32;
 const MOST_OF_ONE_ADDRESS = 8;
 const KEEP_ALIVE_AFTER = seconds(30);
-/** Gateway target device failed to respond (Application Protocol V1.1b3, 7). */
+// Application Protocol V1.1b3, 7: server device busy; gateway target device failed to respond.
+const BUSY = 6;
 const NO_RESPONSE = 0x0b;
 
 interface Dependencies {
@@ -42,6 +43,8 @@ export class GuardListener {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_AFTER,
+      // What a connection that is not read holds in the process.
+      highWaterMark: MOST_UNREAD,
     });
     this.#server.on('connection', (socket) => this.#connected(socket));
   }
@@ -89,31 +92,47 @@ export class GuardListener {
     this.#makeRoom(address);
     const client: Client = new Client(socket, address, {
       clock,
-      onRequest: (asked) => this.#asked(asked, address),
+      onRequest: (asked, from) => this.#asked(asked, from),
       onBroken: () => {
         book.counters.broken += 1;
         book.tell('guard-broken', 'guard: something that is not Modbus TCP, connection closed', {
           ...this.#facts(address),
         });
       },
-      onGone: () => this.#clients.delete(client),
+      onGone: () => {
+        this.#clients.delete(client);
+        this.#lane.leave(client);
+      },
     });
     this.#clients.add(client);
   }
 
-  /** The one that has not been used for longest goes (Messaging Guide V1.0b, 4.2.2), first of the same address. */
+  /**
+   * The one that has not been used for longest goes (Messaging Guide V1.0b, 4.2.2): of the same address, or of the one
+   * that has most, so that nobody with a few is pushed out by somebody with many.
+   */
   #makeRoom(address: string): void {
-    const own = [...this.#clients].filter((client) => client.address === address);
-    const crowd = own.length >= MOST_OF_ONE_ADDRESS ? own : [...this.#clients];
-    if (crowd === own || crowd.length >= MOST_CLIENTS) {
-      this.#deps.book.counters.refused += 1;
-      crowd.toSorted((a, b) => a.idleSince - b.idleSince)[0]?.close();
-    }
+    const { book } = this.#deps;
+    const crowds = Map.groupBy(this.#clients, (client) => client.address);
+    const own = crowds.get(address) ?? [];
+    const isOne = own.length >= MOST_OF_ONE_ADDRESS;
+    if (!isOne && this.#clients.size < MOST_CLIENTS) return;
+    const most = Math.max(...crowds.values().map(({ length }) => length));
+    const crowd = isOne ? own : [...this.#clients].filter((one) => crowds.get(one.address)?.length === most);
+    book.counters.refused += 1;
+    const [idlest] = crowd.toSorted((a, b) => a.idleSince - b.idleSince);
+    if (idlest === undefined) return;
+    idlest.close();
+    book.tell('guard-crowded', 'guard: too many connections, the idlest one is closed', {
+      ...this.#facts(idlest.address),
+      connections: this.#clients.size + 1,
+      for: address,
+    });
   }
 
-  #asked(asked: Asked, client: string): void {
+  #asked(asked: Asked, client: Client): void {
     const { book, clock, conduit, target } = this.#deps;
-    const { unit, pdu, isWanted, answer, done } = asked;
+    const { unit, pdu, since, answer, done } = asked;
     book.counters.requests += 1;
     const view = viewOf(pdu);
     const parsed = parseRequest(view, 0, pdu.length);
@@ -121,7 +140,7 @@ export class GuardListener {
     if (!decision.allowed) {
       book.counters.forbidden += 1;
       const request = 'exception' in parsed ? undefined : parsed;
-      const facts = { ...this.#facts(client), unit, function: pdu[0], ...requestFacts(request) };
+      const facts = { ...this.#facts(client.address), unit, function: pdu[0], ...requestFacts(request) };
       const observes = observesAt(conduit, clock.now());
       const what = observes ? 'guard: a request would be forbidden' : 'guard: a request is forbidden';
       book.tell(observes ? 'guard-would-forbid' : 'guard-forbidden', what, {
@@ -135,17 +154,33 @@ export class GuardListener {
     }
     book.counters.forwarded += 1;
     const isSilent = unit === BROADCAST && !('exception' in parsed) && parsed.write !== undefined;
-    this.#lane.ask({
+    this.#lane.ask(client, {
       unit,
       pdu,
+      since,
       request: 'exception' in parsed ? undefined : parsed,
-      isWanted,
       answer: (reply) => {
-        if (reply !== undefined) return answer(reply);
+        if (typeof reply !== 'string') return answer(reply);
+        if (reply === 'busy') {
+          this.#tellBusy(client.address);
+          return answer(exception(pdu, BUSY));
+        }
         if (isSilent) return done();
         book.counters.unanswered += 1;
         return answer(exception(pdu, NO_RESPONSE));
       },
+    });
+  }
+
+  #tellBusy(address: string): void {
+    const { book } = this.#deps;
+    book.counters.busy += 1;
+    const own = [...this.#clients].filter((client) => client.address === address);
+    book.tell('guard-busy', 'guard: a client asks for more than the device can answer', {
+      ...this.#facts(address),
+      connections: own.length,
+      waiting: own.reduce((sum, client) => sum + client.pending, 0),
+      waited: LONGEST_WAIT,
     });
   }
 

@@ -1,0 +1,259 @@
+import t from 'tap';
+import { systemClock } from '../../src/core/clock.ts';
+import { milliseconds, seconds } from '../../src/core/units.ts';
+import type { WireRequest } from '../support/hostile-modbus.ts';
+import { until } from '../support/wait.ts';
+import { adu, answered, guardBed, RawClient } from './bed.ts';
+
+// One device and several who ask: nobody waits for the haste of another, and nothing is refused at full speed.
+
+const OF_GREEDY = 0;
+const OF_OTHER = 50;
+const FORBIDDEN = [6, 0, 5, 0, 1];
+const OTHER = '127.0.0.2';
+const BUSY = 6;
+const SILENT = 0x0b;
+/** A write that waited longer is not sent any more. */
+const TOO_LONG = seconds(6);
+
+const read = (address: number): number[] => [3, 0, address, 0, 1];
+const isData = (frame: Buffer): boolean => frame[7] === 3;
+const refusedAs = (code: number) => (frame: Buffer) => frame[7] === 0x83 && frame[8] === code;
+
+const ended = ({ closed, socket }: RawClient): boolean => closed || socket.readableEnded;
+
+/** A device that answers when it is told to, one request after the other. */
+function heldDevice(): { readonly answer: (request: WireRequest) => void; readonly held: WireRequest[] } {
+  const held: WireRequest[] = [];
+  return { held, answer: (request) => void held.push(request) };
+}
+
+/** Time that passes when the test says so, beside the real one. */
+function woundClock(): { readonly clock: typeof systemClock; readonly wind: (more: number) => void } {
+  let more = 0;
+  const elapsed: typeof systemClock.elapsed = () => milliseconds(systemClock.elapsed() + more);
+  return { clock: { ...systemClock, elapsed }, wind: (by) => (more += by) };
+}
+
+const requests = (count: number, pdu: readonly number[], from = 0): Buffer =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => adu(from + i, 1, pdu)));
+
+/** Asks again with each answer, so that so many are always on their way. */
+async function greedy(
+  t: Parameters<typeof RawClient.to>[0],
+  port: number,
+  pipelined: number,
+): Promise<RawClient> {
+  const client = await RawClient.to(t, port);
+  let answers = 0;
+  client.socket.on('data', () => {
+    const fresh = client.frames.length - answers;
+    answers = client.frames.length;
+    if (!client.closed) client.socket.write(requests(fresh, read(OF_GREEDY)));
+  });
+  client.socket.write(requests(pipelined, read(OF_GREEDY)));
+  return client;
+}
+
+t.test('six connections that ask without end take every second turn, and no more', async (t) => {
+  const { port, device, guard } = await guardBed(t, {
+    answer: (request) => void setTimeout(() => answered(request), 2),
+  });
+  const greedies = await Promise.all(Array.from({ length: 6 }, async () => greedy(t, port, 14)));
+  await until('its queue', () => guard.counters.requests >= 84);
+  const other = await RawClient.to(t, port, OTHER);
+
+  for (let i = 0; i < 20; i += 1) {
+    const before = device.requests.length;
+    t.same(await other.ask(i, 1, read(OF_OTHER)), [3, 2, 0, 7], `read ${i}`);
+    const mine = device.requests.findIndex(({ address, index }) => index >= before && address === OF_OTHER);
+    t.ok(mine - before <= 2, `it waited for ${mine - before} others`);
+  }
+
+  t.ok(device.requests.filter(({ address }) => address === OF_GREEDY).length >= 20, 'the other one goes on');
+  t.ok(
+    greedies.every(({ frames }) => frames.length > 0),
+    'each of its connections has its turns',
+  );
+  t.ok(
+    greedies.every(({ frames }) => frames.every(isData)),
+    'and is refused nothing',
+  );
+  t.match(guard.counters, { busy: 0, unanswered: 0 });
+});
+
+t.test('what is too much is not read, instead of refused, and answered in the end', async (t) => {
+  const { held, answer } = heldDevice();
+  const { port, device, guard } = await guardBed(t, { answer, timeout: 60_000 });
+  const flood = await RawClient.to(t, port);
+  flood.socket.end(requests(2_000, read(OF_GREEDY)));
+  await until('the first', () => held.length === 1);
+  const other = await RawClient.to(t, port, OTHER);
+
+  t.same(await other.ask(1, 1, FORBIDDEN), [0x86, 1], 'what the other asks is seen to');
+  other.socket.write(adu(2, 1, read(OF_OTHER)));
+  await until('its request', () => guard.counters.requests === 18);
+  t.equal(guard.counters.requests, 16 + 2, 'sixteen are taken of the one, and all of the other');
+  t.same(flood.frames, []);
+
+  device.answer(answered);
+  for (const request of held.splice(0)) answered(request);
+  await until('every answer', () => flood.frames.length === 2_000);
+  t.ok(device.requests.findIndex(({ address }) => address === OF_OTHER) <= 2, 'the other one had its turn');
+  t.same(
+    flood.frames.map((frame) => frame.readUInt16BE(0)),
+    Array.from({ length: 2_000 }, (_, i) => i),
+    'in order',
+  );
+  t.ok(flood.frames.every(isData));
+  await until('the end', () => flood.socket.readableEnded);
+});
+
+t.test('who waited too long is told that the device is busy, and so is a person', async (t) => {
+  const { clock, wind } = woundClock();
+  const { held, answer } = heldDevice();
+  const { port, device, guard, told, events } = await guardBed(t, {
+    answer, clock, timeout: 60_000,
+    limits: { write: [{ table: 'holding', low: 0, high: 9 }] },
+  }); // biome-ignore format: one line of what matters here
+  const flood = await RawClient.to(t, port);
+  flood.socket.write(Buffer.concat([requests(600, read(OF_GREEDY)), adu(600, 1, [6, 0, 5, 0, 1])]));
+  await until('the first', () => held.length === 1);
+  await until('sixteen', () => guard.counters.requests === 16);
+
+  wind(TOO_LONG);
+  device.answer(answered);
+  for (const request of held.splice(0)) answered(request);
+  await until('every answer', () => flood.frames.length === 601);
+
+  t.equal(flood.frames.filter(isData).length, 1);
+  t.equal(flood.frames.filter(refusedAs(BUSY)).length, 599);
+  t.same([...(flood.frames.at(-1) ?? [])].slice(7), [0x86, BUSY], 'the write that waited behind them too');
+  t.same(
+    device.requests.map(({ pdu }) => pdu[0]),
+    [3],
+    'nothing of it reached the device',
+  );
+  t.match(guard.counters, { busy: 600, unanswered: 0 });
+  const facts = {
+    conduit: 'conduit-supervision-control-0',
+    client: '127.0.0.1',
+    devices: 'press-1',
+    connections: 1,
+  };
+  t.match(
+    told,
+    Array.from({ length: 5 }, () => ({
+      what: 'guard: a client asks for more than the device can answer',
+      facts,
+    })),
+  );
+  t.match(events[0], { what: 'guard-busy conduit-supervision-control-0', facts });
+  let id = 700;
+  // Within a turn or two of the event loop nobody can tell whether it was sent before all that.
+  await until(
+    'what it asks now is as good as any',
+    async () => (await flood.ask((id += 1), 1, read(OF_GREEDY)))[0] === 3,
+  );
+});
+
+t.test('a device that answers nobody is not called busy', async (t) => {
+  const { clock, wind } = woundClock();
+  const { held, answer } = heldDevice();
+  const { port, guard } = await guardBed(t, { answer, clock, timeout: 200 });
+  const client = await RawClient.to(t, port);
+  client.socket.write(requests(10, read(OF_GREEDY)));
+  await until('the first', () => held.length === 1);
+
+  wind(TOO_LONG);
+
+  await until('every answer', () => client.frames.length === 10);
+  t.ok(client.frames.every(refusedAs(SILENT)));
+  t.match(guard.counters, { busy: 0, unanswered: 10 });
+});
+
+t.test('a device that is gone is tried once a second, however much is asked', async (t) => {
+  const pauses: (() => void)[] = [];
+  const clock: typeof systemClock = {
+    ...systemClock,
+    // Whoever sweeps waits for longer, whoever opens too.
+    sleep: async (duration, signal) =>
+      duration <= 1_000
+        ? new Promise((resolve) => pauses.push(resolve))
+        : systemClock.sleep(duration, signal),
+  };
+  const { port, device, guard } = await guardBed(t, { clock });
+  await device.close();
+  const client = await RawClient.to(t, port);
+  t.same(await client.ask(1, 1, read(OF_GREEDY)), [0x83, SILENT]);
+
+  client.socket.write(requests(14, read(OF_GREEDY), 10));
+  t.same(await client.ask(2, 1, FORBIDDEN), [0x86, 1]);
+  t.equal(client.frames.length, 2, 'nobody is answered before the next try');
+  t.equal(pauses.length, 1);
+  pauses[0]?.();
+
+  await until('all of them', () => client.frames.length === 16);
+  t.equal(guard.counters.unanswered, 15);
+});
+
+t.test('what was asked by a connection that ended is forgotten', async (t) => {
+  const { held, answer } = heldDevice();
+  const { port, device } = await guardBed(t, { answer, timeout: 60_000 });
+  const first = await RawClient.to(t, port);
+  first.socket.write(requests(16, read(OF_GREEDY)));
+  await until('the first', () => held.length === 1);
+  const other = await RawClient.to(t, port, OTHER);
+  first.socket.resetAndDestroy();
+  t.same(await other.ask(1, 1, FORBIDDEN), [0x86, 1]);
+  t.same(await other.ask(2, 1, FORBIDDEN), [0x86, 1], 'its end is seen before this one');
+
+  device.answer(answered);
+  for (const request of held) answered(request);
+  t.same(await other.ask(3, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+
+  t.equal(device.requests.length, 2);
+});
+
+t.test('somebody with one connection is not pushed out by those with many', async (t) => {
+  const { port, guard, told } = await guardBed(t);
+  const connections = async (from: string, count: number): Promise<RawClient[]> => {
+    const clients: RawClient[] = [];
+    for (let i = 0; i < count; i += 1) {
+      const client = await RawClient.to(t, port, from);
+      t.same(await client.ask(1, 1, read(OF_GREEDY)), [3, 2, 0, 7]);
+      clients.push(client);
+    }
+    return clients;
+  };
+  const before = guard.counters.refused;
+  const [other] = await connections(OTHER, 1);
+  const many: RawClient[] = [];
+  for (const from of ['127.0.0.3', '127.0.0.4', '127.0.0.5', '127.0.0.6'])
+    many.push(...(await connections(from, 8)));
+
+  await until('one of them goes', () => many.filter(ended).length === 1);
+  t.same(await other?.ask(9, 1, read(OF_OTHER)), [3, 2, 0, 7], 'and it is not the idlest of all');
+  t.equal(guard.counters.refused, before + 1);
+  t.match(told, [
+    {
+      what: 'guard: too many connections, the idlest one is closed',
+      facts: { client: '127.0.0.3', for: '127.0.0.6' },
+    },
+  ]);
+});
+
+t.test('a flood of forbidden requests leaves the others their turns', async (t) => {
+  const { port, guard } = await guardBed(t);
+  const flood = await RawClient.to(t, port);
+  const other = await RawClient.to(t, port, OTHER);
+  t.same(await other.ask(1, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+  const before = guard.counters.forbidden;
+
+  flood.socket.write(requests(5_000, FORBIDDEN));
+  await until('its beginning', () => guard.counters.forbidden > before);
+  t.same(await other.ask(2, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+
+  t.ok(guard.counters.forbidden < before + 5_000, `${guard.counters.forbidden} were answered first`);
+  await until('all of them', () => flood.frames.length === 5_000);
+});

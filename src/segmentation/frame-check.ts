@@ -29,7 +29,7 @@ const about = object({
   payload: object({ base: literal('th'), offset: literal(64), len: literal(128) }),
 });
 const field = oneOf({
-  meta: object({ key: literal('iifname', 'mark') }),
+  meta: object({ key: literal('iifname', 'oifname', 'mark') }),
   exthdr: object({ name: literal('frag') }, { field: literal('nexthdr') }),
   payload: either(
     object({ protocol: literal('ether'), field: literal('saddr', 'daddr', 'type') }),

@@ -32,6 +32,7 @@ const UNSPECIFIED = 0n;
 
 const SETS = {
   access: 's_access',
+  apart: 's_apart',
   strict: 's_strict',
   macs: 's_mac',
   plugs: 's_port_mac',
@@ -80,7 +81,13 @@ export function compileFrames({ mode, guard }: Policy): FrameRuleset | undefined
     denials.set(name, denial(name, words, before, mode));
     return goTo(name);
   };
-  const chains = [...arriving(deny), arpChain(deny), ipv4Chain(deny), ...ipv6Chains(guard, deny), between()];
+  const chains = [
+    ...arriving(deny),
+    arpChain(deny),
+    ipv4Chain(deny),
+    ...ipv6Chains(guard, deny),
+    between(deny),
+  ];
   // Somebody put it there: that holds in mode observe too.
   const all = [...chains, ...denials.values(), denial(QUARANTINED, 'quarantine', [], 'enforce')];
   return { counters: countersOf(all), sets: setsOf(guard), chains: all };
@@ -92,10 +99,12 @@ const QUARANTINED = 'd_quarantined';
 
 /**
  * What goes from port to port, also of trunks: nobody else is between them. What goes to the gateway itself, or through
- * it, the rules of packets judge, which hold back neither management nor the search for neighbours.
+ * it, the rules of packets judge, which hold back neither management nor the search for neighbours. Two access ports are
+ * kept apart unless the zones of both let their devices talk: VLANs keep those of two zones apart anyway.
  */
-function between(): FrameChain {
+function between(deny: Deny): FrameChain {
   const { mac, 4: v4, 6: v6 } = SETS.quarantined;
+  const apart = deny('d_within', 'device of the same zone');
   return {
     name: 'g_between',
     hook: 'forward',
@@ -106,6 +115,8 @@ function between(): FrameChain {
       [isIn(v4, 'ip daddr'), goTo(QUARANTINED)],
       [isIn(v6, 'ip6 saddr'), goTo(QUARANTINED)],
       [isIn(v6, 'ip6 daddr'), goTo(QUARANTINED)],
+      [isIn(SETS.apart, 'iifname'), isIn(SETS.access, 'oifname'), apart],
+      [isIn(SETS.access, 'iifname'), isIn(SETS.apart, 'oifname'), apart],
       [accept],
     ],
   };
@@ -250,6 +261,11 @@ function setsOf({ ports, hosts, own }: PortGuard): FrameSet[] {
       SETS.access,
       ['ifname'],
       ports.map(({ name }) => [name]),
+    ),
+    set(
+      SETS.apart,
+      ['ifname'],
+      ports.filter(({ within }) => within === 'deny').map(({ name }) => [name]),
     ),
     set(
       SETS.strict,

@@ -3,7 +3,15 @@ import { exactly, type Interval } from './boxes.ts';
 import { isRecord, text } from './field.ts';
 import type { FrameListing } from './frame-listing.ts';
 import { macValue } from './ownership.ts';
-import { ANY_FRAGMENT, type FrameBox, type FramePlace, type FrameSpace, HELD, held } from './frame-space.ts';
+import {
+  ANY_FRAGMENT,
+  atHook,
+  type FrameBox,
+  type FramePlace,
+  type FrameSpace,
+  HELD,
+  held,
+} from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 
 /** Something in the listing that has no meaning here: then nothing is proven. */
@@ -267,6 +275,11 @@ function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
     [meta('iifname')]: {
       place: 'port',
       guard: {},
+      read: (json) => (typeof json === 'string' ? space.port(json) : undefined),
+    },
+    [meta('oifname')]: {
+      place: 'out',
+      guard: atHook('forward'),
       read: (json) => (typeof json === 'string' ? space.port(json) : undefined),
     },
     [meta('mark')]: { place: 'mark', guard: {}, read: number },

@@ -30,7 +30,21 @@ const type = (...types: readonly number[]): Interval[] => types.map(exactly);
 export function declaredFrames(guard: PortGuard, space: FrameSpace): PacketSet {
   const { sets } = space;
   const comesIn = sets.and(new Declaration(guard, space).allowed(), space.set(atHook('prerouting')));
-  return sets.or(comesIn, sets.minus(space.set(atHook('forward')), heldFrames(space)));
+  const between = sets.minus(space.set(atHook('forward')), sets.or(heldFrames(space), apart(guard, space)));
+  return sets.or(comesIn, between);
+}
+
+/** From one access port to another, where not both of them may. */
+function apart({ ports }: PortGuard, space: FrameSpace): PacketSet {
+  const { sets } = space;
+  const namesOf = (some: PortGuard['ports']): Interval[] => space.ports(some.map(({ name }) => name));
+  const closed = namesOf(ports.filter(({ within }) => within === 'deny'));
+  if (closed.length === 0) return sets.nothing;
+  const all = namesOf(ports);
+  return sets.union([
+    space.set({ ...atHook('forward'), port: closed, out: all }),
+    space.set({ ...atHook('forward'), port: all, out: closed }),
+  ]);
 }
 
 /** From or to somebody in quarantine, between two ports: in whatever mode, whatever the file says. */

@@ -131,6 +131,7 @@ const hex = (address: bigint): string => `0x${address.toString(16)}`;
 
 const FIELDS: Readonly<Record<FrameField, Json>> = {
   iifname: { meta: { key: 'iifname' } },
+  oifname: { meta: { key: 'oifname' } },
   mark: { meta: { key: 'mark' } },
   'ether saddr': payload('ether', 'saddr'),
   'ether daddr': payload('ether', 'daddr'),

@@ -34,6 +34,7 @@ export interface FrameChain {
 /** What of a frame can be looked at. */
 export type FrameField =
   | 'iifname'
+  | 'oifname'
   | 'mark'
   | 'ether saddr'
   | 'ether daddr'

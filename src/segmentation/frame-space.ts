@@ -17,6 +17,8 @@ const PLACES = [
   'hook',
   'kind',
   'port',
+  /** Where it goes out; of frames that only come in it says nothing. */
+  'out',
   /** Bits of HELD: which of its addresses are in quarantine. */
   'held',
   'carried',
@@ -49,6 +51,7 @@ const HIGHEST: Readonly<Record<FramePlace, number | bigint>> = {
   hook: 1,
   kind: 5,
   port: 65_535,
+  out: 65_535,
   held: HIGHEST_HELD,
   carried: 3,
   type: 255,
@@ -173,6 +176,7 @@ export class FrameSpace {
     const number = value === -Infinity ? 0 : Number(value);
     switch (place) {
       case 'port':
+      case 'out':
         return [...this.#ports.keys()][number - 1] ?? 'any other';
       case 'hook':
         return HOOKS[number] ?? 'any other';

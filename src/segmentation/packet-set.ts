@@ -14,7 +14,7 @@ export interface PacketSet {
 }
 
 /** Where diagrams end: more dimensions than any space has. */
-export const LEAF = 16;
+export const LEAF = 32;
 export const BELOW_ALL = -Infinity;
 /** Ids of nodes are packed in pairs into one double: 2^26 nodes at most. */
 const PAIR = 2 ** 26;
@@ -43,6 +43,7 @@ export class PacketSets<Name extends string> {
   };
 
   constructor(dimensions: Dimensions<Name>) {
+    if (dimensions.names.length > LEAF) throw new Error('more dimensions than a node can tell apart');
     this.#dimensions = dimensions;
   }
 

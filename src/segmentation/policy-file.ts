@@ -29,8 +29,9 @@ const flow = z.object({
 });
 const mac = z.string();
 const hosts = { v4: z.array(address), v6: z.array(address) };
+const allowed = z.enum(['deny', 'allow']);
 const portGuard = z.object({
-  ports: z.array(z.object({ name: z.string(), unknown: z.enum(['deny', 'allow']) })),
+  ports: z.array(z.object({ name: z.string(), unknown: allowed, within: allowed })),
   hosts: z.array(z.object({ mac, ports: z.array(z.string()), ...hosts })),
   own: z.object(hosts),
 });

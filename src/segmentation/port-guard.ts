@@ -15,6 +15,8 @@ export interface GuardedPort {
   readonly name: string;
   /** What becomes of hardware addresses that no device has. */
   readonly unknown: 'deny' | 'allow';
+  /** May devices at this port and at other access ports reach one another? */
+  readonly within: 'deny' | 'allow';
 }
 
 export interface ByFamily {
@@ -31,7 +33,7 @@ export interface BoundHost extends ByFamily {
 /** Undefined where no zone has access ports. */
 export function portGuard(config: Config): PortGuard | undefined {
   const ports = config.zones.flatMap((zone) =>
-    zone.ports.map((name) => ({ name, unknown: zone.unknownMacs })),
+    zone.ports.map((name) => ({ name, unknown: zone.unknownMacs, within: zone.within })),
   );
   return ports.length === 0 ? undefined : { ports, hosts: hostsOf(config), own: ownAddresses(config) };
 }

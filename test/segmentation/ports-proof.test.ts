@@ -46,6 +46,8 @@ t.test('what a stranger does to it is seen, and undone', { skip }, async (t) => 
     ],
     ['add chain bridge sluice theirs { type filter hook forward priority 0; }', /2 chains hang/],
     ['flush chain bridge sluice g_between', /held .*in quarantine, not declared/],
+    ['delete element bridge sluice s_apart { lan1 }', /hook forward, .*port lan1, .*not declared/],
+    ['add element bridge sluice s_apart { eth9 }', /port eth9, .*out lan1, .*declared/],
     ['insert rule bridge sluice g_between ether saddr 02:00:00:00:10:21 accept', /not declared/],
     ['insert rule bridge sluice g_between ip daddr 10.20.10.9 accept', /looks at who only/],
     ['insert rule bridge sluice g_between drop', /hook forward, .*, declared/],

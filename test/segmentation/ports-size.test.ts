@@ -6,7 +6,7 @@ import { render } from '../../src/segmentation/render.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 
 const PORTS = ['lan1', 'lan2', 'lan3', 'lan4'];
-const PORT_RULES = PORTS.map((name) => ({ name, unknown: 'deny' }) as const);
+const PORT_RULES = PORTS.map((name) => ({ name, unknown: 'deny', within: 'deny' }) as const);
 
 /** In no order, so that no two that follow one another are a range. */
 const scattered = (i: number): number => (i * 40_503 + 12_345) % 65_536;

@@ -28,7 +28,7 @@ const ROUTER = 'fe80::beef';
 const PLANT = `
 gateway: { id: plant7 }
 zones:
-  control: { interface: br0, subnet: [10.20.10.0/24, "fd00:10::/64"], address: [10.20.10.1/24, "fd00:10::1/64"], ports: [lan1, lan2, lan3] }
+  control: { interface: br0, within: allow, subnet: [10.20.10.0/24, "fd00:10::/64"], address: [10.20.10.1/24, "fd00:10::1/64"], ports: [lan1, lan2, lan3] }
   uplink: { interface: eth0 }
 classes:
   press: { zone: control, protocol: modbus, points: { running: { at: "coil:0" } } }

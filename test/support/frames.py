@@ -1,6 +1,6 @@
 # Sends frames into one end of a bridge and tells which came out at another: python3 frames.py OUT GROUP. Each line of standard
-# input is "in frame mark" in hex: the frame is sent at the interface `in`, and then the mark, which always passes; what
-# came out before the mark belongs to the frame. Prints how many that were, and the prefixes of what was logged meanwhile
+# input is "in frame mark" in hex: the frame is sent at the interface `in`, and then the mark, which always passes, there
+# too or where a fourth word says; what came out before the mark belongs to the frame. Prints how many that were, and the prefixes of what was logged meanwhile
 # to the NFLOG group GROUP, one JSON a line. Standard library alone.
 import json
 import socket
@@ -56,9 +56,9 @@ def link(name):
 
 
 for line in sys.stdin:
-    name, frame, mark = line.split()
+    name, frame, mark, *other = line.split()
     link(name).send(bytes.fromhex(frame))
-    link(name).send(bytes.fromhex(mark))
+    link(*(other or [name])).send(bytes.fromhex(mark))
     passed = 0
     while True:
         data, (_, _, kind, _, _) = out.recvfrom(65536)

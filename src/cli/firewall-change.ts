@@ -9,6 +9,7 @@ import { perform } from '../netd/perform.ts';
 import type { Request } from '../netd/request.ts';
 import type { Told } from '../netd/tell.ts';
 import { userName } from '../netd/users.ts';
+import { askingSession } from './asking-session.ts';
 import { declaredPolicy } from './declared-policy.ts';
 import { loadConfig } from './load.ts';
 import { oneFile, usage } from './options.ts';
@@ -19,6 +20,10 @@ export type Changing = 'apply' | 'confirm' | 'rollback' | 'island' | 'rejoin' | 
 
 /** As long as netd takes. */
 const LONGEST_REASON = 200;
+
+const UNKNOWN_SESSION = `it is not known by which connection this came (no ssh, and the kernel counts no logins): that
+it is newer than the change, so that you can still come in, was for you to see
+`;
 
 export interface ChangeOptions {
   readonly json: boolean;
@@ -52,8 +57,8 @@ export async function runRequest(
   { json, socket }: ChangeOptions,
 ): Promise<number> {
   const { gateway, segmentation, devices } = await loadConfig(file);
-  const session = process.env['SSH_CONNECTION'];
-  const whole = { ...request, ...(session !== undefined && session !== '' && { session }) };
+  const session = askingSession();
+  const whole = { ...request, ...(session !== undefined && { session }) };
   const path = socket ?? socketOf(gateway.id);
   using connection = await netdAt(path);
   let told: Told;
@@ -73,6 +78,7 @@ export async function runRequest(
     process.stderr.write(`through netd at ${visible(path)}\n`);
     told = await connection.ask(whole);
   }
+  if (request.verb === 'confirm' && session === undefined) process.stderr.write(UNKNOWN_SESSION);
   process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
   return told.good ? 0 : 1;
 }

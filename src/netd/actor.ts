@@ -4,7 +4,7 @@ import type { Duration } from '../core/units.ts';
 export interface Actor {
   /** When their connection to netd was opened, by the clock that nobody can set. */
   readonly opened?: Duration;
-  /** The connection by which they came to this machine (SSH_CONNECTION), where known. */
+  /** The connection by which they came to this machine, where known. */
   readonly session?: string | undefined;
   /** Told what is about to be done, under the lock; where it throws, nothing is done. */
   readonly intend?: (what: Intended) => Promise<void>;

@@ -28,7 +28,7 @@ export interface Request {
   readonly because?: string;
   /** For whom this is asked, as the asker says; goes to the audit. */
   readonly person?: string;
-  /** The connection by which the asker came to this machine (SSH_CONNECTION), where known. */
+  /** The connection by which the asker came to this machine, where known. */
   readonly session?: string;
 }
 

@@ -36,8 +36,13 @@ const skip =
   (process.getuid?.() === 0 ? false : 'three namespaces are wired by root');
 t.jobs = 2;
 
-const sluice = async (plant: GuardedPlant, ...args: readonly string[]): Promise<string> =>
-  plant.run('gateway', process.execPath, join(REPOSITORY, 'src/main.ts'), ...args);
+let connections = 0;
+/** Each comes by a connection of its own. */
+const sluice = async (plant: GuardedPlant, ...args: readonly string[]): Promise<string> => {
+  connections += 1;
+  const own = `SSH_CONNECTION=192.0.2.7 ${connections} 192.0.2.1 22`;
+  return plant.run('gateway', 'env', own, process.execPath, join(REPOSITORY, 'src/main.ts'), ...args);
+};
 
 async function confirmed(t: Parameters<typeof GuardedPlant.make>[0]): Promise<GuardedPlant> {
   const plant = await GuardedPlant.make(t, YAML);

@@ -301,9 +301,21 @@ function namespaceOf(pid: string): string | undefined {
   }
 }
 
-/** What tap adds for itself must not slow down the programs under test. */
+let connections = 0;
+
+/**
+ * What tap adds for itself must not slow down the programs under test. Each command comes by a connection of its own,
+ * whatever the one is by which whoever tests came to this machine.
+ */
 function plainEnvironment(): NodeJS.ProcessEnv {
+  connections += 1;
   // Hundreds of processes read the same source.
   const cache = process.env['NODE_COMPILE_CACHE'] ?? join(REPOSITORY, 'node_modules/.cache/sluice');
-  return { PATH: process.env['PATH'], HOME: process.env['HOME'], NODE_COMPILE_CACHE: cache };
+  const own = `192.0.2.7 ${connections} 192.0.2.1 22`;
+  return {
+    PATH: process.env['PATH'],
+    HOME: process.env['HOME'],
+    NODE_COMPILE_CACHE: cache,
+    SSH_CONNECTION: own,
+  };
 }

@@ -6,9 +6,9 @@ import { long } from '../support/long.ts';
 import { verifyAudit } from '../../src/netd/audit-verify.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
-import type { Running } from '../support/process.ts';
+import { REPOSITORY, type Running } from '../support/process.ts';
 import { until } from '../support/wait.ts';
-import type { Bed } from './bed.ts';
+import type { Bed, Ran } from './bed.ts';
 import { confirmed, waits } from './change.ts';
 import { AFTER, BEFORE } from './plants.ts';
 import { Speaker } from './said.ts';
@@ -97,6 +97,23 @@ t.test('the ssh connection that applied does not confirm either', { skip }, asyn
 
   bed.set('SSH_CONNECTION', '10.1.2.3 50001 10.1.2.1 22');
   t.equal((await bed.firewall('confirm', bed.change)).status, 0);
+});
+
+t.test('nor after sudo, which takes its name away', { skip }, async (t) => {
+  const bed = await confirmed(t);
+  bed.set('SSH_CONNECTION', '10.1.2.3 50000 10.1.2.1 22');
+  const sudo = (...args: readonly string[]): Promise<Ran> => {
+    const main = join(REPOSITORY, 'src/main.ts');
+    // The shell stays, as sudo does.
+    const script = 'env -u SSH_CONNECTION "$@"; exit $?';
+    return bed.run('sh', '-c', script, 'sudo', process.execPath, main, 'firewall', ...args);
+  };
+  t.equal((await sudo('apply')).status, 0);
+
+  t.match(await sudo('confirm', bed.change), { status: 1, stderr: /older than it.*open a new/ });
+
+  bed.set('SSH_CONNECTION', '10.1.2.3 50001 10.1.2.1 22');
+  t.equal((await sudo('confirm', bed.change)).status, 0);
 });
 
 t.test('too many of anything is refused, and said', { skip }, async (t) => {

@@ -1,6 +1,7 @@
 import { type Stats, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { SluiceError } from '../core/errors.ts';
+import { loadSqlite } from '../store/open.ts';
 import { shellWord } from './shell-word.ts';
 
 /**
@@ -12,6 +13,7 @@ export function becomeOwner(folder: string, command: string): void {
   const owner = ownerOf(folder);
   if (owner === undefined) return;
   const { uid, gid } = owner;
+  loadSqlite(); // Sluice may lie where that user may not read
   try {
     process.setgroups?.([gid]);
     process.setgid?.(gid);

@@ -59,6 +59,11 @@ function opened(file: string, limit: number, locking: 'NORMAL' | 'EXCLUSIVE', pa
   }
 }
 
+/** Loads what is loaded with the first database: a process that gives up rights may not be able to any more. */
+export function loadSqlite(): void {
+  new Sqlite(':memory:').close();
+}
+
 /** A new file, complete and on the disk when this returns. It is one without a log: `openForWriting` gives it one. */
 export function makeDatabase(file: string, pageBytes: number, make: (db: Database) => void): void {
   const db = new Sqlite(file);

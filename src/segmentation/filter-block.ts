@@ -8,7 +8,7 @@ import type { Chain } from './listing.ts';
 /** Where such a block begins; where segments go on that are a read, or nothing; and where all others go. */
 export const FILTER_ENTRIES = { ipv4: 'x_filter_4', ipv6: 'x_filter_6' } as const;
 export const FILTER_PASSED = 'x_read';
-export const FILTER_REFUSED = 'd_no_read';
+export const FILTER_REFUSED = 'd_noread';
 const REQUEST = 'x_request';
 type Family = keyof typeof FILTER_ENTRIES;
 

@@ -21,7 +21,8 @@ export const filterChain = (family: Family): string => `x_filter_${family}`;
 const ofLength = (family: Family, words: number): string => `x_filter_${family}_${words}`;
 const REQUEST = 'x_request';
 const READ = 'x_read';
-const NO_READ = 'd_no_read';
+/** One word: two would be the pair of the zones `no` and `read`. */
+const NO_READ = 'd_noread';
 
 export function filterChains(policy: Policy, families: readonly Family[]): Chain[] {
   if (families.length === 0) return [];

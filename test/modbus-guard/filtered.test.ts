@@ -59,7 +59,7 @@ t.test('reads pass the filter of packets, and writes of any socket do not', { sk
   t.comment(await plant.attack(DEVICE[4], 'fragments', 'ip options'));
   t.comment(await plant.attack(DEVICE[6], 'extension headers'));
   t.same(plant.writes, [], 'the device carried out nothing');
-  const refused = await plant.run('gateway', 'nft', 'list', 'counter', 'inet', 'sluice', 'n_denied_no_read');
+  const refused = await plant.run('gateway', 'nft', 'list', 'counter', 'inet', 'sluice', 'n_denied_noread');
   t.match(refused, /packets [1-9]\d/, 'each attempt is counted');
 
   // This is why it is the weaker one.
@@ -78,6 +78,6 @@ t.test('in mode observe what is no read passes, and is counted', { skip }, async
     await plant.attack(host, 'plain');
     await until('its write', () => plant.writes.length > before, 5_000);
   }
-  const told = await plant.run('gateway', 'nft', 'list', 'counter', 'inet', 'sluice', 'n_would_deny_no_read');
+  const told = await plant.run('gateway', 'nft', 'list', 'counter', 'inet', 'sluice', 'n_would_deny_noread');
   t.match(told, /packets 2 /);
 });

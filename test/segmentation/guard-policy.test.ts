@@ -170,7 +170,7 @@ const FOUND: readonly (readonly [title: string, conduits: string, change: string
   [
     'a filter that lets everything pass behind it',
     FILTERED,
-    'flush chain inet sluice d_no_read; add rule inet sluice d_no_read goto x_read',
+    'flush chain inet sluice d_noread; add rule inet sluice d_noread goto x_read',
     /what comes behind the filter, where it is no read/,
   ],
   [

@@ -5,12 +5,13 @@ import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, minutes, seconds } from '../core/units.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import { type ShadowFacts, shadows } from '../segmentation/shadow.ts';
+import { foreignTables, type ShadowFacts, shadows } from '../segmentation/shadow.ts';
 import type { Shadow } from '../segmentation/shadow-path.ts';
+import type { ForeignTable } from '../segmentation/shadow-rules.ts';
 import { asked } from './asked.ts';
 
-// Reads what may undermine the rules. Of tables of others only the heads of their chains are listed, in a child: a newer nft
-// may have written what kills this one.
+// Reads what may undermine the rules. Tables of others are listed in a child, the heads of their chains before their rules: a
+// newer nft may have written what kills this one.
 
 /** Nothing tells of most of it; tables of others are told of by nft monitor. */
 const EVERY: Duration = minutes(1);
@@ -32,6 +33,8 @@ const EACH = [
   'ipv6/conf/*/rpl_seg_enabled',
 ];
 const LEGACY = ['/proc/net/ip_tables_names', '/proc/net/ip6_tables_names'];
+/** As nft writes names; the kernel takes any, and nft would read another one as commands. */
+const PLAIN_NAME = /^[A-Za-z_][\w./-]*$/;
 /** Kernels without flowtables or traffic control say so; what is not there undermines nothing. */
 const ABSENT = /not supported|No such file or directory|Protocol not supported|Cannot find specified/i;
 
@@ -53,6 +56,18 @@ async function factsOf(): Promise<ShadowFacts> {
     }
   };
   const chains = await ask('chains of other tables', 'nft', '-j', 'list', 'chains');
+  const tables: ForeignTable[] = [];
+  for (const { family, name } of foreignTables(chains)) {
+    if (!PLAIN_NAME.test(name)) {
+      tables.push({ family, name, json: undefined, unread: 'of its name' });
+      continue;
+    }
+    const before = unread.length;
+    // Without the elements of sets, of which others have as many as they like.
+    const json = await ask(`table ${name}`, 'nft', '-j', '-t', 'list', 'table', family, name);
+    const [failed] = unread.splice(before);
+    tables.push({ family, name, json, ...(failed !== undefined && { unread: failed.why }) });
+  }
   const flowtables = await ask('flowtables', 'nft', '-j', 'list', 'flowtables');
   const links = await ask('interfaces', 'ip', '-j', '-d', 'link', 'show');
   const rules = [
@@ -62,6 +77,7 @@ async function factsOf(): Promise<ShadowFacts> {
   const filters = await filtersOf(await ask('traffic control', 'tc', '-j', 'qdisc', 'show'), ask);
   return {
     chains,
+    tables,
     flowtables,
     links,
     rules,

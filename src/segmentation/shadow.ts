@@ -2,6 +2,7 @@ import { isRecord, text } from './field.ts';
 import type { Policy } from './policy.ts';
 import { filterShadows, type Filters } from './shadow-filters.ts';
 import { linkShadows, linksOf, type Link, watchedLinks } from './shadow-links.ts';
+import { type ForeignTable, routesByMark, ruleRewrites } from './shadow-rules.ts';
 import { recordsOf, type Severity, type Shadow } from './shadow-path.ts';
 
 // What undermines a policy although our tables are whole. What another table accepts is none of it: a drop of ours is
@@ -10,6 +11,8 @@ import { recordsOf, type Severity, type Shadow } from './shadow-path.ts';
 /** What programs printed, as JSON; undefined where they could not be asked. */
 export interface ShadowFacts {
   readonly chains: unknown;
+  /** Tables that are not ours, of which a chain stands at a hook, with their rules. */
+  readonly tables: readonly ForeignTable[];
   readonly flowtables: unknown;
   readonly links: unknown;
   /** Filters of traffic control, of each interface and side that has any. */
@@ -30,6 +33,7 @@ export function shadows(facts: ShadowFacts, policy: Policy): Shadow[] {
   const watched = watchedLinks(links, policy);
   const found = [
     ...chainShadows(facts.chains, watched),
+    ...ruleRewrites(facts.tables, routesByMark(facts.rules)),
     ...flowtableShadows(facts.flowtables, watched),
     ...linkShadows(links, policy, watched),
     ...facts.filters.flatMap((one) => (watched.has(one.dev) ? filterShadows(one) : [])),
@@ -52,6 +56,13 @@ function foreign(json: unknown, kind: string): Readonly<Record<string, unknown>>
     const isOurs = inside['table'] === 'sluice' && ['inet', 'bridge'].includes(text(inside['family']));
     return isOurs ? [] : [inside];
   });
+}
+
+/** Those whose rules have to be looked at: what stands at no hook sees no packet. */
+export function foreignTables(chains: unknown): { readonly family: string; readonly name: string }[] {
+  const hooked = foreign(chains, 'chain').filter(({ type, hook }) => type === 'filter' && hook !== undefined);
+  const tables = hooked.map(({ family, table }) => ({ family: text(family), name: text(table) }));
+  return [...new Map(tables.map((one) => [JSON.stringify(one), one])).values()];
 }
 
 const namesOf = (json: unknown): string[] =>

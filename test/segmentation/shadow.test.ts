@@ -8,6 +8,7 @@ import { policyOf } from './policies.ts';
 const policy = policyOf(BEFORE);
 const NOTHING: ShadowFacts = {
   chains: undefined,
+  tables: [],
   flowtables: undefined,
   links: undefined,
   filters: [],
@@ -153,4 +154,61 @@ t.test('ways that the sender chooses are taken where both switches say so', asyn
   t.same(of('ipv4/conf/all/accept_source_route 0', 'ipv4/conf/vlan10/accept_source_route 1'), []);
   t.same(of('ipv4/conf/all/accept_source_route 1', 'ipv4/conf/vlan10/accept_source_route 0'), []);
   t.same(of('ipv4/conf/all/accept_source_route 1', 'ipv4/conf/eth9/accept_source_route 1'), []);
+});
+
+const tableWith = (...expr: readonly object[]): ShadowFacts['tables'][number] => ({
+  family: 'ip',
+  name: 'other',
+  json: {
+    nftables: [
+      { metainfo: {} },
+      { chain: { family: 'ip', table: 'other', name: 'sub' } },
+      {
+        chain: { family: 'ip', table: 'other', name: 'pre', type: 'filter', hook: 'prerouting', prio: -150 },
+      },
+      { rule: { family: 'ip', table: 'other', chain: 'sub', expr } },
+    ],
+  },
+});
+const FOUND = ['warning rewrites: nftables chain ip other pre (filter, prerouting, priority -150)'];
+const mangle = (key: object): object => ({ mangle: { key, value: 5 } });
+
+t.test('rules of others that change packets are told, and those that do not are not', async (t) => {
+  for (const statement of [
+    mangle({ payload: { protocol: 'ip', field: 'saddr' } }),
+    mangle({ payload: { base: 'nh', offset: 0, len: 8 } }),
+    mangle({ meta: { key: 'pkttype' } }),
+    mangle({ exthdr: { name: 'rt', field: 'type' } }),
+    { dup: { addr: '10.0.0.1' } },
+    { tproxy: { port: 8_080 } },
+    { queue: { num: 3 } },
+    { notrack: null },
+    { xt: { type: 'target', name: 'TEE' } },
+    { xt: null },
+  ])
+    t.same(found({ tables: [tableWith(statement)] }), FOUND, JSON.stringify(statement));
+  const mark = mangle({ meta: { key: 'mark' } });
+  for (const statement of [
+    mangle({ payload: { protocol: 'ip', field: 'dscp' } }),
+    mangle({ 'tcp option': { name: 'maxseg', field: 'size' } }),
+    mangle({ meta: { key: 'priority' } }),
+    mangle({ ct: { key: 'mark' } }),
+    { match: { op: '==', left: { payload: { protocol: 'ip', field: 'daddr' } }, right: '1.2.3.4' } },
+    { counter: { packets: 0, bytes: 0 } },
+    { xt: { type: 'match', name: 'comment' } },
+    { xt: { type: 'target', name: 'TCPMSS' } },
+    { accept: null },
+    { drop: null },
+    mark,
+  ])
+    t.same(found({ tables: [tableWith(statement)] }), [], JSON.stringify(statement));
+  const json = [{ priority: 5, src: 'all', fwmark: '0x7', table: '77' }];
+  const [first] = found({ tables: [tableWith(mark)], rules: [{ family: 'IPv4', json }] });
+  t.equal(first, FOUND[0], 'a mark that a routing rule goes by');
+});
+
+t.test('a table whose rules cannot be read may change packets', async (t) => {
+  const tables = [{ family: 'ip', name: 'other', json: undefined, unread: 'nft was killed by SIGSEGV' }];
+
+  t.same(found({ tables }), ['warning rewrites: nftables table ip other']);
 });

@@ -29,6 +29,8 @@ const SWITCHES = [
 const EACH = [
   'ipv4/conf/*/route_localnet',
   'ipv4/conf/*/accept_source_route',
+  'ipv6/conf/*/accept_ra',
+  'ipv6/conf/*/forwarding',
   'ipv6/conf/*/seg6_enabled',
   'ipv6/conf/*/rpl_seg_enabled',
 ];

@@ -19,6 +19,8 @@ export const ENTRANCES = 'm_in';
 export const EXITS = 'm_out';
 export const sourceMap = (family: 4 | 6): string => `m_source_${family}`;
 const IPV6_INTERFACES = 's_ipv6';
+/** Where a router may say that it is one. */
+const ROUTER_INTERFACES = 's_router';
 
 export const UNDECLARED = 'd_undeclared';
 const SPOOFED = 'd_spoofed';
@@ -43,6 +45,12 @@ export function baseSets({ zones }: Policy): NamedSet[] {
       type: 'ifname',
       kind: 'declared',
       elements: zones.filter(({ v6 }) => v6.length > 0).map((zone) => zone.interface),
+    },
+    {
+      name: ROUTER_INTERFACES,
+      type: 'ifname',
+      kind: 'declared',
+      elements: zones.filter(({ v6, rest }) => v6.length > 0 && rest === true).map((zone) => zone.interface),
     },
     { name: QUARANTINE.mac, type: 'ether_addr', ...empty },
     { name: QUARANTINE[4], type: 'ipv4_addr', ...empty },
@@ -93,7 +101,7 @@ export function baseChains(
       rules: [
         rule(is('iifname', 'lo'), accept),
         ...management,
-        ...neighbours(),
+        ...neighbours('in'),
         ...quarantine(['ether saddr', 'ip saddr', 'ip6 saddr']),
         ...byState(RELATED_IN),
         ...inspected,
@@ -106,7 +114,7 @@ export function baseChains(
       base: base('output'),
       rules: [
         rule(is('oifname', 'lo'), accept),
-        ...neighbours(),
+        ...neighbours('out'),
         ...quarantine(['ip daddr', 'ip6 daddr']),
         ...byState(told.length > 0 ? TOLD : RELATED),
         rule(lookUp(['oifname'], EXITS)),
@@ -130,7 +138,7 @@ function antiSpoof(): Rule[] {
   return [
     rule(is('iifname', 'lo'), accept),
     rule(is('nfproto', 'ipv6'), isNotIn('iifname', IPV6_INTERFACES), goTo(NO_IPV6)),
-    ...neighbours(),
+    ...neighbours('in'),
     rule(lookUp(['iifname', 'ip saddr'], sourceMap(4))),
     rule(lookUp(['iifname', 'ip6 saddr'], sourceMap(6))),
     rule(goTo(SPOOFED)),
@@ -202,14 +210,20 @@ export function relatedMaps({ zones, flows }: Policy): VerdictMap[] {
   ];
 }
 
-/** What IPv6 needs to find a neighbour, and never leaves its link (RFC 4890, 4.4.1). */
-function neighbours(): Rule[] {
+/**
+ * What IPv6 needs to find a neighbour, and never leaves its link (RFC 4890, 4.4.1). Routers may only be where the rest of
+ * the world is: a device that says to be one would have the gateway send everything to it.
+ */
+function neighbours(way: 'in' | 'out'): Rule[] {
+  const routed = way === 'in' ? [isIn('iifname', ROUTER_INTERFACES)] : [];
   return [
     // Solicitations and advertisements, also inverse; a router would have lowered the hop limit (RFC 4861, 6.1 and 7.1).
     rule(isOneOf('icmpv6 type', 133, 135, 136, 141, 142), is('ip6 hoplimit', 255), accept),
-    // Router advertisements, multicast listeners, certification paths, multicast routers.
+    // Router advertisements.
+    rule(is('icmpv6 type', 134), ...routed, isWithin('ip6 saddr', 'fe80::', 10), accept),
+    // Multicast listeners, certification paths, multicast routers.
     rule(
-      isOneOf('icmpv6 type', 130, 131, 132, 134, 143, 148, 149, 151, 152, 153),
+      isOneOf('icmpv6 type', 130, 131, 132, 143, 148, 149, 151, 152, 153),
       isWithin('ip6 saddr', 'fe80::', 10),
       accept,
     ),

@@ -22,7 +22,7 @@ const MAY_NOT_BE: Readonly<Record<Hook, number>> = {
 /** Every packet that is to be accepted, but those that `guardedBoxes` takes away again. */
 export function boxesOf(policy: Policy, space: PacketSpace): Box[] {
   return [
-    ...exemptBoxes(policy, space, ipv6Interfaces(policy, space)),
+    ...exemptBoxes(policy, space, ipv6Interfaces(policy.zones, space)),
     ...followingBoxes(policy, space),
     ...openingBoxes(policy, space),
     ...resetBoxes(policy, space),
@@ -31,10 +31,11 @@ export function boxesOf(policy: Policy, space: PacketSpace): Box[] {
 
 /** What quarantine does not reach: the machine itself, finding neighbours, and whoever manages the gateway. */
 export function exemptBoxes(policy: Policy, space: PacketSpace, inputs: readonly Interval[]): Box[] {
+  const routers = policy.zones.filter(({ rest }) => rest === true);
   return [
     { hook: onHook('input'), in: space.interface(LOOPBACK) },
     { hook: onHook('output'), out: space.interface(LOOPBACK) },
-    ...neighbourBoxes(inputs),
+    ...neighbourBoxes(inputs, ipv6Interfaces(routers, space)),
     // In every state: a full table of connections must not lock out who could clear it.
     ...policy.flows.filter(({ kind }) => kind === 'management').flatMap((flow) => flowBoxes(flow, space)),
   ];
@@ -61,7 +62,10 @@ export function observedBoxes({ zones, observed = [] }: Policy, space: PacketSpa
       quarantine: free(MAY_NOT_BE[hook]),
     };
     if (source === undefined) return [way];
-    const neighbours = source.v6.length === 0 ? [] : neighbourKinds();
+    const neighbours =
+      source.v6.length === 0
+        ? []
+        : [...neighbourKinds(), ...(source.rest === true ? [routerAdvertisement()] : [])];
     return [
       ...FAMILIES.flatMap((family) => {
         const sources = addresses(source, family);
@@ -300,22 +304,38 @@ function originBoxes(zone: PolicyZone, hook: 'input' | 'forward', space: PacketS
 }
 
 /** Interfaces of zones that have IPv6 addresses: only there it comes in at all. */
-function ipv6Interfaces({ zones }: Policy, space: PacketSpace): Interval[] {
+function ipv6Interfaces(zones: readonly PolicyZone[], space: PacketSpace): Interval[] {
   const names = zones.filter(({ v6 }) => v6.length > 0).map((zone) => zone.interface);
   return space.interface(...new Set(names));
 }
 
-/** What IPv6 needs to find a neighbour, and never leaves its link (RFC 4890, 4.4.1): in by some interfaces, out by all. */
-function neighbourBoxes(inputs: readonly Interval[]): Box[] {
-  const ways: readonly Box[] = [{ hook: onHook('input'), in: inputs }, { hook: onHook('output') }];
-  return ways.flatMap((way) => neighbourKinds().map((kind) => ({ ...way, ...kind })));
+/**
+ * What IPv6 needs to find a neighbour, and never leaves its link (RFC 4890, 4.4.1): in by some interfaces, out by all. Who
+ * is a router is believed only where the rest of the world is.
+ */
+function neighbourBoxes(inputs: readonly Interval[], routers: readonly Interval[]): Box[] {
+  const output: Box = { hook: onHook('output') };
+  const ways: readonly Box[] = [{ hook: onHook('input'), in: inputs }, output];
+  return [
+    ...ways.flatMap((way) => neighbourKinds().map((kind) => ({ ...way, ...kind }))),
+    { ...output, ...routerAdvertisement() },
+    ...(routers.length === 0 ? [] : [{ hook: onHook('input'), in: routers, ...routerAdvertisement() }]),
+  ];
 }
 
+const LINK_LOCAL = [{ low: 0xfe80n << 112n, high: (0xfec0n << 112n) - 1n }];
+
+const routerAdvertisement = (): Box => ({
+  family: ofFamily('ipv6'),
+  protocol: [exactly(ICMPV6)],
+  port: [exactly(134)],
+  source: LINK_LOCAL,
+});
+
 function neighbourKinds(): Box[] {
-  const linkLocal = [{ low: 0xfe80n << 112n, high: (0xfec0n << 112n) - 1n }];
   const kinds: readonly Box[] = [
     { port: [133, 135, 136, 141, 142].map(exactly), hopLimit: [exactly(255)] }, // a router would have lowered it
-    { port: [130, 131, 132, 134, 143, 148, 149, 151, 152, 153].map(exactly), source: linkLocal },
+    { port: [130, 131, 132, 143, 148, 149, 151, 152, 153].map(exactly), source: LINK_LOCAL },
     { port: [143, 148].map(exactly), source: [exactly(0n)] }, // before a host has an address (RFC 3590)
   ];
   return kinds.map((kind) => ({ family: ofFamily('ipv6'), protocol: [exactly(ICMPV6)], ...kind }));

@@ -236,6 +236,7 @@ function switchShadows(
         }),
       ),
     ...[...switches].flatMap(([name, value]) => interfaceSwitch(name, value, zones)),
+    ...policy.zones.flatMap((zone) => takesRoutes(zone, switches)),
     ...SOURCE_ROUTES.flatMap(([family, key]) => sourceRoutes(family, key, switches, zones)),
   ];
 }
@@ -256,6 +257,26 @@ function interfaceSwitch(path: string, value: string, zones: ReadonlySet<string>
       },
     ];
   return [];
+}
+
+/** Of zones of the plant: where the rest of the world is, a router may say so. */
+function takesRoutes(
+  { name, interface: at, v6, rest }: Policy['zones'][number],
+  switches: ReadonlyMap<string, string>,
+): Shadow[] {
+  const value = switches.get(`ipv6/conf/${at}/accept_ra`);
+  // 1: as long as it forwards nothing itself (ip-sysctl).
+  const isTaken = value === '2' || (value === '1' && switches.get(`ipv6/conf/${at}/forwarding`) === '0');
+  if (v6.length === 0 || rest === true || !isTaken) return [];
+  return [
+    {
+      kind: 'router advertisement',
+      severity: 'warning',
+      place: `net.ipv6.conf.${at}.accept_ra = ${value}`,
+      does: `the kernel takes a default route and addresses from whoever says in zone ${name} that it is a router; only the rules are in the way, and in mode observe nothing is`,
+      remedy: `sysctl -w net.ipv6.conf.${at}.accept_ra=0, and in /etc/sysctl.d`,
+    },
+  ];
 }
 
 /** Ways through the network that the sender writes into a packet: RFC 791, RFC 8754, RFC 6554. */

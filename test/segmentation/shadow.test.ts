@@ -144,6 +144,25 @@ t.test('rules of packets that judge what is bridged', async (t) => {
   t.same(found({ links: withBridge }), [], 'where br_netfilter is not loaded');
 });
 
+t.test('routers that the kernel would believe in a zone of the plant', async (t) => {
+  const zone = policyOf(`
+gateway: { id: plant }
+zones: { control: { vlan: 10, subnet: "fd00:10::/64" }, uplink: { interface: eth0 } }
+segmentation: { mode: enforce, management: { zone: uplink, from: [192.0.2.0/24], allow: [ssh] } }
+`);
+  const here = (...lines: readonly string[]): string[] =>
+    shadows({ ...NOTHING, links, switches: switched(...lines) }, zone).map(
+      ({ severity, kind, place }) => `${severity} ${kind}: ${place}`,
+    );
+  const told = ['warning router advertisement: net.ipv6.conf.vlan10.accept_ra = 1'];
+
+  t.same(here('ipv6/conf/vlan10/accept_ra 1', 'ipv6/conf/vlan10/forwarding 0'), told);
+  t.same(here('ipv6/conf/vlan10/accept_ra 1', 'ipv6/conf/vlan10/forwarding 1'), []);
+  t.match(here('ipv6/conf/vlan10/accept_ra 2', 'ipv6/conf/vlan10/forwarding 1'), [/accept_ra = 2/]);
+  t.same(here('ipv6/conf/vlan10/accept_ra 0', 'ipv6/conf/vlan10/forwarding 0'), []);
+  t.same(here('ipv6/conf/eth0/accept_ra 2', 'ipv6/conf/eth0/forwarding 0'), [], 'the uplink has a router');
+});
+
 t.test('ways that the sender chooses are taken where both switches say so', async (t) => {
   t.same(of('ipv4/conf/all/accept_source_route 1', 'ipv4/conf/vlan10/accept_source_route 1'), [
     'danger source route: net.ipv4.conf.all.accept_source_route = 1, and that of vlan10',

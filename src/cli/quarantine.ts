@@ -75,7 +75,7 @@ const isFile = (text: string): boolean => /\.ya?ml$/.test(text);
 
 async function list(file: string, json: boolean): Promise<number> {
   const { gateway } = await loadConfig(file);
-  const told = listTold(new Firewall(gateway.data).quarantined());
+  const told = listTold(await new Firewall(gateway.data).quarantined());
   process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
   return 0;
 }

@@ -303,9 +303,10 @@ export class Firewall {
     return cut;
   }
 
-  /** Changes nothing. */
-  quarantined(): readonly Entry[] {
-    return this.#force.quarantined;
+  /** Changes nothing. Whom the kernel holds longer than it should is told where it may be asked. */
+  async quarantined(): Promise<readonly Entry[]> {
+    const listing = await new Nft().list().catch(() => undefined);
+    return this.#force.held(listing);
   }
 
   /** Every conduit is cut, and stays so until `rejoin`. */
@@ -355,7 +356,7 @@ export class Firewall {
           .length,
       },
       everConfirmed: confirmed !== undefined,
-      quarantined: this.#force.quarantined,
+      quarantined: this.#force.held(listing),
       shadows: await findShadows(policy),
       drift: new DriftBook(this.folder).read(),
     };

@@ -47,6 +47,20 @@ export class InForce {
     return this.book.entries().filter((entry) => !isOver(entry));
   }
 
+  /** Those, and whom the kernel holds on though their time is over: nobody was there to release them. */
+  held(listing: string | undefined): Entry[] {
+    const within = this.quarantined;
+    const rightly = quarantineElements(within);
+    const kernel = quarantinedIn(listing);
+    const isHeld = (entry: Entry): boolean =>
+      [...quarantineElements([entry])].some(([set, some]) =>
+        some.some(
+          (one) => kernel.get(set)?.includes(one) === true && rightly.get(set)?.includes(one) !== true,
+        ),
+      );
+    return [...within, ...this.book.entries().filter((entry) => isOver(entry) && isHeld(entry))];
+  }
+
   /** What the kernel shall hold while these are the rules; also what a machine that starts may load. */
   document(rules: string, suspects: readonly Entry[] = this.quarantined): string {
     return withQuarantine(this.#cut(rules), quarantineElements(suspects));

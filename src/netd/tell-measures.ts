@@ -106,6 +106,7 @@ const entryLine = (entry: Entry): string =>
   );
 
 function lastsText({ left }: Entry): string {
+  if (left !== undefined && leftOf(left) === 0) return ', over, released by the next change';
   return left === undefined
     ? ', until it is released'
     : `, for ${formatDuration(wholeSeconds(leftOf(left)))}`;

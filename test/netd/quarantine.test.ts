@@ -87,8 +87,11 @@ t.test('a time that is over, seen by netd as it runs and by one that starts late
 
   await netd.stop('SIGKILL');
   await good(bed, ...put, '--for', '1s', '--socket', bed.socket);
-  await until('the end of its time', async () => /nobody/.test(await good(bed, 'quarantine')));
+  await until('the end of its time', async () =>
+    /10\.20\.10\.9 since .*, over, released by the next change: a look/.test(await good(bed, 'quarantine')),
+  );
   t.ok(await inKernel(), 'nobody was there to release it');
+  t.match((await bed.firewall('status')).stdout, /in quarantine: 10\.20\.10\.9 .*, over, /);
   const next = await bed.netd();
   await next.says(/"what":"released: its time is over"/);
   await talk.goesOn(3);

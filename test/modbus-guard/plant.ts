@@ -3,6 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { plainEnvironment } from '../netd/bed.ts';
 import { rulesOf } from '../segmentation/policies.ts';
 import { until } from '../support/wait.ts';
 
@@ -67,7 +68,7 @@ export class GuardedPlant {
     const child = spawn('nsenter', ['-t', this.#pid(place), '-n', program, ...args], {
       cwd: this.folder,
       stdio: [input, 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'] },
+      env: plainEnvironment(),
     });
     this.#children.push(child);
     return child;
@@ -89,6 +90,7 @@ export class GuardedPlant {
   }
 
   async #wire(): Promise<void> {
+    for (const place of ['client', 'gateway', 'device'] as const) await this.sh(place, TRIES_OFTEN);
     await this.sh('gateway', WIRES, this.#pid('client'), this.#pid('device'));
     const end =
       'ip link set lo up; ip link set $1 up; ip addr add $2 dev $1; ip -6 addr add $3 dev $1 nodad; ip route add default via $4; ip -6 route add default via $5';
@@ -175,6 +177,9 @@ export class LivingClient {
     this.#child.stdin?.write('write\n');
   }
 }
+
+/** What is cut off is tried again each time after as long, not after twice as long: nobody waits for it afterwards. */
+const TRIES_OFTEN = 'sysctl -qw net.ipv4.tcp_thin_linear_timeouts=1';
 
 const WIRES = `
 ip link set lo up; sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1

@@ -120,20 +120,14 @@ export class Bed {
 
   /** What the confirmed rules were made of, as a confirmation leaves it. */
   knows(yaml: string): void {
-    this.#knows(policyOf(yaml), rulesOf(yaml));
-  }
-
-  #knows(policy: Policy, rules: string): void {
-    writeFileSync(join(this.state, 'confirmed-policy.json'), policyText(policy, digest(rules)), {
-      mode: 0o600,
-    });
+    knows(this.state, policyOf(yaml), rulesOf(yaml));
   }
 
   /** Both, of a policy that no file says so exactly. */
   async confirmedPolicy(policy: Policy): Promise<void> {
     const rules = render(compile(policy));
     await this.#confirmed(rules);
-    this.#knows(policy, rules);
+    knows(this.state, policy, rules);
   }
 
   declare(yaml: string): void {
@@ -292,6 +286,18 @@ export class Bed {
   }
 }
 
+/** What a confirmation of these rules leaves in the data of a gateway, without the seconds that one takes. */
+export function leaveConfirmed(data: string, yaml: string): void {
+  const state = new State(data);
+  state.prepare();
+  state.confirm(rulesOf(yaml));
+  knows(join(data, 'segmentation'), policyOf(yaml), rulesOf(yaml));
+}
+
+function knows(folder: string, policy: Policy, rules: string): void {
+  writeFileSync(join(folder, 'confirmed-policy.json'), policyText(policy, digest(rules)), { mode: 0o600 });
+}
+
 /** Undefined where the process has ended. */
 function namespaceOf(pid: string): string | undefined {
   try {
@@ -307,7 +313,7 @@ let connections = 0;
  * What tap adds for itself must not slow down the programs under test. Each command comes by a connection of its own,
  * whatever the one is by which whoever tests came to this machine.
  */
-function plainEnvironment(): NodeJS.ProcessEnv {
+export function plainEnvironment(): NodeJS.ProcessEnv {
   connections += 1;
   // Hundreds of processes read the same source.
   const cache = process.env['NODE_COMPILE_CACHE'] ?? join(REPOSITORY, 'node_modules/.cache/sluice');

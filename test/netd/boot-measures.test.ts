@@ -5,7 +5,7 @@ import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY } from '../support/process.ts';
 import type { Bed } from './bed.ts';
 import { hosts, must } from './hosts.ts';
-import { audited, counts, good, held, isSilent, sluice } from './measure-bed.ts';
+import { audited, counts, good, holdsFrom, isSilent, sluice } from './measure-bed.ts';
 import { plant } from './measure-plants.ts';
 
 // A machine that starts while somebody is in quarantine, or while it is an island: first the shell script, then netd.
@@ -32,7 +32,7 @@ async function starts(bed: Bed): Promise<string> {
 t.test('what was in force before a start of the machine is in force after it', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
-  await held(bed, plant('tcp/4001, udp/4001'));
+  await holdsFrom(bed, plant('tcp/4001, udp/4001'));
   const [four, six] = [asks.talks('udp', '10.20.10.9', 4_001), asks.talks('udp', 'fd00:10::9', 4_001)];
   await four.goesOn(3);
   await six.goesOn(3);

@@ -19,6 +19,13 @@ export async function good(bed: Bed, ...args: readonly string[]): Promise<string
   return stdout;
 }
 
+/** The same as `held` for the first rules of a bed, at once: where no change is what is tested. */
+export async function holdsFrom(bed: Bed, yaml: string): Promise<void> {
+  bed.declare(yaml);
+  await bed.confirmed(yaml);
+  bed.knows(yaml);
+}
+
 /** These rules hold, and are confirmed. */
 export async function held(bed: Bed, yaml: string, ...args: readonly string[]): Promise<void> {
   bed.declare(yaml);

@@ -5,7 +5,7 @@ import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
 import { hosts } from './hosts.ts';
-import { audited, counts, good, held, isSilent, on, sluice, timeIsOver } from './measure-bed.ts';
+import { audited, counts, good, held, holdsFrom, isSilent, on, sluice, timeIsOver } from './measure-bed.ts';
 import { plant, plantWithPress } from './measure-plants.ts';
 
 // Who is held back, however they call themselves, and until when: real packets, and netd as it runs.
@@ -19,7 +19,7 @@ t.test('by its hardware address: both directions, and no address helps', { skip 
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
   await asks.serves(4_002);
-  await held(bed, `${plant('tcp/4001, udp/4001')}${BACK}`);
+  await holdsFrom(bed, `${plant('tcp/4001, udp/4001')}${BACK}`);
   const netd = await bed.netd();
   const through = ['--socket', bed.socket];
   const mac = '02:00:00:00:10:09';
@@ -62,7 +62,7 @@ t.test('by its hardware address: both directions, and no address helps', { skip 
 t.test('a time that is over, seen by netd as it runs and by one that starts later', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
-  await held(bed, plant('udp/4001'));
+  await holdsFrom(bed, plant('udp/4001'));
   const talk = asks.talks('udp', '10.20.10.9', 4_001);
   await talk.goesOn(3);
   const netd = await bed.netd();
@@ -104,7 +104,7 @@ t.test('a time that is over, seen by netd as it runs and by one that starts late
 
 t.test('nobody is released by time while the audit cannot be written', { skip }, async (t) => {
   const { bed } = await hosts(t);
-  await held(bed, plant('tcp/4001'));
+  await holdsFrom(bed, plant('tcp/4001'));
   const netd = await bed.netd();
   const listed = async (): Promise<boolean> =>
     /q_ip_4[^}]*10\.20\.10\.9/.test((await bed.run('nft', 'list', 'table', 'inet', 'sluice')).stdout);
@@ -133,7 +133,7 @@ t.test('nobody is released by time while the audit cannot be written', { skip },
 t.test('a device that is taken out of the file stays in quarantine', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
-  await held(bed, plantWithPress('10.20.10.9'));
+  await holdsFrom(bed, plantWithPress('10.20.10.9'));
   const [four, six] = [asks.talks('udp', '10.20.10.9', 4_001), asks.talks('udp', 'fd00:10::9', 4_001)];
   await four.goesOn(3);
   await six.goesOn(3);
@@ -157,7 +157,7 @@ t.test('a device that is taken out of the file stays in quarantine', { skip }, a
 
 t.test('nobody is let go, or overlooked, by being put there again', { skip }, async (t) => {
   const { bed } = await hosts(t);
-  await held(bed, plantWithPress('10.20.10.9'));
+  await holdsFrom(bed, plantWithPress('10.20.10.9'));
   await good(bed, 'quarantine', 'press-1', '--because', 'odd writes');
 
   const again = await good(bed, 'quarantine', 'press-1', '--for', '1s', '--because', 'in a hurry');

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { formatDuration } from '../config/duration.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
 import type { Duration } from '../core/units.ts';
@@ -9,7 +10,7 @@ import type { AuditRation } from './audit-ration.ts';
 import type { Firewall } from './firewall.ts';
 import type { Actor, Intended } from './actor.ts';
 import type { MustWork } from './must-work.ts';
-import { onlyTakes, type Request, type Verb } from './request.ts';
+import { isRead, onlyTakes, type Request, type Verb } from './request.ts';
 import { appliedTold, confirmedTold, planTold, rolledBackTold, statusTold, type Told } from './tell.ts';
 import { islandTold, quarantinedTold, rejoinedTold, releasedTold } from './tell-measures.ts';
 
@@ -52,7 +53,9 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
     ...(request.change !== undefined && { change: request.change }),
   };
   let unseen: string | undefined;
-  let isQuiet = ration?.leavesOut(verb, who.uid) ?? false;
+  // Where nothing was ever kept there is no audit yet: whoever only looks begins none.
+  const isFresh = isRead(verb) && !existsSync(machine.firewall.folder);
+  let isQuiet = isFresh || (ration?.leavesOut(verb, who.uid) ?? false);
   let begun = false;
   const note = async (outcome: Deed['outcome'], detail = ''): Promise<void> => {
     const deed = { verb, outcome, ...known, ...(detail !== '' && { detail }) };

@@ -1,10 +1,12 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { AuditRation } from '../../src/netd/audit-ration.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
+import { Bed } from './bed.ts';
 import { confirmed } from './change.ts';
+import { BEFORE } from './plants.ts';
 import { Speaker } from './said.ts';
 
 // Whoever may ask cannot push what others did out of the audit.
@@ -65,4 +67,15 @@ t.test('reads are written down once a minute for each user and verb', async (t) 
   t.notOk(ration.leavesOut('status', 8));
   t.notOk(ration.leavesOut('plan', 7));
   for (const verb of ['rollback', 'rollback'] as const) t.notOk(ration.leavesOut(verb, 7));
+});
+
+t.test('who only looks at a fresh machine begins no audit, and is told of none', { skip }, async (t) => {
+  const bed = await Bed.make(t);
+  bed.declare(BEFORE);
+
+  const { stdout, stderr } = await bed.firewall('status');
+
+  t.match(stdout, /the kernel holds no rules of Sluice/, stderr);
+  t.notMatch(stdout, /audit/);
+  t.notOk(existsSync(bed.state));
 });

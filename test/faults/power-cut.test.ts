@@ -4,6 +4,7 @@ import t, { type Test } from 'tap';
 import { errorText } from '../../src/core/errors.ts';
 import { randomOf } from '../bench/plant-signals.ts';
 import { directory } from '../store/fixture.ts';
+import { times } from '../support/long.ts';
 import { missingPeer } from '../support/peer.ts';
 import { openAgain, openHistoryAgain } from './again.ts';
 import { type Model, type Names, SimulatedDisk } from './disk.ts';
@@ -12,9 +13,10 @@ import { compileTracer } from './trace.ts';
 import { type Said, copyOf, judgeFiles, judgeHistory, judgeOutbox, nothingSaid } from './verdict.ts';
 import { PERIOD_MS } from './workload.ts';
 
-// POWER_CUTS=200 cuts the power so often, which takes some minutes. SEED repeats the choices of a run, not its timing.
+// LONG=1 cuts the power 200 times, which takes some minutes, POWER_CUTS=50 as often as it says. SEED repeats the choices of a run, not its timing.
 
-const CUTS = Number(process.env['POWER_CUTS'] ?? 12);
+const CUTS = times('POWER_CUTS', 12, 200);
+t.setTimeout(120_000 + CUTS * 6_000);
 const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 const DAY_MS = 86_400_000;
 /** Five hours before a midnight that is long over: every hour has ended, and a run sees two days. */

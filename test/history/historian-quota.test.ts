@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { bytes, days, epochMs } from '../../src/core/units.ts';
+import { bytes, days, epochMs, mebibytes } from '../../src/core/units.ts';
 import { openForReading } from '../../src/store/open.ts';
 import { isComplete, isRolledUp } from './complete.ts';
 import {
@@ -217,4 +217,20 @@ t.test('shed on demand gives up the oldest, although there is room', async (t) =
   t.same(daysOf(site, 'raw'), [1, 2, 3].map(dayAfter));
   isRolledUp(t, site, () => true);
   isComplete(t, site, NOON + DAY - 12 * HOUR);
+});
+
+t.test('samples that come faster than they are filed do not put the quota off', async (t) => {
+  const site = new Site(t, {
+    retention: { ...WEEK, disk: mebibytes(2) },
+    small: { headSamples: 5, partBytes: bytes(1) },
+  });
+  for (let filing = 0; filing < 60; filing++) {
+    site.commit(regular(site.clock.wall, 5));
+    site.clock.advance(5_000);
+    await site.historian.step(); // files, and never comes to an end of it
+  }
+
+  const { filesDropped, samplesFiled } = site.historian.state();
+  t.ok(samplesFiled > 600, `${samplesFiled} samples were filed`);
+  t.ok(filesDropped > 0, `${filesDropped} files were given up`);
 });

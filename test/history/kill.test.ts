@@ -10,6 +10,7 @@ import { openHistory } from '../../src/store/history/history.ts';
 import { openForReading } from '../../src/store/open.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 import { recordedIn } from '../store/recorded.ts';
+import { times } from '../support/long.ts';
 import { until } from '../support/wait.ts';
 import {
   DAY,
@@ -24,8 +25,8 @@ import {
 } from './fixture.ts';
 import { BEGIN, KILL_POINTS, RETENTION, SMALL, scan } from './kill-scans.ts';
 
-/** KILLS=100 is the full run. */
-const KILLS = Number(process.env['KILLS'] ?? 12);
+const KILLS = times('KILLS', 12, 100);
+t.setTimeout(120_000 + KILLS * 6_000);
 const LONGEST_MS = 400;
 const CHECK_EVERY = 10;
 
@@ -182,7 +183,7 @@ async function settled(t: Test, subject: Subject): Promise<void> {
 
 t.test(
   'kill -9 at any moment loses no sample, doubles none, and rollups follow from them',
-  { timeout: 900_000 },
+  { timeout: 100_000 + KILLS * 6_000 },
   async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'history-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));

@@ -2,6 +2,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, watch } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { times } from '../support/long.ts';
 import type { Readable } from 'node:stream';
 import t from 'tap';
 import { finishMove } from '../../src/store/file.ts';
@@ -35,8 +36,9 @@ const PLAIN = { name: 'kill -9 at any moment loses nothing, repeats no number an
 /** Killed while it moves into a copy, because somebody reads for long. */
 const MOVE = { name: 'kill -9 while the file is replaced by its copy loses nothing', more: ['2', 'read'] };
 const QUOTA = { name: 'kill -9 while the quota drops rows: every hole is told', more: ['1', 'noise'] };
-/** Of each lane; KILLS=20 makes a hundred. */
-const KILLS = Number(process.env['KILLS'] ?? 6);
+/** Of each lane, of which there are six. */
+const KILLS = times('KILLS', 6, 20);
+t.setTimeout(120_000 + KILLS * 10_000);
 const LONGEST_MS = 250;
 
 const warm = started([join(CACHE, 'telemetry.db'), join(CACHE, 'said'), '0', '64', 'warm']);
@@ -60,7 +62,7 @@ async function killedMoving(file: string, round: number): Promise<string> {
 
 t.jobs = 5; // most of the time is the start of the children
 for (const [lane, { name, more }] of [PLAIN, PLAIN, PLAIN, PLAIN, QUOTA, MOVE].entries())
-  t.test(`${name} (${lane + 1})`, { timeout: 110_000 }, async (t) => {
+  t.test(`${name} (${lane + 1})`, { timeout: 80_000 + KILLS * 5_000 }, async (t) => {
     const file = join(directory(t), 'telemetry.db');
     const books = emptyBooks();
     for (const round of countTo(KILLS))

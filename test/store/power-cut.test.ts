@@ -3,14 +3,15 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openForWriting } from '../../src/store/open.ts';
+import { times } from '../support/long.ts';
 import { missingPeer } from '../support/peer.ts';
 import { cannotMount } from '../support/small-disk.ts';
 import { bookRun, checkBooks, checkRecorded, emptyBooks } from './books.ts';
 import { countTo, directory, opened } from './fixture.ts';
 
 const ROUND = 1_000_000;
-/** POWER_CUTS=200 for a night of it. */
-const CUTS = Number(process.env['POWER_CUTS'] ?? 8);
+const CUTS = times('POWER_CUTS', 8, 200);
+t.setTimeout(60_000 + CUTS * 10_000);
 const LONGEST_MS = 400;
 
 /** A kernel without loop devices cannot show it; that is no peer that somebody forgot to install. */

@@ -30,6 +30,8 @@ const FIRST_RETRY = milliseconds(500);
 const LONGEST_RETRY = seconds(30);
 /** The disk is full and nothing is left to be dropped: after so many attempts raw samples are given up. */
 const ATTEMPTS_ON_FULL_DISK = 3;
+/** Samples that come faster than they are filed do not put off for ever what the quota wants. */
+const FILINGS_WITHOUT_LOOK = 4;
 
 export interface HistorianOptions extends WorkerOptions {
   readonly clock: Clock;
@@ -68,6 +70,8 @@ export class Historian {
   #retry: number = FIRST_RETRY;
   #failing: string | null = null;
   #fullAttempts = 0;
+  /** Since the last look. */
+  #filings = 0;
 
   /** Throws STORE_FAILED for files of a newer Sluice. */
   constructor(options: HistorianOptions) {
@@ -207,10 +211,11 @@ export class Historian {
       return true;
     }
     const more = this.#intake.follow();
-    if (this.#intake.due) {
+    if (this.#intake.due && !(this.#lookDue && this.#filings >= FILINGS_WITHOUT_LOOK)) {
       if (this.#fullAttempts > ATTEMPTS_ON_FULL_DISK) await this.#giveUpRaw();
       await this.#intake.file();
       this.#fullAttempts = 0;
+      this.#filings++;
       return true;
     }
     if (this.#lookDue) {
@@ -241,6 +246,7 @@ export class Historian {
   async #look(): Promise<void> {
     const { clock, thresholds } = this.#options;
     this.#lookAt = clock.elapsed() + thresholds.look;
+    this.#filings = 0;
     const dropped = await this.#keeper.drop(this.#keeper.look(this.#shed));
     if (dropped > 0) this.#hasRoom();
     this.#shed = false;

@@ -1,4 +1,6 @@
 import type { Conduit, Config } from '../config/config.ts';
+import { parseAddress } from '../config/network.ts';
+import { GATEWAY } from '../config/zones.ts';
 import { flowBoxes } from './declared.ts';
 import type { PacketSet } from './packet-set.ts';
 import { PacketSpace } from './packet-space.ts';
@@ -8,7 +10,13 @@ import type { Flow, Policy } from './policy.ts';
 /** What is right, can be loaded, and is hardly meant. Nothing where segmentation is off. */
 export function lint(config: Config, policy: Policy): Contradiction[] {
   if (policy.mode === 'off') return [];
-  return [...shadowed(config, policy), ...filtered(config), ...pastTheDmz(config), ...lonely(policy)];
+  return [
+    ...shadowed(config, policy),
+    ...unresolved(config, policy),
+    ...filtered(config),
+    ...pastTheDmz(config),
+    ...lonely(policy),
+  ];
 }
 
 /** Names of other conduits that a warning can usefully hold. */
@@ -62,6 +70,28 @@ function byWhom(
     found: `allows nothing that ${who} ${others.length > 1 || who.includes('devices') ? 'do' : 'does'} not allow already`,
     fix: 'take it out, or narrow the others',
   };
+}
+
+const DNS = 53;
+
+/** What the file calls by its name the gateway has to ask for, and nothing lets it ask by itself. */
+function unresolved({ mqtt }: Config, { flows }: Policy): Contradiction[] {
+  const host = mqtt.upstream?.host;
+  if (host === undefined || parseAddress(host) !== undefined) return [];
+  const asks = flows.some(
+    ({ from, protocol, ports: [low, high] }) =>
+      from.zone === GATEWAY && protocol === 'udp' && low <= DNS && DNS <= high,
+  );
+  const zone = flows.find(({ kind }) => kind === 'upstream')?.to.zone ?? 'ZONE';
+  return asks
+    ? []
+    : [
+        {
+          path: 'mqtt.upstream.url',
+          found: `${host} is a name, and no conduit lets the gateway ask a name server for it`,
+          fix: `add { from: gateway, to: ${zone}, allow: [dns], because: … } with the zone of the name server, or write the address`,
+        },
+      ];
 }
 
 /** Told each time: whoever reads "guard" in a file takes it for more. */

@@ -35,6 +35,39 @@ t.test('a plant as it should be is not talked about', async (t) => {
   t.same(warnings([WIDE, TO_OFFICE, 'from: dmz, to: control, allow: [udp/53]']), []);
 });
 
+const withUpstream = (host: string): string =>
+  HEAD.replace(
+    'zones:',
+    `mqtt: { upstream: { url: "mqtts://${host}:8883", ca: ./ca.pem } }\nzones:\n  uplink: { interface: eth0 }`,
+  );
+
+t.test('an upstream that is a name nobody may be asked for', async (t) => {
+  const told =
+    'g:2:26: mqtt.upstream.url: broker.example.com is a name, and no conduit lets the gateway ask a name server for it; ' +
+    'add { from: gateway, to: uplink, allow: [dns], because: … } with the zone of the name server, or write the address';
+
+  t.same(warnings([WIDE, TO_OFFICE], withUpstream('broker.example.com')), [told]);
+  t.same(
+    warnings(
+      [WIDE, TO_OFFICE, 'from: gateway, to: uplink, allow: [ntp]'],
+      withUpstream('broker.example.com'),
+    ),
+    [told],
+  );
+  t.same(
+    warnings([WIDE, TO_OFFICE, 'from: gateway, to: dmz, allow: [dns]'], withUpstream('broker.example.com')),
+    [],
+  );
+  t.same(
+    warnings(
+      [WIDE, TO_OFFICE, 'from: gateway, to: dmz, allow: [udp/1-100]'],
+      withUpstream('broker.example.com'),
+    ),
+    [],
+  );
+  t.same(warnings([WIDE, TO_OFFICE], withUpstream('192.0.2.9')), [], 'an address needs no name server');
+});
+
 t.test('a conduit that others make needless', async (t) => {
   t.same(
     warnings([WIDE, TO_OFFICE, 'from: dmz, to: control, allow: [modbus-tcp], only: { to: [press-1] }']),

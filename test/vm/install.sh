@@ -4,6 +4,7 @@ mount --bind "$house" /usr/lib/sluice
 cp deploy/sysusers/sluice.conf /usr/lib/sysusers.d/
 cp deploy/tmpfiles/sluice.conf /usr/lib/tmpfiles.d/
 cp deploy/systemd/*.service /etc/systemd/system/
+cp -r deploy/systemd/*.service.d /etc/systemd/system/
 cp test/vm/units.yaml /etc/sluice/gateway.yaml
 systemd-sysusers
 systemd-tmpfiles --create sluice.conf

@@ -1,14 +1,21 @@
-import { existsSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { silentLog } from '../../src/core/log.ts';
-import { epochMs } from '../../src/core/units.ts';
+import { epochMs, mebibytes } from '../../src/core/units.ts';
 import { isHeld } from '../../src/sole-instance.ts';
 import { openBookForReading } from '../../src/store/history/book.ts';
+import { openHistory } from '../../src/store/history/history.ts';
 import { LogTail } from '../../src/store/history/log-tail.ts';
 import { Reader } from '../../src/store/history/reader.ts';
 import { lockFile } from '../../src/store/open.ts';
+import { openOutbox } from '../../src/store/outbox.ts';
+import { type RecordedRow, recordedIn } from '../store/recorded.ts';
+import { until } from '../support/wait.ts';
 import { DAY, HOUR, MINUTE, NOON, SECOND, Site } from './fixture.ts';
+import { KILL_POINTS, RETENTION } from './kill-scans.ts';
 
 // The gateway runs and nothing comes: rows of the log without samples are its signs of life.
 
@@ -37,6 +44,15 @@ function gapsOf(reader: Reader, to: number): (readonly [from: number, to: number
   ]);
 }
 
+/** None until the other process has made the tables. */
+function rowsOf(file: string): readonly RecordedRow[] {
+  try {
+    return recordedIn(file).rows;
+  } catch {
+    return [];
+  }
+}
+
 const minutesOf = (time: number): number => Math.round((1_000 * (time - NOON)) / MINUTE) / 1_000;
 const FIRST = minutesOf(NOON + 5 * SECOND);
 
@@ -63,6 +79,43 @@ for (const [minutes, when] of [
     killed.stop();
     killed.close();
   });
+
+t.test('the same with a process that is killed', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'silence-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'telemetry.db');
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'silence-child.ts'), folder], {
+    stdio: 'ignore',
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const sign = await until('signs of life', () => {
+    const rows = rowsOf(file);
+    const first = rows.findIndex(({ samples }) => samples > 0);
+    return first >= 0 && rows.length - first > 60 ? rows.at(-1)?.time : undefined;
+  });
+  child.kill('SIGKILL');
+  await new Promise((resolve) => child.once('close', resolve));
+
+  const log = silentLog;
+  const outbox = await openOutbox({ file, points: KILL_POINTS, limit: mebibytes(64), log });
+  const options = { folder, retention: RETENTION, outbox: mebibytes(64), sampleLog: outbox, log };
+  const history = await openHistory(options);
+  await outbox.consumer('upstream'); // writes that there is another run
+  const gaps = await until('another run', async () => {
+    const query = { points: ['unit-0/level'], from: epochMs(sign - HOUR), to: epochMs(Date.now()) };
+    const [found] = await history.completeness(query);
+    return found?.gaps.at(-1)?.reason === 'unknown' ? found.gaps : undefined;
+  });
+  await history.close();
+  await outbox.close();
+
+  t.same(
+    gaps.map(({ reason }) => reason),
+    ['gateway down', 'device silent', 'gateway down', 'unknown'],
+  );
+  t.ok((gaps[1]?.to ?? 0) >= sign, 'it ran as long as it gave signs');
+});
 
 t.test('signs of life are neither samples nor behind anything', async (t) => {
   const site = await silentSite(t, 70);

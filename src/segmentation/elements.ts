@@ -87,18 +87,63 @@ function unique(entries: readonly Entry[]): MapElement[] {
 /** What an earlier flow has, a later one does not have again. Entries of one flow are disjoint as they come. */
 export function apart(flows: readonly (readonly Entry[])[]): MapElement[] {
   const kept: Entry[] = [];
+  const earlier = new Earlier();
   for (const entries of flows) {
-    const before = [...kept];
+    const own: Entry[] = [];
     for (const entry of entries) {
       let parts: Entry[] = [entry];
-      for (const other of before) {
+      for (const other of earlier.near(entry)) {
         if (parts.length === 0) break;
         if (meet(entry.key, other.key)) parts = parts.flatMap((part) => difference(part, other.key));
       }
-      kept.push(...parts);
+      own.push(...parts);
     }
+    for (const entry of own) earlier.add(entry);
+    kept.push(...own);
   }
   return kept.map(elementOf);
+}
+
+/**
+ * Entries by what two of them have to share to meet: their words, and their first address where that is one alone. Most
+ * flows are about different devices, so that few are looked at for each.
+ */
+class Earlier {
+  readonly #groups = new Map<string, { readonly at: number; readonly entry: Entry }[]>();
+  #size = 0;
+
+  add(entry: Entry): void {
+    const placed = { at: this.#size, entry };
+    this.#size += 1;
+    const { words, place } = placeOf(entry);
+    for (const name of [`${words} ${place}`, words]) {
+      const group = this.#groups.get(name);
+      if (group === undefined) this.#groups.set(name, [placed]);
+      else group.push(placed);
+    }
+  }
+
+  /** In the order in which they came, on which the pieces depend that are left of an entry. */
+  *near(entry: Entry): Iterable<Entry> {
+    const { words, place } = placeOf(entry);
+    const of = (name: string): readonly { readonly at: number; readonly entry: Entry }[] =>
+      this.#groups.get(name) ?? [];
+    if (place === RANGE) {
+      for (const one of of(words)) yield one.entry;
+      return;
+    }
+    const [same, ranges] = [of(`${words} ${place}`), of(`${words} ${RANGE}`)];
+    const both = ranges.length === 0 ? same : [...same, ...ranges].toSorted((a, b) => a.at - b.at);
+    for (const one of both) yield one.entry;
+  }
+}
+
+const RANGE = 'range';
+
+function placeOf({ key }: Entry): { readonly words: string; readonly place: string } {
+  const first = key.find((part) => typeof part !== 'string');
+  const words = key.filter((part) => typeof part === 'string').join(' ');
+  return { words, place: first !== undefined && isSingle(first) ? String(first.low) : RANGE };
 }
 
 function meet(a: readonly KeyPart[], b: readonly KeyPart[]): boolean {

@@ -71,7 +71,7 @@ interface Greeted extends Disposable {
 
 async function greeted(path: string): Promise<Greeted | typeof TURNED_AWAY | undefined> {
   const socket = await connected(path);
-  if (socket === undefined) return undefined;
+  if (socket === undefined || socket === TURNED_AWAY) return socket;
   const lines = new Lines(socket, path);
   try {
     const greeting = parsed(await lines.next(GREETING_TIME), path);
@@ -103,13 +103,15 @@ async function greeted(path: string): Promise<Greeted | typeof TURNED_AWAY | und
 
 const codeOf = (error: Error): unknown => ('code' in error ? error.code : undefined);
 
-async function connected(path: string): Promise<Socket | undefined> {
+async function connected(path: string): Promise<Socket | typeof TURNED_AWAY | undefined> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     socket.once('connect', () => resolve(socket));
     socket.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTDIR')
         return resolve(undefined);
+      // So many wait to be let in that the kernel takes no more (connect(2)).
+      if (error.code === 'EAGAIN') return resolve(TURNED_AWAY);
       reject(
         new SluiceError('SETUP', `cannot ask netd at ${path}: ${errorText(error)}`, {
           cause: error,

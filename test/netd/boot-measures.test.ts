@@ -5,7 +5,7 @@ import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY } from '../support/process.ts';
 import type { Bed } from './bed.ts';
 import { hosts, must } from './hosts.ts';
-import { audited, counts, good, holdsFrom, isSilent, sluice } from './measure-bed.ts';
+import { asked, audited, counts, good, holdsFrom, isSilent } from './measure-bed.ts';
 import { plant } from './measure-plants.ts';
 
 // A machine that starts while somebody is in quarantine, or while it is an island: first the shell script, then netd.
@@ -43,25 +43,21 @@ t.test('what was in force before a start of the machine is in force after it', {
   t.ok(await isSilent(bed, [four], 3), 'by the rules of the start alone');
   await six.goesOn(3);
   const netd = await bed.netd();
-  t.equal((await sluice(bed, 'firewall', 'status', '--socket', bed.socket)).status, 0);
+  await asked(bed, 'status');
   t.ok(await isSilent(bed, [four], 2), 'and when netd runs');
 
-  const through = ['--socket', bed.socket];
-  await good(bed, 'firewall', 'island', '--because', 'a worm', ...through);
+  await asked(bed, 'island', { because: 'a worm' });
   await netd.stop();
   t.match(await starts(bed), /the rules that were confirmed last are loaded/);
   t.ok(await isSilent(bed, [four, six, arrived], 4), 'an island is one from the first packet on');
   const next = await bed.netd();
-  t.match(
-    await good(bed, 'firewall', 'status', ...through),
-    /is an island since[^]*in quarantine: 10\.20\.10\.9/,
-  );
+  t.match(await asked(bed, 'status'), /is an island since[^]*in quarantine: 10\.20\.10\.9/);
   t.ok(await isSilent(bed, [four, six, arrived], 2));
 
-  t.match(await good(bed, 'firewall', 'rejoin', ...through), /open again/);
+  t.match(await asked(bed, 'rejoin'), /open again/);
   await six.goesOn(3);
   t.ok(await isSilent(bed, [four], 2), 'the end of the island is not that of the quarantine');
-  t.match(await good(bed, 'release', '10.20.10.9', ...through), /is released/);
+  t.match(await asked(bed, 'release', { device: '10.20.10.9' }), /is released/);
   await four.goesOn(3);
   t.match(
     audited(bed).slice(-4),

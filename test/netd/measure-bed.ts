@@ -2,6 +2,8 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { REPOSITORY } from '../support/process.ts';
+import { netdAt } from '../../src/netd/client.ts';
+import type { Request, Verb } from '../../src/netd/request.ts';
 import { until } from '../support/wait.ts';
 import type { Bed, Ran } from './bed.ts';
 import { type Host, must, type Talk } from './hosts.ts';
@@ -17,6 +19,22 @@ export async function good(bed: Bed, ...args: readonly string[]): Promise<string
   const { status, stdout, stderr } = await sluice(bed, ...args);
   if (status !== 0) throw new Error(`${args.join(' ')}: ${stderr}${stdout}`);
   return stdout;
+}
+
+/** What netd answers over its socket: a start of Node for each command would take most of the time. Throws where it fails. */
+export async function asked(bed: Bed, verb: Verb, request: Omit<Request, 'verb'> = {}): Promise<string> {
+  using connection = await netdAt(bed.socket);
+  if (connection === undefined) throw new Error('no netd listens');
+  const { good: isGood, text } = await connection.ask({ ...request, verb });
+  if (!isGood) throw new Error(`${verb}: ${text}`);
+  return text;
+}
+
+/** The same as `held` by way of netd. */
+export async function heldByNetd(bed: Bed, yaml: string): Promise<void> {
+  bed.declare(yaml);
+  await asked(bed, 'apply');
+  await asked(bed, 'confirm', { change: bed.change });
 }
 
 /** The same as `held` for the first rules of a bed, at once: where no change is what is tested. */

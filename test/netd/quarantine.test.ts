@@ -1,11 +1,22 @@
 import { mkdirSync, renameSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { minutes, seconds } from '../../src/core/units.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
 import { hosts } from './hosts.ts';
-import { audited, counts, good, held, holdsFrom, isSilent, on, sluice, timeIsOver } from './measure-bed.ts';
+import {
+  asked,
+  audited,
+  counts,
+  good,
+  heldByNetd,
+  holdsFrom,
+  isSilent,
+  on,
+  timeIsOver,
+} from './measure-bed.ts';
 import { plant, plantWithPress } from './measure-plants.ts';
 
 // Who is held back, however they call themselves, and until when: real packets, and netd as it runs.
@@ -21,7 +32,6 @@ t.test('by its hardware address: both directions, and no address helps', { skip 
   await asks.serves(4_002);
   await holdsFrom(bed, `${plant('tcp/4001, udp/4001')}${BACK}`);
   const netd = await bed.netd();
-  const through = ['--socket', bed.socket];
   const mac = '02:00:00:00:10:09';
   const talks = [
     asks.talks('tcp', '10.20.10.9', 4_001),
@@ -33,7 +43,7 @@ t.test('by its hardware address: both directions, and no address helps', { skip 
   for (const talk of talks) await talk.goesOn(3);
   const [toDevice, fromDevice] = [await counts(bed, serves), await counts(bed, asks)];
 
-  const said = await good(bed, 'quarantine', mac.toUpperCase(), '--because', 'a strange box', ...through);
+  const said = await asked(bed, 'quarantine', { device: mac.toUpperCase(), because: 'a strange box' });
   t.match(said, new RegExp(`^${mac} is in quarantine \\(${mac}, 10\\.20\\.10\\.9, fd00:10::9\\)`));
   t.ok(
     await isSilent(bed, [...talks, toDevice, fromDevice]),
@@ -50,12 +60,12 @@ t.test('by its hardware address: both directions, and no address helps', { skip 
   t.equal(await fromDevice(), heard, 'what it says under another address is not heard');
   await netd.says(/"what":"somebody in quarantine uses another address.*10\.20\.10\.33.*fd00:10::33/);
   t.ok(await isSilent(bed, [...talks, ...others, toDevice, fromDevice]), 'and nobody reaches it there');
-  t.equal((await sluice(bed, 'firewall', 'status', ...through)).status, 0, 'the kernel holds what it shall');
+  await asked(bed, 'status'); // the kernel holds what it shall
   t.match(audited(bed).join('\n'), /quarantine intended netd also .*10\.20\.10\.33[^]*quarantine done netd/);
 
   await on(bed, serves, 'ip', 'address', 'del', '10.20.10.33/24', 'dev', 'eth0');
   await on(bed, serves, 'ip', 'address', 'del', 'fd00:10::33/64', 'dev', 'eth0');
-  t.match(await good(bed, 'release', mac, ...through), /is released/);
+  t.match(await asked(bed, 'release', { device: mac }), /is released/);
   for (const talk of talks) await talk.goesOn(3);
 });
 
@@ -109,7 +119,7 @@ t.test('nobody is released by time while the audit cannot be written', { skip },
   const listed = async (): Promise<boolean> =>
     /q_ip_4[^}]*10\.20\.10\.9/.test((await bed.run('nft', 'list', 'table', 'inet', 'sluice')).stdout);
   const [audit, away] = [join(bed.state, 'audit.jsonl'), join(bed.state, 'away')];
-  await good(bed, 'quarantine', '10.20.10.9', '--for', '10m', '--because', 'x', '--socket', bed.socket);
+  await asked(bed, 'quarantine', { device: '10.20.10.9', lasts: minutes(10), because: 'x' });
   renameSync(audit, away);
   mkdirSync(audit);
   timeIsOver(bed);
@@ -137,20 +147,21 @@ t.test('a device that is taken out of the file stays in quarantine', { skip }, a
   const [four, six] = [asks.talks('udp', '10.20.10.9', 4_001), asks.talks('udp', 'fd00:10::9', 4_001)];
   await four.goesOn(3);
   await six.goesOn(3);
-  await good(bed, 'quarantine', 'press-1', '--because', 'odd writes');
+  await bed.netd();
+  await asked(bed, 'quarantine', { device: 'press-1', because: 'odd writes' });
 
-  await held(bed, plant('udp/4001'));
+  await heldByNetd(bed, plant('udp/4001'));
 
   t.ok(await isSilent(bed, [four, six], 4), 'by its address, and by its hardware address');
   t.match(
     await good(bed, 'quarantine'),
     /^press-1 \(02:00:00:00:10:09, 10\.20\.10\.9, fd00:10::9\) since .*odd writes/,
   );
-  t.match(await good(bed, 'firewall', 'status'), /in quarantine: press-1 \(02:/);
-  t.match(await sluice(bed, 'quarantine', 'press-1', '--because', 'x'), { status: 1, stderr: /no device/ });
-  await held(bed, plant('udp/4001', 'observe'));
+  t.match(await asked(bed, 'status'), /in quarantine: press-1 \(02:/);
+  await t.rejects(asked(bed, 'quarantine', { device: 'press-1', because: 'x' }), { message: /no device/ });
+  await heldByNetd(bed, plant('udp/4001', 'observe'));
   t.ok(await isSilent(bed, [four, six], 2), 'also where everything else is only observed');
-  t.match(await good(bed, 'release', 'press-1'), /press-1 is released/);
+  t.match(await asked(bed, 'release', { device: 'press-1' }), /press-1 is released/);
   await four.goesOn(3);
   await six.goesOn(3);
 });
@@ -158,14 +169,16 @@ t.test('a device that is taken out of the file stays in quarantine', { skip }, a
 t.test('nobody is let go, or overlooked, by being put there again', { skip }, async (t) => {
   const { bed } = await hosts(t);
   await holdsFrom(bed, plantWithPress('10.20.10.9'));
-  await good(bed, 'quarantine', 'press-1', '--because', 'odd writes');
+  await bed.netd();
+  const press = { device: 'press-1' };
+  await asked(bed, 'quarantine', { ...press, because: 'odd writes' });
 
-  const again = await good(bed, 'quarantine', 'press-1', '--for', '1s', '--because', 'in a hurry');
+  const again = await asked(bed, 'quarantine', { ...press, lasts: seconds(1), because: 'in a hurry' });
   t.match(again, /until it is released\n {2}warning: it was there for longer already/);
-  await held(bed, plantWithPress('10.20.10.10'));
-  t.match(await good(bed, 'quarantine', 'press-1', '--because', 'more'), /10\.20\.10\.10, 10\.20\.10\.9/);
-  await good(bed, 'quarantine', '10.20.10.9', '--because', 'another');
-  t.match(await good(bed, 'release', 'press-1'), /10\.20\.10\.9 \(10\.20\.10\.9\) is still in quarantine/);
-  t.match(await good(bed, 'release', '10.20.10.9'), /^10\.20\.10\.9 is released\n$/);
+  await heldByNetd(bed, plantWithPress('10.20.10.10'));
+  t.match(await asked(bed, 'quarantine', { ...press, because: 'more' }), /10\.20\.10\.10, 10\.20\.10\.9/);
+  await asked(bed, 'quarantine', { device: '10.20.10.9', because: 'another' });
+  t.match(await asked(bed, 'release', press), /10\.20\.10\.9 \(10\.20\.10\.9\) is still in quarantine/);
+  t.match(await asked(bed, 'release', { device: '10.20.10.9' }), /^10\.20\.10\.9 is released\n$/);
   t.match(await good(bed, 'quarantine'), /nobody/);
 });

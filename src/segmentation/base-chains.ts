@@ -1,5 +1,5 @@
 import { GATEWAY } from '../config/zones.ts';
-import { denial } from './denials.ts';
+import { BY_INTERFACE, denial } from './denials.ts';
 import type { Policy } from './policy.ts';
 import { QUARANTINE_SIZE } from './quarantine.ts';
 import type { Chain, Field, NamedSet, Rule, VerdictMap } from './ruleset.ts';
@@ -123,13 +123,13 @@ export function baseChains(
     },
     ...(told.length > 0 ? [{ name: TOLD, rules: [...told, rule(goTo(RELATED))] }] : []),
     ...related(),
-    denial(UNDECLARED, 'undeclared interface', mode, observeUntil),
-    denial(SPOOFED, 'foreign source', mode, observeUntil),
-    denial(NO_IPV6, 'ipv6 where there is none', mode, observeUntil),
-    denial(INVALID, 'invalid', mode, observeUntil),
-    denial(UNRELATED, 'unrelated', mode, observeUntil),
+    denial(UNDECLARED, 'undeclared interface', { mode, until: observeUntil }),
+    denial(SPOOFED, 'foreign source', { mode, until: observeUntil, by: BY_INTERFACE }),
+    denial(NO_IPV6, 'ipv6 where there is none', { mode, until: observeUntil }),
+    denial(INVALID, 'invalid', { mode, until: observeUntil }),
+    denial(UNRELATED, 'unrelated', { mode, until: observeUntil }),
     // Somebody put it there: that holds in mode observe too.
-    denial(QUARANTINED, 'quarantine', 'enforce'),
+    denial(QUARANTINED, 'quarantine', { mode: 'enforce' }),
   ];
 }
 

@@ -1,6 +1,6 @@
 import { GATEWAY } from '../config/zones.ts';
 import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, relatedMaps, sourceMap } from './base-chains.ts';
-import { denialOfPair, LOG_SETS } from './denials.ts';
+import { denialOfPair, logSets } from './denials.ts';
 import { apart, type Entry, elementsOf, entriesOf } from './elements.ts';
 import { compileFrames } from './frame-compile.ts';
 import { guardRules } from './guard-rules.ts';
@@ -28,7 +28,7 @@ export function compile(policy: Policy): Ruleset {
     loaded: true,
     ...(frames && { frames }),
     counters: countersOf(chains),
-    sets: [...baseSets(policy), ...LOG_SETS],
+    sets: [...baseSets(policy), ...logSets(policy)],
     maps: [
       ...dispatch(policy, pairs),
       ...relatedMaps(policy),

@@ -70,7 +70,7 @@ function byLength(family: Family, words: number): Rule {
 
 /** The client is told: what is dropped in silence it would send again for minutes. */
 function refusal({ mode, observeUntil }: Policy): Chain {
-  const chain = denial(NO_READ, 'no read', mode, observeUntil);
+  const chain = denial(NO_READ, 'no read', { mode, until: observeUntil });
   return { ...chain, rules: chain.rules.flatMap(tellingClient) };
 }
 

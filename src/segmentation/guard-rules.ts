@@ -105,7 +105,7 @@ export function guardRules(policy: Policy): GuardRules {
 
 /** Packets that come past the guard, or belong to a connection from before there was one: its client is told, and asks again. */
 function pastTheGuard({ mode, observeUntil }: Policy): Chain {
-  const chain = denial(PAST_THE_GUARD, 'past the guard', mode, observeUntil);
+  const chain = denial(PAST_THE_GUARD, 'past the guard', { mode, until: observeUntil });
   return { ...chain, rules: chain.rules.flatMap(tellingClient) };
 }
 

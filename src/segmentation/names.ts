@@ -30,6 +30,9 @@ export const pairCounter = (pair: Pair): string => `n_pair_${pairWord(pair)}`;
 export const mapOf = (kind: 'm' | 'r' | 'e', pair: Pair, family: Family, open: boolean): string =>
   `${kind}_${pairWord(pair)}_${family}${open ? '_any' : ''}`;
 
+/** Which sources of a zone have had their line of the log. */
+export const sourcesSet = (zone: string, family: Family): string => `q_log_${word(zone)}_${family}`;
+
 /** What a denial chain counts; in mode observe it counts what it would deny, and lets it pass. */
 export const denialCounter = (denied: boolean, chain: string): string =>
   `${denied ? 'n_denied' : 'n_would_deny'}_${chain.replace(/^d_/, '')}`;

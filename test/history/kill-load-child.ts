@@ -1,6 +1,6 @@
 // Records and sends up scans first, first + 1, … of many points through the threads of a gateway, several batches at a
 // time, while a consumer takes them and others ask for charts, gaps, last values and samples, until it is killed.
-// Prints `ready`, and writes into a file `try FIRST COUNT` before, and `ack FIRST COUNT` or `not FIRST COUNT` after.
+// Prints `ready`, and `recorded` after the last scan, and writes into a file `try FIRST COUNT` before, and `ack FIRST COUNT` or `not FIRST COUNT` after.
 import { openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { silentLog } from '../../src/core/log.ts';
@@ -83,8 +83,13 @@ async function ask(): Promise<void> {
   }
 }
 
+async function produceAll(): Promise<void> {
+  await Promise.all(Array.from({ length: IN_FLIGHT }, produce));
+  writeSync(1, 'recorded\n');
+}
+
 await Promise.all([
-  ...Array.from({ length: IN_FLIGHT }, produce),
+  produceAll(),
   ...(['live', 'history'] as const).map(async (lane) => deliver(upstream, lane)),
   ask(),
   ask(),

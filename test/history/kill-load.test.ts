@@ -60,7 +60,7 @@ class Subject {
   }
 
   /** Runs the child, kills it after `after` milliseconds of work, and finds out what became of what it did not know. */
-  async killed(after: number): Promise<void> {
+  async killed(after: number, word: string): Promise<void> {
     const child: ChildProcessByStdio<null, Readable, null> = spawn(
       process.execPath,
       [join(import.meta.dirname, 'kill-load-child.ts'), this.folder, this.#said, `${this.#next()}`],
@@ -69,7 +69,9 @@ class Subject {
         env: { ...process.env, NODE_OPTIONS: '', NODE_COMPILE_CACHE: CACHE, KILL_BEGIN: `${BEGIN}` },
       },
     );
-    child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), after));
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (chunk.includes(word)) setTimeout(() => child.kill('SIGKILL'), after);
+    });
     const signal = await new Promise((resolve) => child.once('close', (_status, by) => resolve(by)));
     if (signal !== 'SIGKILL') throw new Error('the child ended by itself');
     for (const line of readFileSync(this.#said, 'utf8').trim().split('\n')) {
@@ -169,7 +171,9 @@ t.test(
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     const subject = new Subject(folder);
 
-    for (let kill = 1; kill <= KILLS; kill++) await subject.killed(Math.random() * LONGEST_MS);
+    // Some when everything was recorded: then there is time to look at the quota, however slow the machine is.
+    for (let kill = 1; kill <= KILLS; kill++)
+      await subject.killed(Math.random() * LONGEST_MS, kill % 3 === 0 ? 'recorded' : 'ready');
     await settle(subject, () => unrolledIn(subject) === 0);
 
     const { samples } = subject;

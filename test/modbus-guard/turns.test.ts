@@ -9,7 +9,9 @@ import { adu, answered, guardBed, RawClient } from './bed.ts';
 
 const OF_GREEDY = 0;
 const OF_OTHER = 50;
+/** Unless a test lists it. */
 const FORBIDDEN = [6, 0, 5, 0, 1];
+const MANY = 20_000;
 const OTHER = '127.0.0.2';
 const BUSY = 6;
 const SILENT = 0x0b;
@@ -117,24 +119,25 @@ t.test('who waited too long is told that the device is busy, and so is a person'
     limits: { write: [{ table: 'holding', low: 0, high: 9 }] },
   }); // biome-ignore format: one line of what matters here
   const flood = await RawClient.to(t, port);
-  flood.socket.write(Buffer.concat([requests(600, read(OF_GREEDY)), adu(600, 1, [6, 0, 5, 0, 1])]));
+  // More than the process takes: some of it lies in the kernel.
+  flood.socket.write(Buffer.concat([requests(MANY, read(OF_GREEDY)), adu(MANY, 1, FORBIDDEN)]));
   await until('the first', () => held.length === 1);
   await until('sixteen', () => guard.counters.requests === 16);
 
   wind(TOO_LONG);
   device.answer(answered);
   for (const request of held.splice(0)) answered(request);
-  await until('every answer', () => flood.frames.length === 601);
+  await until('every answer', () => flood.frames.length === MANY + 1);
 
   t.equal(flood.frames.filter(isData).length, 1);
-  t.equal(flood.frames.filter(refusedAs(BUSY)).length, 599);
+  t.equal(flood.frames.filter(refusedAs(BUSY)).length, MANY - 1);
   t.same([...(flood.frames.at(-1) ?? [])].slice(7), [0x86, BUSY], 'the write that waited behind them too');
   t.same(
     device.requests.map(({ pdu }) => pdu[0]),
     [3],
     'nothing of it reached the device',
   );
-  t.match(guard.counters, { busy: 600, unanswered: 0 });
+  t.match(guard.counters, { busy: MANY, unanswered: 0 });
   const facts = {
     conduit: 'conduit-supervision-control-0',
     client: '127.0.0.1',
@@ -149,7 +152,7 @@ t.test('who waited too long is told that the device is busy, and so is a person'
     })),
   );
   t.match(events[0], { what: 'guard-busy conduit-supervision-control-0', facts });
-  let id = 700;
+  let id = MANY;
   // Within a turn or two of the event loop nobody can tell whether it was sent before all that.
   await until(
     'what it asks now is as good as any',
@@ -243,17 +246,28 @@ t.test('somebody with one connection is not pushed out by those with many', asyn
   ]);
 });
 
-t.test('a flood of forbidden requests leaves the others their turns', async (t) => {
-  const { port, guard } = await guardBed(t);
+t.test('who is refused without end is refused at a pace, and delays nobody', async (t) => {
+  const waits: (() => void)[] = [];
+  const clock: typeof systemClock = {
+    ...systemClock,
+    elapsed: () => milliseconds(0), // no time passes: there is no more to spend
+    sleep: async (duration, signal) =>
+      duration <= 100 ? new Promise((resolve) => waits.push(resolve)) : systemClock.sleep(duration, signal),
+  };
+  const { port, guard } = await guardBed(t, { clock });
   const flood = await RawClient.to(t, port);
   const other = await RawClient.to(t, port, OTHER);
-  t.same(await other.ask(1, 1, read(OF_OTHER)), [3, 2, 0, 7]);
-  const before = guard.counters.forbidden;
+  t.same(await other.ask(0, 1, read(OF_OTHER)), [3, 2, 0, 7]);
 
   flood.socket.write(requests(5_000, FORBIDDEN));
-  await until('its beginning', () => guard.counters.forbidden > before);
-  t.same(await other.ask(2, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+  t.same(await other.ask(1, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+  t.ok(guard.counters.forbidden < 1_000, `${guard.counters.forbidden} came first`);
+  await until('a thousand at once', () => flood.frames.length === 1_000);
 
-  t.ok(guard.counters.forbidden < before + 5_000, `${guard.counters.forbidden} were answered first`);
-  await until('all of them', () => flood.frames.length === 5_000);
+  await until('those that wait', () => waits.length === 16);
+  t.equal(guard.counters.forbidden, 1_016, 'and the rest is not looked at');
+  t.same(await other.ask(2, 1, FORBIDDEN), [0x86, 1], 'somebody else is refused at once');
+  t.same(await other.ask(3, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+  waits[0]?.();
+  await until('one more for one more', () => flood.frames.length === 1_001 && waits.length === 17);
 });

@@ -9,6 +9,7 @@ import type { Book } from './book.ts';
 import { type Asked, Client, exception, MOST_UNREAD } from './client.ts';
 import { accessText, BROADCAST, decide } from './decide.ts';
 import { Lane, LONGEST_WAIT } from './lane.ts';
+import { Pace } from './pace.ts';
 import { parseRequest, type Request } from './request.ts';
 
 /** An HMI has one or two connections, a historian a few. */
@@ -30,6 +31,8 @@ interface Dependencies {
 export class GuardListener {
   readonly #deps: Dependencies;
   readonly #lane: Lane;
+  readonly #pace: Pace;
+  readonly #stop = new AbortController();
   readonly #clients = new Set<Client>();
   readonly #server: Server;
 
@@ -38,6 +41,7 @@ export class GuardListener {
     const { host, port, inFlight, timeout } = deps.target;
     const endpoint = `modbus-tcp://${host.includes(':') ? `[${host}]` : host}:${port}`;
     this.#lane = new Lane({ endpoint, host, port, inFlight, timeout, clock: deps.clock });
+    this.#pace = new Pace(deps.clock);
     this.#server = createServer({
       allowHalfOpen: true,
       noDelay: true,
@@ -67,9 +71,11 @@ export class GuardListener {
   sweep(): void {
     for (const client of this.#clients) client.sweep();
     this.#lane.sweep();
+    this.#pace.sweep();
   }
 
   close(): void {
+    this.#stop.abort();
     this.#server.close();
     for (const client of this.#clients) client.close();
     this.#lane.close();
@@ -148,7 +154,7 @@ export class GuardListener {
         because: decision.because,
       });
       if (!observes) {
-        answer(exception(pdu, decision.exception));
+        void this.#refuse(client, () => answer(exception(pdu, decision.exception)));
         return;
       }
     }
@@ -170,6 +176,18 @@ export class GuardListener {
         return answer(exception(pdu, NO_RESPONSE));
       },
     });
+  }
+
+  async #refuse(client: Client, answer: () => void): Promise<void> {
+    const wait = this.#pace.wait(client.address);
+    if (wait === 0) return answer();
+    try {
+      await this.#deps.clock.sleep(wait, this.#stop.signal);
+    } catch (error) {
+      // Its connection ends with the listener.
+      if (!this.#stop.signal.aborted) throw error;
+    }
+    return answer();
   }
 
   #tellBusy(address: string): void {

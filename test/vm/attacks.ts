@@ -33,6 +33,13 @@ ip -n victim neighbour replace ${GATEWAY} lladdr ${TRUE_GATEWAY} dev far_lan2 nu
 ip -n victim neighbour replace ${OWN} lladdr 02:00:00:00:00:01 dev far_lan2 nud stale
 python3 test/vm/spoof.py "$@"`;
 
+const SEND = `python3 -c '
+import socket, sys
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+wire.bind(("far_lan1", 0))
+wire.send(bytes.fromhex(sys.argv[1]))
+' "$1"`;
+
 export async function attacks(check: Check): Promise<void> {
   sh(BED);
   await check(
@@ -73,6 +80,17 @@ export async function attacks(check: Check): Promise<void> {
       be(!arrives && !poisons, arrives ? 'it arrives' : 'poisoned');
     });
   }
+  await check('attacks: ports of a zone that says nothing of it are kept apart', async () => {
+    await bring(new Nft(), rulesOf(readFileSync(FILE, 'utf8').replace('within: allow, ', '')));
+    sh(`ip -n victim neighbour replace ${OWN} lladdr ${TRUE_GATEWAY} dev far_lan2 nud stale`);
+    sh(SEND, frames.arp(ATTACKER, OWN).toString('hex'));
+    await until(
+      'a drop',
+      () => !/packets 0 /.test(sh('nft list counter bridge sluice n_denied_within')),
+      60_000,
+    );
+    be(neighbour(OWN).includes(TRUE_GATEWAY), 'it arrives');
+  });
   sh(
     'nft flush ruleset; ip netns delete victim; ip link delete br-plant; ip link delete eth1; ip link delete lan1',
   );

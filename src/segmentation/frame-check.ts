@@ -119,7 +119,7 @@ export function checkFrameReferences({ counters, sets, chains }: FrameRuleset): 
   }
   const check = (one: FrameStatement, chain: string): void => {
     if (one.kind === 'count') need(counters.includes(one.counter), `${chain} counts with ${one.counter}`);
-    if (one.kind === 'limit sender') need(known.has(one.set), `${chain} remembers in ${one.set}`);
+    if (one.kind === 'limit') need(known.has(one.set), `${chain} remembers in ${one.set}`);
     if (one.kind === 'member')
       need(known.get(one.set)?.types.length === one.key.length, `${chain} asks ${one.set}`);
     if (one.kind === 'verdict' && typeof one.verdict !== 'string')

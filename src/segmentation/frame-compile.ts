@@ -42,6 +42,7 @@ const SETS = {
   own: { 4: 's_own_4', 6: 's_own_6' },
   about: 's_about',
   senders: 'q_log_mac',
+  places: 'q_log_iif',
   quarantined: { mac: 'q_mac', 4: 'q_ip_4', 6: 'q_ip_6' },
 } as const;
 
@@ -78,7 +79,8 @@ export function compileFrames({ mode, guard }: Policy): FrameRuleset | undefined
   if (guard === undefined || mode === 'off') return undefined;
   const denials = new Map<string, FrameChain>();
   const deny = (name: string, words: string, ...before: readonly FrameStatement[]): FrameStatement => {
-    denials.set(name, denial(name, words, before, mode));
+    const limit = MADE_UP.has(name) ? BY_PORT : BY_SENDER;
+    denials.set(name, denial(name, { words, before: [...before], limit }, mode));
     return goTo(name);
   };
   const chains = [
@@ -89,7 +91,11 @@ export function compileFrames({ mode, guard }: Policy): FrameRuleset | undefined
     between(deny),
   ];
   // Somebody put it there: that holds in mode observe too.
-  const all = [...chains, ...denials.values(), denial(QUARANTINED, 'quarantine', [], 'enforce')];
+  const all = [
+    ...chains,
+    ...denials.values(),
+    denial(QUARANTINED, { words: 'quarantine', before: [], limit: BY_SENDER }, 'enforce'),
+  ];
   return { counters: countersOf(all), sets: setsOf(guard), chains: all };
 }
 
@@ -308,6 +314,7 @@ function setsOf({ ports, hosts, own }: PortGuard): FrameSet[] {
       each(({ mac }, port) => [[port, mac, marks.get(mac) ?? 0]]),
     ),
     { name: SETS.senders, types: ['ether_addr'], kind: 'dynamic', elements: [] },
+    { name: SETS.places, types: ['ifname'], kind: 'dynamic', elements: [] },
     { name: SETS.quarantined.mac, types: ['ether_addr'], kind: 'quarantine', elements: [] },
     { name: SETS.quarantined[4], types: ['ipv4_addr'], kind: 'quarantine', elements: [] },
     { name: SETS.quarantined[6], types: ['ipv6_addr'], kind: 'quarantine', elements: [] },
@@ -316,23 +323,29 @@ function setsOf({ ports, hosts, own }: PortGuard): FrameSet[] {
 
 const unique = (values: readonly bigint[]): FrameKey[] => [...new Set(values)].map((value) => [value]);
 
+const BY_SENDER = { kind: 'limit', by: 'ether saddr', set: SETS.senders } as const;
+const BY_PORT = { kind: 'limit', by: 'iifname', set: SETS.places } as const;
+/**
+ * What any hardware address may be written into: there are more of them than a set remembers, and a full one hides who is
+ * new. Where unknown ones are denied, the others are those of devices.
+ */
+const MADE_UP: ReadonlySet<string> = new Set(['d_tagged', 'd_length', 'd_unknown']);
+
+interface Told {
+  readonly words: string;
+  readonly before: readonly FrameStatement[];
+  readonly limit: FrameStatement;
+}
+
 /** The end of what is not allowed: log, count, drop; in mode observe it passes all the same. */
-function denial(
-  name: string,
-  words: string,
-  before: readonly FrameStatement[],
-  mode: Policy['mode'],
-): FrameChain {
+function denial(name: string, { words, before, limit }: Told, mode: Policy['mode']): FrameChain {
   const denied = mode === 'enforce';
   const prefix = `sluice ${denied ? 'denied' : 'would-deny'} port ${words} `;
   return {
     name,
     rules: [
       ...before.map((statement) => [statement]),
-      [
-        { kind: 'limit sender', set: SETS.senders },
-        { kind: 'log', group: LOG_GROUP, prefix },
-      ],
+      [limit, { kind: 'log', group: LOG_GROUP, prefix }],
       [count(denialCounter(denied, name)), denied ? drop : accept],
     ],
   };

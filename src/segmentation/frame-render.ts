@@ -100,11 +100,11 @@ function statementOf(statement: FrameStatement): Json {
       return { mangle: { key: FIELDS.mark, value: 0 } };
     case 'count':
       return { counter: statement.counter };
-    case 'limit sender':
+    case 'limit':
       return {
         set: {
           op: 'update',
-          elem: FIELDS['ether saddr'],
+          elem: FIELDS[statement.by],
           set: `@${statement.set}`,
           stmt: [{ limit: { rate: 1, per: 'second', burst: 3 } }],
         },

@@ -75,7 +75,7 @@ export type FrameStatement =
   /** Marks the frame with the number (`marksOf`) of the host that the address belongs to; one of nobody leaves the rule. */
   | { readonly kind: 'mark owner'; readonly owners: readonly (readonly [bigint, number])[] }
   | { readonly kind: 'unmark' }
-  /** Goes on with the rule only while this sender keeps below its rate. */
-  | { readonly kind: 'limit sender'; readonly set: string };
+  /** Goes on with the rule only while this sender, or this port, keeps below its rate. */
+  | { readonly kind: 'limit'; readonly by: 'ether saddr' | 'iifname'; readonly set: string };
 
 export type FrameVerdict = Verdict;

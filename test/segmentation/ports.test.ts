@@ -342,6 +342,26 @@ t.test('a sender that is denied all the time hides no other in the log', { skip 
   t.same(counted, { n_denied_arp: MANY, n_denied_unknown: 1 }, 'what is not logged is counted');
 });
 
+/** More than a set remembers. */
+const FORGED = 4_500;
+
+t.test('a port where every frame has another sender hides nobody at other ports', { skip }, async (t) => {
+  const forged = Array.from({ length: FORGED }, (_, i): Case => {
+    const from = `02:00:00:99:${(i >> 8).toString(16).padStart(2, '0')}:${(i & 255).toString(16).padStart(2, '0')}`;
+    const frame = frames.arp(from, '10.20.10.99');
+    return { name: 'forged', port: 'lan1', frame, reason: 'unknown' };
+  });
+  const once = attack('arp', 'a stranger as a device', frames.arp(stranger, '10.20.10.12'), 'lan4').slice(
+    0,
+    1,
+  );
+
+  const { logged, counted } = sent(t, rulesOf(PLANT('enforce')), [...forged, ...once]);
+
+  t.same(logged.at(-1), ['sluice denied port foreign arp sender ']);
+  t.same(counted, { n_denied_arp: 1, n_denied_unknown: FORGED });
+});
+
 const noCalls = existsSync('/proc/sys/net/bridge') ? false : 'this kernel has no br_netfilter';
 
 t.test(

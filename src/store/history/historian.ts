@@ -70,8 +70,8 @@ export class Historian {
   #retry: number = FIRST_RETRY;
   #failing: string | null = null;
   #fullAttempts = 0;
-  /** Since the last look. */
-  #filings = 0;
+  /** Since the last look. A start looks before it files: one that is killed again and again keeps to the quota too. */
+  #filings = FILINGS_WITHOUT_LOOK;
 
   /** Throws STORE_FAILED for files of a newer Sluice. */
   constructor(options: HistorianOptions) {

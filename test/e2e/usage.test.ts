@@ -21,10 +21,30 @@ function noOtherUser(): string | false {
   return status === 0 ? false : `no user namespaces here: ${stderr.trim()}`;
 }
 
+/** In this process: a start of each costs half a second. */
+async function commandOf(name: string): Promise<(args: readonly string[]) => Promise<unknown>> {
+  const [file, exported] = name === 'release' ? ['quarantine', 'runRelease'] : [name, 'run'];
+  const module: unknown = await import(`../../src/cli/${file}.ts`);
+  const run: unknown = typeof module === 'object' && module !== null && Reflect.get(module, exported);
+  if (typeof run !== 'function') throw new Error(`cli/${file}.ts has no ${exported}`);
+  return async (args) => {
+    const ended: unknown = await run(args);
+    return ended;
+  };
+}
+
 t.test('every command says what it does, and wrong usage is 64 in one line', async (t) => {
   const commands = [...sluice('--help').out.matchAll(/^ {2}([a-z]+) /gm)].map(([, name = '']) => name);
   t.ok(commands.length >= 8);
   for (const name of commands) {
+    const run = await commandOf(name);
+    const written = t.capture(process.stdout, 'write');
+    t.equal(await run(['--help']), 0);
+    t.match(String(written()[0]?.args[0]), new RegExp(`^Usage: ./sluice ${name}`));
+    written.restore();
+    await t.rejects(run(['--jsn']), { code: 'USAGE', message: /^Unknown option '--jsn'/ }, name);
+  }
+  for (const name of ['check', 'release']) {
     t.match(sluice(name, '--help'), { status: 0, out: new RegExp(`^Usage: ./sluice ${name}`) });
     const { status, err } = sluice(name, '--jsn');
     t.equal(status, 64);

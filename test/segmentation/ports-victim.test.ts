@@ -138,12 +138,13 @@ nsenter -t $server -n -- busybox udhcpd -f dhcp.conf > server 2>&1 & others="$se
 tries=0
 until grep -qs 'started' server; do tries=$((tries + 1)); [ $tries -lt 400 ]; sleep 0.05; done
 printf '#!/bin/sh\\necho "$1 $ip $router" >> %s/client\\n' "$1" > take; chmod +x take; : > client
-nsenter -t $victim -n -- busybox udhcpc -f -n -q -i far2 -t 2 -T 1 -s "$1/take" > asked 2>&1 || true
+nsenter -t $victim -n -- busybox udhcpc -f -n -q -i far2 -t $2 -T 1 -s "$1/take" > asked 2>&1 || true
 nft -j list table bridge sluice > table 2>/dev/null || true`;
 
-const dhcp = (t: Test, rules: string): { readonly server: string; readonly client: string } => {
+/** Asks so often, a second apart. */
+const dhcp = (t: Test, rules: string, asks: number): { readonly server: string; readonly client: string } => {
   const place = t.testdir({ 'rules.json': rules });
-  const ran = inNamespace(`${BED}${DHCP}`, place);
+  const ran = inNamespace(`${BED}${DHCP}`, place, String(asks));
   t.equal(ran.stderr, '');
   t.equal(ran.status, 0);
   const [server = '', client = ''] = ['server', 'client'].map((name) =>
@@ -153,13 +154,13 @@ const dhcp = (t: Test, rules: string): { readonly server: string; readonly clien
 };
 
 t.test('without the table a client takes the address of a rogue DHCP server', { skip: noDhcp }, async (t) => {
-  const { client } = dhcp(t, '');
+  const { client } = dhcp(t, '', 20);
 
   t.match(client, /^bound 10\.20\.10\.20[01] 10\.20\.10\.11$/m);
 });
 
 t.test('with it the client hears no offer, although the server made one', { skip: noDhcp }, async (t) => {
-  const { server, client } = dhcp(t, rulesOf(PLANT));
+  const { server, client } = dhcp(t, rulesOf(PLANT), 2);
 
   t.match(server, /sending OFFER/);
   t.match(client, /^leasefail /m);

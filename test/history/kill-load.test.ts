@@ -1,8 +1,6 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import t from 'tap';
 import { silentLog } from '../../src/core/log.ts';
 import { mebibytes, milliseconds } from '../../src/core/units.ts';
@@ -23,13 +21,12 @@ import {
   rawIn,
 } from './fixture.ts';
 import { KILLS, LOADED, LOADED_OUTBOX, LOADED_POINTS, LOADED_SAMPLE_LOG, loadedScan } from './kill-load.ts';
-import { BEGIN } from './kill-scans.ts';
+import { killer } from './killed.ts';
 
 const LONGEST_MS = 1_500;
 t.setTimeout(120_000 + KILLS * 6_000);
 
-const CACHE = mkdtempSync(join(tmpdir(), 'history-cache-'));
-t.teardown(() => rmSync(CACHE, { recursive: true, force: true }));
+const { kill } = killer(t);
 
 /** Files that may have what was recorded last. */
 const NEWEST = 3;
@@ -61,19 +58,8 @@ class Subject {
 
   /** Runs the child, kills it after `after` milliseconds of work, and finds out what became of what it did not know. */
   async killed(after: number, word: string): Promise<void> {
-    const child: ChildProcessByStdio<null, Readable, null> = spawn(
-      process.execPath,
-      [join(import.meta.dirname, 'kill-load-child.ts'), this.folder, this.#said, `${this.#next()}`],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-        env: { ...process.env, NODE_OPTIONS: '', NODE_COMPILE_CACHE: CACHE, KILL_BEGIN: `${BEGIN}` },
-      },
-    );
-    child.stdout.on('data', (chunk: Buffer) => {
-      if (chunk.includes(word)) setTimeout(() => child.kill('SIGKILL'), after);
-    });
-    const signal = await new Promise((resolve) => child.once('close', (_status, by) => resolve(by)));
-    if (signal !== 'SIGKILL') throw new Error('the child ended by itself');
+    const args = [this.folder, this.#said, `${this.#next()}`];
+    await kill({ script: 'kill-load-child.ts', args, word, after });
     for (const line of readFileSync(this.#said, 'utf8').trim().split('\n')) {
       const [word, first = 0, count = 0] = line.split(' ').map((part, i) => (i === 0 ? part : Number(part)));
       const known = this.batches.get(Number(first)) ?? {

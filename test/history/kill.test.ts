@@ -1,8 +1,6 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import type { Readable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { silentLog } from '../../src/core/log.ts';
 import { mebibytes, milliseconds } from '../../src/core/units.ts';
@@ -23,22 +21,15 @@ import {
   linesOf,
   rawIn,
 } from './fixture.ts';
-import { BEGIN, KILL_POINTS, RETENTION, SMALL, scan } from './kill-scans.ts';
+import { killer } from './killed.ts';
+import { KILL_POINTS, RETENTION, SMALL, scan } from './kill-scans.ts';
 
 const KILLS = times('KILLS', 12, 100);
 t.setTimeout(120_000 + KILLS * 6_000);
 const LONGEST_MS = 400;
 const CHECK_EVERY = 10;
 
-const CACHE = mkdtempSync(join(tmpdir(), 'history-cache-'));
-t.teardown(() => rmSync(CACHE, { recursive: true, force: true }));
-
-function started(args: readonly string[]): ChildProcessByStdio<null, Readable, null> {
-  return spawn(process.execPath, [join(import.meta.dirname, 'kill-child.ts'), ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, NODE_OPTIONS: '', NODE_COMPILE_CACHE: CACHE, KILL_BEGIN: `${BEGIN}` },
-  });
-}
+const { kill, warm } = killer(t);
 
 /** A data folder, and what is known of the scans that were recorded into it. */
 class Subject {
@@ -59,10 +50,8 @@ class Subject {
 
   /** Runs the child and kills it after `after` milliseconds of work. */
   async killed(after: number): Promise<void> {
-    const child = started([this.folder, this.#said, `${this.#next()}`]);
-    child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), after));
-    const signal = await new Promise((resolve) => child.once('close', (_status, by) => resolve(by)));
-    if (signal !== 'SIGKILL') throw new Error('the child ended by itself');
+    const args = [this.folder, this.#said, `${this.#next()}`];
+    await kill({ script: 'kill-child.ts', args, after });
   }
 
   /** Batches as first scan and number of scans, by whether they were acknowledged. */
@@ -187,8 +176,7 @@ t.test(
   async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'history-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-    const warm = started([join(CACHE, 'data'), join(CACHE, 'said'), '0', 'warm']);
-    await new Promise((resolve) => warm.once('close', resolve));
+    await warm('kill-child.ts', join(folder, 'warm'), join(folder, 'warm-said'), '0', 'warm');
     const subject = new Subject(folder);
 
     for (let kill = 1; kill <= KILLS; kill++) {

@@ -48,7 +48,9 @@ export async function attacks(check: Check): Promise<void> {
       be((await run(['apply', '--without-networkd', '--root', '/run/attacks', FILE])) === 0, 'not applied');
       await until(
         'a way',
-        () => spawnSync('ip', ['netns', 'exec', 'victim', 'ping', '-qc1', '-W5', GATEWAY]).status === 0,
+        () =>
+          spawnSync('ip', ['netns', 'exec', 'victim', 'busybox', 'ping', '-qc1', '-W5', GATEWAY]).status ===
+          0,
         60_000,
       );
     },

@@ -53,6 +53,8 @@ export async function attacks(check: Check): Promise<void> {
           0,
         60_000,
       );
+      // Else it asks the victim five seconds later whether that is still there, and is believed in the middle of a spoof.
+      sh('ip neighbour flush all');
     },
   );
   const spoof = frames.disguises(frames.arp(ATTACKER, GATEWAY));

@@ -28,3 +28,4 @@ for document in sys.stdin:
     run("flush ruleset")
     run(document.strip())
     print(run("list ruleset"), flush=True)
+run("flush ruleset")  # what comes after this in the guest begins without rules

@@ -217,7 +217,7 @@ t.test('a plan that no restore wrote is refused, and nothing is moved', async (t
   const elsewhere = join(folder, 'elsewhere');
   mkdirSync(elsewhere);
   const secret = join(folder, 'secret');
-  writeFileSync(secret, 'root:x:0');
+  writeFileSync(secret, 'not for everybody');
   const before = contentOf(folder);
   const ready = join(data, 'restore.ready');
   const plant = (aside: unknown): void => {
@@ -241,7 +241,7 @@ t.test('a plan that no restore wrote is refused, and nothing is moved', async (t
   symlinkSync(secret, join(ready, 'restore.json'));
   const says = await told();
   t.match(says, /restore.json is damaged/);
-  t.notMatch(says, /root/, 'what is behind a link is not shown');
+  t.notMatch(says, /not for everybody/, 'what is behind a link is not shown');
   plant(join(elsewhere, 'before-restore-20261126T101112131Z'));
   const within = join(data, 'before-restore-20261126T101112131Z');
   symlinkSync(elsewhere, within);

@@ -2,26 +2,13 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { silentLog } from '../../src/core/log.ts';
-import { mebibytes, milliseconds } from '../../src/core/units.ts';
-import { namesIn } from '../../src/store/history/files.ts';
-import { openHistory } from '../../src/store/history/history.ts';
+import { mebibytes } from '../../src/core/units.ts';
 import { openForReading } from '../../src/store/open.ts';
-import { openOutbox } from '../../src/store/outbox.ts';
 import { recordedIn } from '../store/recorded.ts';
-import { until } from '../support/wait.ts';
-import {
-  type Sample,
-  bucketsIn,
-  bucketsOf,
-  differences,
-  integrityOf,
-  lineOf,
-  linesOf,
-  rawIn,
-} from './fixture.ts';
+import { type Sample, bucketsIn, bucketsOf, differences, integrityOf, linesOf, rawIn } from './fixture.ts';
 import { KILLS, LOADED, LOADED_OUTBOX, LOADED_POINTS, LOADED_SAMPLE_LOG, loadedScan } from './kill-load.ts';
 import { killer } from './killed.ts';
+import { databasesIn, linesOfLog, settle } from './settled.ts';
 
 const LONGEST_MS = 1_500;
 t.setTimeout(120_000 + KILLS * 6_000);
@@ -50,10 +37,7 @@ class Subject {
   }
 
   files(tier: string): string[] {
-    const path = join(this.folder, tier);
-    return namesIn(path)
-      .filter((name) => name.endsWith('.db'))
-      .map((name) => join(path, name));
+    return databasesIn(this.folder, tier);
   }
 
   /** Runs the child, kills it after `after` milliseconds of work, and finds out what became of what it did not know. */
@@ -102,13 +86,8 @@ class Subject {
   /** What is in the log, and in the files that were written last. */
   #newest(): Set<string> {
     const files = this.files('raw').sort((a, b) => written(b) - written(a));
-    const names = new Map(
-      LOADED_POINTS.map((name) => [`${name.device}/${name.point} ${name.unit}`.trim(), name]),
-    );
     const { samples } = recordedIn(join(this.folder, 'telemetry.db'));
-    const inLog = samples.map(({ name, time, value, quality }) =>
-      lineOf(names.get(name) ?? { device: '?', point: name }, time, value, quality),
-    );
+    const inLog = linesOfLog(samples, LOADED_POINTS);
     return new Set([...inLog, ...rawIn({ files: () => files.slice(0, NEWEST) })]);
   }
 }
@@ -117,36 +96,6 @@ class Subject {
 function written(file: string): number {
   const times = [file, `${file}-wal`].map((path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
   return Math.max(...times);
-}
-
-function unrolledIn(subject: Subject): number {
-  return subject.files('raw').reduce((sum, file) => {
-    const db = openForReading(file);
-    try {
-      return sum + (db.prepare<[], number>('SELECT count(*) FROM unrolled').pluck().get() ?? 0);
-    } finally {
-      db.close();
-    }
-  }, 0);
-}
-
-/** Opens it once more, and lets everything be filed and rolled up. */
-async function settle({ folder }: Subject, rolledUp: () => boolean): Promise<void> {
-  const file = join(folder, 'telemetry.db');
-  const outbox = await openOutbox({
-    ...{ file, points: LOADED_POINTS, limit: LOADED_OUTBOX, sampleLog: LOADED_SAMPLE_LOG },
-    ...{ log: silentLog, commitEvery: milliseconds(4) },
-  });
-  const history = await openHistory({
-    ...{ ...LOADED, folder, outbox: LOADED_OUTBOX, sampleLog: outbox, log: silentLog },
-    thresholds: { ...LOADED.thresholds, headSamples: 1 },
-    retention: { ...LOADED.retention, disk: mebibytes(1_000) }, // no file goes while they are looked at
-  });
-  await until('the log is filed', () => recordedIn(file).samples.length === 0);
-  await until('every hour is rolled up', rolledUp);
-  t.match(await history.state(), { samplesWaiting: 0, samplesRefused: 0, failing: null });
-  await history.close();
-  await outbox.close();
 }
 
 t.test(
@@ -160,7 +109,12 @@ t.test(
     // Some when everything was recorded: then there is time to look at the quota, however slow the machine is.
     for (let kill = 1; kill <= KILLS; kill++)
       await subject.killed(Math.random() * LONGEST_MS, kill % 3 === 0 ? 'recorded' : 'ready');
-    await settle(subject, () => unrolledIn(subject) === 0);
+    await settle(t, {
+      folder,
+      outbox: { points: LOADED_POINTS, limit: LOADED_OUTBOX, sampleLog: LOADED_SAMPLE_LOG },
+      // No file goes while they are looked at.
+      history: { ...LOADED, retention: { ...LOADED.retention, disk: mebibytes(1_000) } },
+    });
 
     const { samples } = subject;
     t.ok(samples.length > KILLS * 1_000, `${samples.length} samples`);

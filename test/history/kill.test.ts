@@ -1,15 +1,11 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { silentLog } from '../../src/core/log.ts';
-import { mebibytes, milliseconds } from '../../src/core/units.ts';
-import { openHistory } from '../../src/store/history/history.ts';
+import { mebibytes } from '../../src/core/units.ts';
 import { openForReading } from '../../src/store/open.ts';
-import { openOutbox } from '../../src/store/outbox.ts';
 import { recordedIn } from '../store/recorded.ts';
 import { times } from '../support/long.ts';
-import { until } from '../support/wait.ts';
 import {
   DAY,
   type Sample,
@@ -17,11 +13,11 @@ import {
   bucketsOf,
   differences,
   integrityOf,
-  lineOf,
   linesOf,
   rawIn,
 } from './fixture.ts';
 import { killer } from './killed.ts';
+import { databasesIn, linesOfLog, settle } from './settled.ts';
 import { KILL_POINTS, RETENTION, SMALL, scan } from './kill-scans.ts';
 
 const KILLS = times('KILLS', 12, 100);
@@ -42,10 +38,7 @@ class Subject {
   }
 
   files(tier: string): string[] {
-    const path = join(this.folder, tier);
-    return readdirSync(path)
-      .filter((name) => name.endsWith('.db'))
-      .map((name) => join(path, name));
+    return databasesIn(this.folder, tier);
   }
 
   /** Runs the child and kills it after `after` milliseconds of work. */
@@ -106,15 +99,7 @@ function everywhere(subject: Subject): string[] {
     ({ row, time }) =>
       row > (marks.get(new Date(Math.floor(time / DAY) * DAY).toISOString().slice(0, 10)) ?? 0),
   );
-  const names = new Map(
-    KILL_POINTS.map((name) => [`${name.device}/${name.point} ${name.unit}`.trim(), name]),
-  );
-  return [
-    ...rawIn(subject),
-    ...unfiled.map(({ name, time, value, quality }) =>
-      lineOf(names.get(name) ?? { device: '?', point: name }, time, value, quality),
-    ),
-  ].sort();
+  return [...rawIn(subject), ...linesOfLog(unfiled, KILL_POINTS)].sort();
 }
 
 /** Each once, whether it is in a file or in the log. */
@@ -133,43 +118,6 @@ function check(t: Test, subject: Subject): Sample[] {
   return samples;
 }
 
-function unrolledIn(subject: Subject): number {
-  return subject.files('raw').reduce((sum, file) => {
-    const db = openForReading(file);
-    try {
-      return sum + (db.prepare<[], number>('SELECT count(*) FROM unrolled').pluck().get() ?? 0);
-    } finally {
-      db.close();
-    }
-  }, 0);
-}
-
-/** Opens it once more, and lets everything be filed and rolled up. */
-async function settled(t: Test, subject: Subject): Promise<void> {
-  const { folder } = subject;
-  const shared = { log: silentLog };
-  const outbox = await openOutbox({
-    ...shared,
-    file: join(folder, 'telemetry.db'),
-    points: KILL_POINTS,
-    limit: mebibytes(64),
-    commitEvery: milliseconds(4),
-  });
-  const history = await openHistory({
-    ...shared,
-    folder,
-    retention: RETENTION,
-    outbox: mebibytes(64),
-    sampleLog: outbox,
-    thresholds: { ...SMALL, headSamples: 1 },
-  });
-  await until('the log is filed', () => recordedIn(join(folder, 'telemetry.db')).samples.length === 0);
-  await until('every hour is rolled up', () => unrolledIn(subject) === 0);
-  t.match(await history.state(), { samplesWaiting: 0, samplesRefused: 0, failing: null });
-  await history.close();
-  await outbox.close();
-}
-
 t.test(
   'kill -9 at any moment loses no sample, doubles none, and rollups follow from them',
   { timeout: 100_000 + KILLS * 6_000 },
@@ -184,7 +132,11 @@ t.test(
       if (kill % CHECK_EVERY === 0) check(t, subject);
     }
     const samples = check(t, subject);
-    await settled(t, subject);
+    await settle(t, {
+      folder,
+      outbox: { points: KILL_POINTS, limit: mebibytes(64) },
+      history: { retention: RETENTION, thresholds: SMALL },
+    });
 
     t.ok(samples.length > KILLS * 500, `${samples.length} samples`);
     const raw = rawIn(subject);

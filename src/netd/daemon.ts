@@ -1,6 +1,5 @@
 import { readFileSync, renameSync } from 'node:fs';
-import { setTimeout as pause } from 'node:timers/promises';
-import { errorText, SluiceError } from '../core/errors.ts';
+import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds, seconds } from '../core/units.ts';
@@ -17,10 +16,9 @@ import { type Caller, type Permitted, server } from './server.ts';
 import { ShadowWatch } from './shadow.ts';
 import type { Told } from './tell.ts';
 import { userName } from './users.ts';
+import { ToldOnce, glances } from './told-once.ts';
 import { MeasureWatch } from './watch-measures.ts';
 
-/** How often it is looked whether a change is overdue. */
-const GLANCE: Duration = seconds(1);
 /** The guards go first; who has not taken a change back by then is dead. */
 const GRACE: Duration = seconds(5);
 /** Each is proven and read back, which takes a small box a second. */
@@ -169,26 +167,20 @@ class Turns {
 
 /** The third who takes a change back, for when somebody killed both of its guards; and what a power cut left waiting. */
 async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): Promise<void> {
-  let toldLast = '';
-  while (!signal.aborted) {
-    try {
-      const id = await firewall.settle(GRACE);
-      toldLast = '';
-      if (id !== undefined) {
-        log.warn('rolled back: nobody confirmed', { change: id });
-        await audit.record(OURSELVES, {
-          verb: 'rollback',
-          outcome: 'done',
-          change: id,
-          detail: 'nobody confirmed',
-        });
-      }
-    } catch (error) {
-      // Tried for ever, told once.
-      const text = errorText(error);
-      if (text !== toldLast) log.error('cannot roll back what is overdue', { error: text });
-      toldLast = text;
-    }
-    await pause(GLANCE, undefined, { signal }).catch(() => {});
-  }
+  const look = async (): Promise<void> => {
+    const id = await firewall.settle(GRACE);
+    if (id === undefined) return;
+    log.warn('rolled back: nobody confirmed', { change: id });
+    await audit.record(OURSELVES, {
+      verb: 'rollback',
+      outcome: 'done',
+      change: id,
+      detail: 'nobody confirmed',
+    });
+  };
+  await glances(
+    look,
+    new ToldOnce((error) => log.error('cannot roll back what is overdue', { error })),
+    signal,
+  );
 }

@@ -13,6 +13,7 @@ import { startForwarding, stopForwarding } from './forwarding.ts';
 import type { Found, Inspected } from './inspect.ts';
 import { monitor, type Touched } from './monitor.ts';
 import { sinceBoot } from './monotonic.ts';
+import { ToldOnce } from './told-once.ts';
 
 // Somebody else was at our tables: found, told and put right.
 
@@ -76,7 +77,9 @@ class DriftWatch {
   #awake = false;
   /** What was told and left: it is not told again. */
   #left: string | undefined;
-  #trouble = '';
+  readonly #trouble = new ToldOnce((error) =>
+    this.#parts.log.error('cannot tell whether somebody changed the rules', { error }),
+  );
 
   constructor(parts: DriftParts) {
     this.#parts = parts;
@@ -130,17 +133,13 @@ class DriftWatch {
         }
         return decided === 'heal';
       });
-      this.#trouble = '';
+      this.#trouble.over();
       if (typeof inspected === 'string') return inspected === 'nothing' ? EVERY : AGAIN;
       if (inspected.holds) this.#rest();
       else await this.#tell(inspected, decided, suspects);
       return typeof inspected.healed === 'string' ? EVERY : SOON;
     } catch (error) {
-      // Tried for ever, told once.
-      const text = errorText(error);
-      if (text !== this.#trouble)
-        this.#parts.log.error('cannot tell whether somebody changed the rules', { error: text });
-      this.#trouble = text;
+      this.#trouble.failed(error);
       return AGAIN;
     }
   }

@@ -2,7 +2,7 @@
 import { appendFileSync, constants, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { errorText } from '../core/errors.ts';
+import { ToldOnce } from './told-once.ts';
 import { type Log, streamLog } from '../core/log.ts';
 import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
 import { armedFile, GUARDS, guardPid, start } from './arm.ts';
@@ -26,7 +26,7 @@ const state = new State(data, { folder: `/proc/self/fd/${folder}` });
 const log: Log = streamLog({ write: append });
 // Its terminal and the connection it came by may go; only a confirmation ends it.
 process.on('SIGHUP', () => {});
-let toldLast = '';
+const told = new ToldOnce((error) => log.error('cannot roll back', { change: id, error }));
 let startAgain = sinceBoot() + START_TIME;
 await guard();
 if (guardPid(state.folder, Number(number), id) === process.pid)
@@ -96,10 +96,7 @@ async function rolledBack(known: Pending, before: string): Promise<boolean> {
     state.end();
     return true;
   } catch (error) {
-    // Tried for ever, told once.
-    const text = errorText(error);
-    if (text !== toldLast) log.error('cannot roll back', { change: id, error: text });
-    toldLast = text;
+    told.failed(error);
     return false;
   }
 }

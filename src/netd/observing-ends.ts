@@ -1,18 +1,14 @@
-import { setTimeout as pause } from 'node:timers/promises';
-import { errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
-import { type Duration, type EpochMs, seconds } from '../core/units.ts';
+import type { EpochMs } from '../core/units.ts';
 import { isObserved } from '../segmentation/policy-at.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import type { Audit, Who } from './audit.ts';
 import type { Firewall } from './firewall.ts';
+import { ToldOnce, glances } from './told-once.ts';
 
 // The kernel ends observing by itself, for new connections: what is open goes on by the rule for open ones. Whoever
 // watches here cuts what only observing let in.
-
-/** How long a connection may outlive observing; a look costs a few stats. */
-const GLANCE: Duration = seconds(1);
 
 /** The times at which observing ends, as far as rules are in force that have any. */
 export class ObservingEnds {
@@ -65,24 +61,15 @@ export const observingWatch = (parts: Parts): Task => ({
 });
 
 async function watch({ firewall, audit, log, who }: Parts, signal: AbortSignal): Promise<void> {
-  let trouble = '';
-  while (!signal.aborted) {
-    try {
-      const cut = await firewall.endObserving();
-      if (cut !== undefined && (cut.connections > 0 || cut.problem !== undefined)) {
-        const { connections, problem } = cut;
-        log.warn('observing is over: connections that only it let in are cut', { connections, problem });
-        const detail = `observing is over: ${connections} connections cut${problem === undefined ? '' : `; ${problem}`}`;
-        const outcome = problem === undefined ? 'done' : 'failed';
-        await audit.record(who, { verb: 'cut', outcome, detail });
-      }
-      trouble = '';
-    } catch (error) {
-      // Tried for ever, told once.
-      const text = errorText(error);
-      if (text !== trouble) log.error('cannot cut what only observing let in', { error: text });
-      trouble = text;
-    }
-    await pause(GLANCE, undefined, { signal }).catch(() => {});
-  }
+  const look = async (): Promise<void> => {
+    const cut = await firewall.endObserving();
+    if (cut === undefined || (cut.connections === 0 && cut.problem === undefined)) return;
+    const { connections, problem } = cut;
+    log.warn('observing is over: connections that only it let in are cut', { connections, problem });
+    const detail = `observing is over: ${connections} connections cut${problem === undefined ? '' : `; ${problem}`}`;
+    const outcome = problem === undefined ? 'done' : 'failed';
+    await audit.record(who, { verb: 'cut', outcome, detail });
+  };
+  const told = new ToldOnce((error) => log.error('cannot cut what only observing let in', { error }));
+  await glances(look, told, signal);
 }

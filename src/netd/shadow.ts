@@ -9,6 +9,7 @@ import { foreignTables, type ShadowFacts, shadows } from '../segmentation/shadow
 import type { Shadow } from '../segmentation/shadow-path.ts';
 import type { ForeignTable } from '../segmentation/shadow-rules.ts';
 import { asked } from './asked.ts';
+import { ToldOnce } from './told-once.ts';
 
 // Reads what may undermine the rules. Tables of others are listed in a child, the heads of their chains before their rules: a
 // newer nft may have written what kills this one.
@@ -180,18 +181,16 @@ export class ShadowWatch implements Task {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    let trouble = '';
+    const { log } = this.#parts;
+    // The configuration may be wrong just now.
+    const told = new ToldOnce((error) => log.warn('cannot look for ways around the rules', { error }));
     while (!signal.aborted) {
       this.#over = new AbortController();
-      const { log } = this.#parts;
       try {
         await this.#compare();
-        trouble = '';
+        told.over();
       } catch (error) {
-        // The configuration is wrong just now: told once.
-        const why = errorText(error);
-        if (why !== trouble) log.warn('cannot look for ways around the rules', { error: why });
-        trouble = why;
+        told.failed(error);
       }
       const woken = this.#over.signal;
       await pause(EVERY, undefined, { signal: AbortSignal.any([signal, woken]) }).catch(() => {});

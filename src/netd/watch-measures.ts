@@ -1,15 +1,11 @@
-import { setTimeout as pause } from 'node:timers/promises';
-import { errorText, SluiceError } from '../core/errors.ts';
+import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
-import { type Duration, seconds } from '../core/units.ts';
 import type { Intended } from './actor.ts';
 import type { Audit, Deed, Who } from './audit.ts';
 import type { Firewall } from './firewall.ts';
 import { TIME_IS_OVER } from './measures.ts';
-
-/** How often it is looked whether somebody's time is over, or somebody in quarantine has taken another address. */
-const GLANCE: Duration = seconds(1);
+import { ToldOnce, glances } from './told-once.ts';
 
 export interface WatchedMeasures {
   readonly firewall: Firewall;
@@ -19,32 +15,24 @@ export interface WatchedMeasures {
   readonly log: Log;
 }
 
-/** What netd does about those in quarantine by itself; each of it is written down before it is done. */
+/**
+ * What netd does about those in quarantine by itself, where somebody's time is over or they took another address; each of
+ * it is written down before it is done.
+ */
 export class MeasureWatch implements Task {
   readonly name = 'measures';
   readonly #parts: WatchedMeasures;
   /** What was written down and could not be done yet: it is tried every second, and written down once. */
   readonly #intended = new Set<string>();
-  #trouble = '';
 
   constructor(parts: WatchedMeasures) {
     this.#parts = parts;
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await this.#look();
-        this.#trouble = '';
-      } catch (error) {
-        // Tried for ever, told once.
-        const text = errorText(error);
-        if (text !== this.#trouble)
-          this.#parts.log.error('cannot do what is due about the quarantine', { error: text });
-        this.#trouble = text;
-      }
-      await pause(GLANCE, undefined, { signal }).catch(() => {});
-    }
+    const { log } = this.#parts;
+    const told = new ToldOnce((error) => log.error('cannot do what is due about the quarantine', { error }));
+    await glances(async () => this.#look(), told, signal);
   }
 
   async #look(): Promise<void> {

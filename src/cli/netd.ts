@@ -8,7 +8,7 @@ import { socketOf } from '../netd/client.ts';
 import { netd } from '../netd/daemon.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { conntrackLack } from '../netd/conntrack.ts';
-import { isNotPermitted, Nft } from '../netd/nft.ts';
+import { isTrouble, Nft } from '../netd/nft.ts';
 import { whoElse } from '../netd/ours.ts';
 import type { Declared } from '../netd/perform.ts';
 import { probe } from '../netd/probe.ts';
@@ -89,7 +89,7 @@ async function tellLacks(log: Log): Promise<void> {
     for (const { name, follows } of [...(await probe(new Nft())), ...(await conntrackLack())])
       log.warn('this kernel lacks something', { name, follows });
   } catch (error) {
-    if (!(error instanceof SluiceError) || isNotPermitted(error)) throw error;
+    if (!(error instanceof SluiceError) || isTrouble(error, 'not permitted')) throw error;
     log.error('cannot tell what this kernel lacks', { error: error.message, remedy: error.remedy });
   }
 }

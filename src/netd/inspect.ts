@@ -2,7 +2,7 @@ import { errorText } from '../core/errors.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { holds } from './bring.ts';
 import type { InForce } from './in-force.ts';
-import { isHeld, type Nft, wasKilled } from './nft.ts';
+import { isTrouble, type Nft } from './nft.ts';
 import { isOver } from './quarantine-book.ts';
 import { digest, remaining, type State } from './state.ts';
 
@@ -86,7 +86,7 @@ async function listed(nft: Nft): Promise<Pick<Found, 'listing' | 'unreadable'>> 
     return { listing: await nft.list(), unreadable: undefined };
   } catch (error) {
     // What kills nft was put there by a newer one, and is as foreign as anything else.
-    if (wasKilled(error) || isHeld(error)) return { listing: undefined, unreadable: errorText(error) };
+    if (isTrouble(error, 'killed', 'held')) return { listing: undefined, unreadable: errorText(error) };
     throw error;
   }
 }

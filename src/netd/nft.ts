@@ -23,7 +23,6 @@ const TABLES = ['inet sluice', 'bridge sluice'] as const;
 /** Also where the kernel has no tables of a bridge at all. */
 /** What is told to whoever may change rules, and not these. */
 const NOT_OURS = /Could not process rule: Operation not permitted/;
-const HELD_ALONE = 'which alone may change it (flags owner)';
 const NO_TABLE = /No such file or directory|not supported/;
 
 export interface NftOptions {
@@ -40,6 +39,25 @@ interface Ended {
   readonly out: string;
   readonly err: string;
 }
+
+/**
+ * Why nft did not do it. `says no`: it, or the kernel, looked at what it was given and refused; all others say nothing
+ * about that. `killed`: it died of what it read, which is no accident of this machine. `not permitted`: whoever runs this
+ * has not the rights, and will not get them. `held`: another program owns the table, and we may only look.
+ */
+export type NftTrouble = 'says no' | 'killed' | 'late' | 'not permitted' | 'held';
+
+export class NftError extends SluiceError {
+  readonly trouble: NftTrouble;
+
+  constructor(trouble: NftTrouble, message: string, remedy: string) {
+    super('SETUP', message, { remedy });
+    this.trouble = trouble;
+  }
+}
+
+export const isTrouble = (error: unknown, ...troubles: readonly NftTrouble[]): boolean =>
+  error instanceof NftError && troubles.includes(error.trouble);
 
 /** nft of this machine, in the network namespace of this process. */
 export class Nft {
@@ -112,13 +130,10 @@ export class Nft {
       const { code, out } = await this.#run(['-t', ...what.split(' ')], what);
       if (code !== 0 || !/^\s*flags\b.*\bowner\b/m.test(out)) continue;
       const [, program = 'unknown'] = /# progname (\S+)/.exec(out) ?? [];
-      return new SluiceError(
-        'SETUP',
-        `table ${table} is held by another program, ${visible(program)}, ${HELD_ALONE}`,
-        {
-          remedy:
-            'end that program (nft list table tells its name, ps its number), then ./sluice firewall rollback',
-        },
+      return new NftError(
+        'held',
+        `table ${table} is held by another program, ${visible(program)}, which alone may change it (flags owner)`,
+        'end that program (nft list table tells its name, ps its number), then ./sluice firewall rollback',
       );
     }
     return undefined;
@@ -169,14 +184,6 @@ const cutShort = (what: string): SluiceError =>
       'look at what nft list table inet sluice prints, and whether nft is whole: dpkg --verify nftables',
   });
 
-/** Whoever runs this has not the rights, and will not get them. */
-export const isNotPermitted = (error: unknown): boolean =>
-  error instanceof SluiceError && error.message.endsWith(': nft is not permitted');
-
-/** The kernel may list the table to us, and not have it changed. */
-export const isHeld = (error: unknown): boolean =>
-  error instanceof SluiceError && error.message.endsWith(HELD_ALONE);
-
 /** What to do where the kernel says no for want of room, which tells nothing about the rules or what it can do. */
 export function roomFor(says: string): string | undefined {
   if (says.includes('Argument list too long'))
@@ -185,14 +192,6 @@ export function roomFor(says: string): string | undefined {
     return 'the kernel has no memory for it: free -m, and whether a limit is set for this service';
   return undefined;
 }
-
-/** It looked at the rules and said no; who is missing, killed or late says nothing about them. */
-export const saysNo = (error: unknown): boolean =>
-  error instanceof SluiceError && /^cannot [^:]+: nft: /.test(error.message);
-
-/** It died of what it read, which is no accident of this machine. */
-export const wasKilled = (error: unknown): boolean =>
-  error instanceof SluiceError && /: nft was killed by SIG/.test(error.message);
 
 /**
  * A file that nobody else sees and that needs no disk: rules have to be rolled back on a full one too. No pipe, because
@@ -249,25 +248,33 @@ function taken(stream: NodeJS.ReadableStream | null): () => string {
   return () => Buffer.concat(chunks).toString();
 }
 
-function failureOf({ signal, timedOut, code, err }: Ended, what: string, limit: Duration): SluiceError {
+function failureOf({ signal, timedOut, code, err }: Ended, what: string, limit: Duration): NftError {
   const tried = `cannot ${what}: nft`;
   if (timedOut) {
-    return new SluiceError('SETUP', `${tried} did not end within ${limit / 1_000} s`, {
-      remedy: 'look for other programs that hold nftables (ps, dmesg), then try again',
-    });
+    return new NftError(
+      'late',
+      `${tried} did not end within ${limit / 1_000} s`,
+      'look for other programs that hold nftables (ps, dmesg), then try again',
+    );
   }
   if (signal !== null) {
-    return new SluiceError('SETUP', `${tried} was killed by ${signal}`, {
-      remedy: 'look at dmesg; a newer nft in a container may have written what this one cannot list',
-    });
+    return new NftError(
+      'killed',
+      `${tried} was killed by ${signal}`,
+      'look at dmesg; a newer nft in a container may have written what this one cannot list',
+    );
   }
   if (/Operation not permitted/.test(err)) {
-    return new SluiceError('SETUP', `${tried} is not permitted`, {
-      remedy: 'run this as root, or with CAP_NET_ADMIN',
-    });
+    return new NftError(
+      'not permitted',
+      `${tried} is not permitted`,
+      'run this as root, or with CAP_NET_ADMIN',
+    );
   }
   const says = err.split('\n').find((line) => line.trim() !== '') ?? `ended with ${code} and said nothing`;
-  return new SluiceError('SETUP', `${tried}: ${visible(says.trim().slice(0, 300))}`, {
-    remedy: roomFor(says) ?? 'dmesg and ./sluice firewall status tell more',
-  });
+  return new NftError(
+    'says no',
+    `${tried}: ${visible(says.trim().slice(0, 300))}`,
+    roomFor(says) ?? 'dmesg and ./sluice firewall status tell more',
+  );
 }

@@ -1,7 +1,7 @@
 import { SluiceError } from '../core/errors.ts';
 import { blame, commandsIn, documentOf, withElements } from '../segmentation/blame.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import { type Nft, roomFor, saysNo } from './nft.ts';
+import { isTrouble, type Nft, roomFor } from './nft.ts';
 
 /** Rules that nft or the kernel does not take, with the place in gateway.yaml that they were made for. */
 export class RulesRefused extends SluiceError {
@@ -30,7 +30,7 @@ export async function refusalOf(
   policy: Policy,
   cause: SluiceError,
 ): Promise<RulesRefused | undefined> {
-  if (!saysNo(cause)) return undefined;
+  if (!isTrouble(cause, 'says no')) return undefined;
   try {
     return await blamed(nft, document, policy, cause);
   } catch (error) {
@@ -52,7 +52,7 @@ async function blamed(
       await nft.check(documentOf(some));
       return false;
     } catch (error) {
-      if (!saysNo(error)) throw error;
+      if (!isTrouble(error, 'says no')) throw error;
       return true;
     }
   };

@@ -1,6 +1,5 @@
 import t from 'tap';
-import { SluiceError } from '../../src/core/errors.ts';
-import { Nft } from '../../src/netd/nft.ts';
+import { Nft, NftError } from '../../src/netd/nft.ts';
 import { refusalOf } from '../../src/netd/refusal.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import { render } from '../../src/segmentation/render.ts';
@@ -21,6 +20,8 @@ segmentation: { mode: enforce, management: { zone: supervision, from: [10.20.40.
 `);
 const DOCUMENT = render(compile(POLICY));
 
+const no = (): NftError => new NftError('says no', 'cannot check rules: nft: Error: no', '');
+
 class Refusing extends Nft {
   asked = 0;
   readonly #what: RegExp;
@@ -32,18 +33,13 @@ class Refusing extends Nft {
 
   override async check(document: string): Promise<void> {
     this.asked += 1;
-    if (this.#what.test(document)) throw new SluiceError('SETUP', 'cannot check rules: nft: Error: no');
+    if (this.#what.test(document)) throw no();
   }
 }
 
 async function blamed(what: RegExp): Promise<{ readonly path: string | undefined; readonly asked: number }> {
   const nft = new Refusing(what);
-  const refused = await refusalOf(
-    nft,
-    DOCUMENT,
-    POLICY,
-    new SluiceError('SETUP', 'cannot check rules: nft: Error: no'),
-  );
+  const refused = await refusalOf(nft, DOCUMENT, POLICY, no());
   return { path: refused?.path, asked: nft.asked };
 }
 
@@ -60,7 +56,7 @@ t.test('what the kernel refuses is told by the place it was made for', async (t)
 
 t.test('with its line, where the file is at hand', async (t) => {
   const policy = { ...POLICY, placeOf: (path: string) => `gateway.yaml:7:5<${path}>` };
-  const cause = new SluiceError('SETUP', 'cannot check rules: nft: Error: no');
+  const cause = no();
   const refused = await refusalOf(new Refusing(/"tcp",9000/), DOCUMENT, policy, cause);
   t.match(
     refused?.message,
@@ -71,14 +67,13 @@ t.test('with its line, where the file is at hand', async (t) => {
 t.test('an nft that dies or hangs while it is asked blames nobody', async (t) => {
   class Dying extends Refusing {
     override async check(document: string): Promise<void> {
-      if (this.asked === 4) throw new SluiceError('SETUP', 'cannot check rules: nft was killed by SIGKILL');
+      if (this.asked === 4) throw new NftError('killed', 'cannot check rules: nft was killed by SIGKILL', '');
       await super.check(document);
     }
   }
-  const no = new SluiceError('SETUP', 'cannot check rules: nft: Error: no');
-  const killed = new SluiceError('SETUP', 'cannot check rules: nft did not end within 30 s');
+  const killed = new NftError('late', 'cannot check rules: nft did not end within 30 s', '');
 
-  t.equal(await refusalOf(new Dying(/"tcp",9000/), DOCUMENT, POLICY, no), undefined);
+  t.equal(await refusalOf(new Dying(/"tcp",9000/), DOCUMENT, POLICY, no()), undefined);
   t.equal(await refusalOf(new Refusing(/"tcp",9000/), DOCUMENT, POLICY, killed), undefined);
 });
 

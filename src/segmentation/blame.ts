@@ -3,7 +3,7 @@ import type { Policy } from './policy.ts';
 import { GATEWAY } from '../config/zones.ts';
 
 /** Who in gateway.yaml a command of a rendered document is made for; undefined where it is nobody in particular. */
-export function blame(command: unknown, { flows, zones }: Policy): string | undefined {
+export function blame(command: unknown, { flows, zones, guard }: Policy): string | undefined {
   const text = JSON.stringify(command);
   // The chain that leads connections to the gateway is there for guarded conduits alone.
   if (/^\{"add":\{"chain":.*"type":"nat"/.test(text))
@@ -20,7 +20,11 @@ export function blame(command: unknown, { flows, zones }: Policy): string | unde
     }
   }
   const zone = zones.find((one) => names.has(one.interface));
-  return zone === undefined ? undefined : `zones.${zone.name}`;
+  if (zone !== undefined) return `zones.${zone.name}`;
+  const host = guard?.hosts.find(({ mac }) => names.has(mac));
+  const port = guard?.ports.find(({ name }) => names.has(name));
+  // The table of the bridge is there for access ports alone: where it is refused as such, the first of them asked for it.
+  return host?.path ?? port?.path ?? (names.has('bridge') ? guard?.ports[0]?.path : undefined);
 }
 
 /** A document as its commands, and one of some of them. */

@@ -28,11 +28,12 @@ const flow = z.object({
     .optional(),
 });
 const mac = z.string();
+const path = z.string().optional();
 const hosts = { v4: z.array(address), v6: z.array(address) };
 const allowed = z.enum(['deny', 'allow']);
 const portGuard = z.object({
-  ports: z.array(z.object({ name: z.string(), unknown: allowed, within: allowed })),
-  hosts: z.array(z.object({ mac, ports: z.array(z.string()), ...hosts })),
+  ports: z.array(z.object({ name: z.string(), path, unknown: allowed, within: allowed })),
+  hosts: z.array(z.object({ mac, path, ports: z.array(z.string()), ...hosts })),
   own: z.object(hosts),
 });
 const moment = z.int().transform(epochMs);

@@ -13,6 +13,8 @@ export interface PortGuard {
 
 export interface GuardedPort {
   readonly name: string;
+  /** Place in gateway.yaml: `zones.control.ports[0]`; undefined where the file is not at hand. */
+  readonly path?: string | undefined;
   /** What becomes of hardware addresses that no device has. */
   readonly unknown: 'deny' | 'allow';
   /** May devices at this port and at other access ports reach one another? */
@@ -26,6 +28,8 @@ export interface ByFamily {
 
 export interface BoundHost extends ByFamily {
   readonly mac: string;
+  /** Place in gateway.yaml of the first device with this hardware address: `devices.press-1`. */
+  readonly path?: string | undefined;
   /** Where it may send from; none where it lives in a zone without access ports. */
   readonly ports: readonly string[];
 }
@@ -33,7 +37,12 @@ export interface BoundHost extends ByFamily {
 /** Undefined where no zone has access ports. */
 export function portGuard(config: Config): PortGuard | undefined {
   const ports = config.zones.flatMap((zone) =>
-    zone.ports.map((name) => ({ name, unknown: zone.unknownMacs, within: zone.within })),
+    zone.ports.map((name, i) => ({
+      name,
+      path: `zones.${zone.name}.ports[${i}]`,
+      unknown: zone.unknownMacs,
+      within: zone.within,
+    })),
   );
   return ports.length === 0 ? undefined : { ports, hosts: hostsOf(config), own: ownAddresses(config) };
 }
@@ -52,6 +61,7 @@ function hostsOf({ zones, devices }: Config): BoundHost[] {
     const addresses = group.flatMap(({ endpoint }) => ('host' in endpoint ? endpoint.host : []));
     return {
       mac,
+      path: group[0] && `devices.${group[0].name}`,
       ports: [...new Set(plugs.length > 0 ? plugs : anywhere.flatMap((zone) => zone.ports))],
       ...byFamily(addresses),
     };

@@ -27,13 +27,13 @@ export interface DriftEvent {
 /** Another program kept changing what was put right: nothing is put right until the rules hold again. */
 export interface GivenUp {
   readonly since: string;
-  /** What was forwarded before that was stopped; null where it goes on. */
-  readonly stopped: Forwarded | null;
 }
 
 export interface DriftTold {
   readonly events: readonly DriftEvent[];
   readonly givenUp: GivenUp | undefined;
+  /** What was forwarded until it was stopped, as rules that could not be put right left it open; undefined where it goes on. */
+  readonly stopped: Forwarded | undefined;
 }
 
 /** `segmentation/drift.json`: what happened last, for status and for whoever follows it. */
@@ -50,7 +50,11 @@ export class DriftBook {
       const json: unknown = JSON.parse(readFileSync(this.#path, 'utf8'));
       if (!isObject(json) || !Array.isArray(json['events'])) return NOTHING;
       const events: readonly unknown[] = json['events'];
-      return { events: events.filter(isEvent), givenUp: givenUpOf(json['given-up']) };
+      return {
+        events: events.filter(isEvent),
+        givenUp: givenUpOf(json['given-up']),
+        stopped: stoppedOf(json['stopped']),
+      };
     } catch {
       return NOTHING;
     }
@@ -58,19 +62,21 @@ export class DriftBook {
 
   /** Throws where it cannot be written. */
   add(event: DriftEvent): void {
-    const { events, givenUp } = this.read();
-    this.#write({ events: [...events, event].slice(-MOST_EVENTS), givenUp });
+    const told = this.read();
+    this.#write({ ...told, events: [...told.events, event].slice(-MOST_EVENTS) });
   }
 
-  giveUp(givenUp: GivenUp | undefined): void {
-    this.#write({ events: this.read().events, givenUp });
+  /** What goes on until the rules hold again. Throws where it cannot be written. */
+  note(state: Omit<DriftTold, 'events'>): void {
+    this.#write({ events: this.read().events, ...state });
   }
 
-  #write({ events, givenUp }: DriftTold): void {
+  #write({ events, givenUp, stopped }: DriftTold): void {
     const partial = `${this.#path}.partial`;
     const file = openSync(partial, 'w', 0o600);
     try {
-      writeSync(file, `${JSON.stringify({ v: 1, events, 'given-up': givenUp ?? null }, undefined, 2)}\n`);
+      const json = { v: 1, events, 'given-up': givenUp ?? null, stopped: stopped ?? null };
+      writeSync(file, `${JSON.stringify(json, undefined, 2)}\n`);
       fsyncSync(file);
     } finally {
       closeSync(file);
@@ -79,7 +85,7 @@ export class DriftBook {
   }
 }
 
-const NOTHING: DriftTold = { events: [], givenUp: undefined };
+const NOTHING: DriftTold = { events: [], givenUp: undefined, stopped: undefined };
 const LISTS = ['by', 'what', 'gained', 'lost', 'packets'];
 
 function isEvent(json: unknown): json is DriftEvent {
@@ -91,11 +97,8 @@ function isEvent(json: unknown): json is DriftEvent {
   });
 }
 
-function givenUpOf(json: unknown): GivenUp | undefined {
-  if (!isObject(json) || typeof json['since'] !== 'string') return undefined;
-  const stopped: unknown = json['stopped'];
-  return {
-    since: json['since'],
-    stopped: Array.isArray(stopped) ? FORWARDED.filter((family) => stopped.includes(family)) : null,
-  };
-}
+const givenUpOf = (json: unknown): GivenUp | undefined =>
+  isObject(json) && typeof json['since'] === 'string' ? { since: json['since'] } : undefined;
+
+const stoppedOf = (json: unknown): Forwarded | undefined =>
+  Array.isArray(json) ? FORWARDED.filter((family) => json.includes(family)) : undefined;

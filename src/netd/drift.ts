@@ -9,7 +9,7 @@ import type { Audit, Deed, Who } from './audit.ts';
 import { type Culprit, culpritText } from './culprit.ts';
 import { DriftBook, type DriftEvent } from './drift-book.ts';
 import type { Firewall } from './firewall.ts';
-import { startForwarding, stopForwarding } from './forwarding.ts';
+import { type Forwarded, startForwarding, stopForwarding } from './forwarding.ts';
 import type { Found, Inspected } from './inspect.ts';
 import { monitor, type Touched } from './monitor.ts';
 import { sinceBoot } from './monotonic.ts';
@@ -30,8 +30,9 @@ const NAMED_WITHIN: Duration = milliseconds(300);
 const GLANCE: Duration = milliseconds(20);
 /** After a look that failed, or found somebody at it. */
 const AGAIN: Duration = seconds(10);
-/** What could not be put right may be open: tried again soon, and not often. */
+/** What could not be put right is tried again soon, and every AGAIN after that many times: it may last. */
 const SOON: Duration = seconds(2);
+const MOST_SOON = 5;
 /** An accident happens once, and somebody who mends a wall with a hammer strikes a few times; a program does not tire. */
 export const MOST_HEALS = 5;
 const HEALS_WITHIN: Duration = minutes(10);
@@ -73,6 +74,8 @@ class DriftWatch {
   #suspects: (Touched & { readonly culprit: Culprit })[] = [];
   #later: NodeJS.Timeout | undefined;
   #heals: Duration[] = [];
+  /** In a row. */
+  #failures = 0;
   #wake: () => void = () => {};
   #awake = false;
   /** What was told and left: it is not told again. */
@@ -137,11 +140,19 @@ class DriftWatch {
       if (typeof inspected === 'string') return inspected === 'nothing' ? EVERY : AGAIN;
       if (inspected.holds) this.#rest();
       else await this.#tell(inspected, decided, suspects);
-      return typeof inspected.healed === 'string' ? EVERY : SOON;
+      return this.#next(inspected);
     } catch (error) {
       this.#trouble.failed(error);
       return AGAIN;
     }
+  }
+
+  #next({ healed }: Inspected): Duration {
+    if (typeof healed !== 'string') return (this.#failures += 1) > MOST_SOON ? AGAIN : SOON;
+    this.#failures = 0;
+    if (healed !== 'done') return EVERY;
+    this.#heals.push(sinceBoot());
+    return SOON;
   }
 
   /** Whoever was seen since the last look. What nft monitor says may come a moment later than what it speaks of. */
@@ -159,9 +170,7 @@ class DriftWatch {
     if (!(await this.#parts.heal())) return 'leave';
     const now = sinceBoot();
     this.#heals = this.#heals.filter((at) => now - at < HEALS_WITHIN);
-    if (this.#heals.length >= MOST_HEALS) return 'give up';
-    this.#heals.push(now);
-    return 'heal';
+    return this.#heals.length >= MOST_HEALS ? 'give up' : 'heal';
   }
 
   #isNew(found: Found): boolean {
@@ -201,24 +210,35 @@ class DriftWatch {
     await this.#record(event);
   }
 
-  /** Given up with something open: nothing is forwarded any more. What came of it, where something did. */
-  #close({ document, change }: Inspected, decided: Heal, { closed }: Consequences): string | undefined {
-    const before = this.#book.read().givenUp;
-    if (decided !== 'give up' && before === undefined) return undefined;
-    const since = before?.since ?? new Date().toISOString();
-    // A change that waits is taken back, and puts it right.
-    const isLeft = closed || change !== undefined || !encloses(document);
-    if (before?.stopped != null || isLeft) {
-      if (before === undefined) this.#write(() => this.#book.giveUp({ since, stopped: null }));
-      return undefined;
-    }
+  /**
+   * Not put right, and something is open: nothing is forwarded until the rules hold again, whether it is tried on or given
+   * up. What came of it, where something did.
+   */
+  #close({ document, healed }: Inspected, decided: Heal, { closed }: Consequences): string | undefined {
+    const before = this.#book.read();
+    const since = before.givenUp?.since ?? new Date().toISOString();
+    const givenUp = decided === 'give up' || before.givenUp !== undefined ? { since } : undefined;
+    const isLeft = givenUp === undefined && typeof healed === 'string';
+    const { stopped, told } =
+      isLeft || closed || before.stopped !== undefined || !encloses(document)
+        ? { stopped: before.stopped, told: undefined }
+        : this.#stop();
+    if (givenUp?.since !== before.givenUp?.since || stopped !== before.stopped)
+      this.#write(() => this.#book.note({ givenUp, stopped }));
+    return told;
+  }
+
+  #stop(): { readonly stopped?: Forwarded; readonly told: string } {
     try {
-      const stopped = stopForwarding();
-      this.#write(() => this.#book.giveUp({ since, stopped }));
-      return 'forwarding between interfaces is stopped, as packets would pass that are not declared';
+      return {
+        stopped: stopForwarding(),
+        told: 'forwarding between interfaces is stopped, as packets would pass that are not declared',
+      };
     } catch (error) {
-      this.#write(() => this.#book.giveUp({ since, stopped: null }));
-      return `forwarding could not be stopped, and packets pass that are not declared: ${errorText(error)}`;
+      const why = errorText(error);
+      return {
+        told: `forwarding could not be stopped, and packets pass that are not declared: ${why}`,
+      };
     }
   }
 
@@ -229,13 +249,13 @@ class DriftWatch {
     const { log } = this.#parts;
     if (this.#left !== undefined) log.info('the rules hold again');
     this.#left = undefined;
-    const { givenUp } = this.#book.read();
-    if (givenUp === undefined) return;
-    startForwarding(givenUp.stopped ?? []);
-    this.#heals = [];
-    this.#write(() => this.#book.giveUp(undefined));
+    const { givenUp, stopped } = this.#book.read();
+    if (givenUp === undefined && stopped === undefined) return;
+    startForwarding(stopped ?? []);
+    if (givenUp !== undefined) this.#heals = [];
+    this.#write(() => this.#book.note({ givenUp: undefined, stopped: undefined }));
     log.info('the rules hold again: what others change is put right again', {
-      forwarding: givenUp.stopped?.join(' '),
+      forwarding: stopped?.join(' '),
     });
   }
 

@@ -11,7 +11,11 @@ export interface Undermining {
 
 export const underminingFor = ({ shadows, drift }: Undermining): object => ({
   shadows,
-  drift: { last: drift.events.at(-1) ?? null, 'given-up': drift.givenUp ?? null },
+  drift: {
+    last: drift.events.at(-1) ?? null,
+    'given-up': drift.givenUp ?? null,
+    stopped: drift.stopped ?? null,
+  },
 });
 
 const HEADS: Readonly<Record<Severity, string>> = {
@@ -27,22 +31,24 @@ export function underminingLines({ shadows, drift }: Undermining): string[] {
 const shadowText = ({ severity, place, does, remedy }: Shadow): string =>
   `${HEADS[severity]}: ${place}: ${does}; ${remedy}`;
 
-function driftLines({ events, givenUp }: DriftTold): string[] {
+function driftLines({ events, givenUp, stopped }: DriftTold): string[] {
   const last = events.at(-1);
   if (last === undefined) return [];
   const { time, by, what, outcome } = last;
   const who = by.at(-1) ?? 'a process that was not seen';
   const end = outcome === 'healed' ? 'put right' : outcome === 'left' ? 'left as it is' : outcome;
+  const closed = (stopped ?? []).length > 0 ? 'forwarding between interfaces is switched off' : undefined;
   const lines = [`changed by another program at ${time}: ${who}: ${what.join(', ')}; ${end}`];
-  if (givenUp === undefined) return lines;
-  const closed =
-    (givenUp.stopped ?? []).length > 0 ? ', and forwarding between interfaces is switched off' : '';
+  if (givenUp === undefined)
+    return closed === undefined ? lines : [...lines, `${closed} until the rules can be put right`];
   return [
     ...lines,
-    `given up since ${givenUp.since}${closed}: stop that program, then ./sluice firewall rollback`,
+    `given up since ${givenUp.since}${closed === undefined ? '' : `, and ${closed}`}: stop that program, then ./sluice firewall rollback`,
   ];
 }
 
 /** With a way around them, rules that hold are not the whole truth. */
 export const isUndermined = ({ shadows, drift }: Undermining): boolean =>
-  drift.givenUp !== undefined || shadows.some(({ severity }) => severity === 'danger');
+  drift.givenUp !== undefined ||
+  drift.stopped !== undefined ||
+  shadows.some(({ severity }) => severity === 'danger');

@@ -117,9 +117,7 @@ function me(): Who {
 
 /** Whoever finds it months later has to know why. Throws USAGE where it is missing. */
 export function reason(command: string, because: string | undefined): string {
+  const [name = ''] = command.split(' ');
   if (because !== undefined && because.trim() !== '' && because.length <= LONGEST_REASON) return because;
-  throw usage(
-    'firewall',
-    `${command} wants a reason: --because "..." of at most ${LONGEST_REASON} characters`,
-  );
+  throw usage(name, `${command} wants a reason: --because "..." of at most ${LONGEST_REASON} characters`);
 }

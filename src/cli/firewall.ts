@@ -1,6 +1,7 @@
 import { compile } from '../segmentation/compile.ts';
 import { render } from '../segmentation/render.ts';
 import { declaredPolicy } from './declared-policy.ts';
+import { answerInJson } from './answer-in-json.ts';
 import { runAudit } from './firewall-audit.ts';
 import { type Changing, runChange } from './firewall-change.ts';
 import { runPlan } from './firewall-plan.ts';
@@ -69,6 +70,12 @@ export async function run(args: readonly string[]): Promise<number> {
     return 0;
   }
   const [verb, ...files] = oneVerb('firewall', positionals, VERBS);
+  return answerInJson(values.json, async () => runVerb(verb, files, values));
+}
+
+type Values = ReturnType<typeof parsedOptions<typeof OPTIONS>>['values'];
+
+async function runVerb(verb: string, files: readonly string[], values: Values): Promise<number> {
   const changing = CHANGING.find((one) => one === verb);
   if (changing !== undefined) {
     if (values.listing !== undefined)

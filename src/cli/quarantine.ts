@@ -1,6 +1,8 @@
 import { parseDuration } from '../config/duration.ts';
+import { visible } from '../core/visible.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { listTold } from '../netd/tell-measures.ts';
+import { answerInJson } from './answer-in-json.ts';
 import { reason, runRequest } from './firewall-change.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
@@ -34,6 +36,7 @@ const OPTIONS = {
   because: { type: 'string' },
   socket: { type: 'string' },
 } as const;
+type Values = ReturnType<typeof parsedOptions<typeof OPTIONS>>['values'];
 
 export async function run(args: readonly string[]): Promise<number> {
   const { values, positionals } = parsedOptions('quarantine', args, OPTIONS);
@@ -41,19 +44,24 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(help(QUARANTINE, RELEASE, LIST));
     return 0;
   }
+  return answerInJson(values.json, async () => putOrList(positionals, values));
+}
+
+async function putOrList(positionals: readonly string[], values: Values): Promise<number> {
   const { json, socket } = values;
-  const [device, ...files] = positionals;
+  const [device] = positionals;
   if (device === undefined || isFile(device)) {
     if (values.because !== undefined || values.for !== undefined)
       throw usage('quarantine', 'quarantine wants a device to put there');
     return list(oneFile('quarantine', positionals), json);
   }
+  const file = fileBehind('quarantine', positionals);
   const because = reason('quarantine', values.because);
   const lasts = values.for === undefined ? undefined : parseDuration(values.for);
   if (values.for !== undefined && (lasts === undefined || lasts < 1))
     throw usage('quarantine', '--for wants a time, such as --for 1h');
   const request = { verb: 'quarantine', device, because, ...(lasts !== undefined && { lasts }) } as const;
-  return runRequest(request, oneFile('quarantine', files), { json, socket });
+  return runRequest(request, file, { json, socket });
 }
 
 export async function runRelease(args: readonly string[]): Promise<number> {
@@ -62,12 +70,28 @@ export async function runRelease(args: readonly string[]): Promise<number> {
     process.stdout.write(help(RELEASE, QUARANTINE, LIST));
     return 0;
   }
-  const [device, ...files] = positionals;
-  if (device === undefined) throw usage('release', 'release wants a device: ./sluice quarantine lists them');
+  return answerInJson(values.json, async () => release(positionals, values));
+}
+
+async function release(positionals: readonly string[], values: Values): Promise<number> {
+  const [device] = positionals;
+  if (device === undefined || isFile(device))
+    throw usage('release', 'release wants a device: ./sluice quarantine lists them');
   if (values.for !== undefined) throw usage('release', 'release takes no time');
+  const file = fileBehind('release', positionals);
   const { json, socket, because } = values;
   const request = { verb: 'release', device, ...(because !== undefined && { because }) } as const;
-  return runRequest(request, oneFile('release', files), { json, socket });
+  return runRequest(request, file, { json, socket });
+}
+
+/** What comes behind the device, which may be left out. Throws USAGE where it is more than that. */
+function fileBehind(command: string, [, ...files]: readonly string[]): string {
+  if (files.length <= 1) return oneFile(command, files);
+  const extra = isFile(files.at(-1) ?? '') ? files.slice(0, -1) : files;
+  throw usage(
+    command,
+    `${command} takes one device and perhaps a file, and nothing else: ${extra.map(visible).join(' ')}`,
+  );
 }
 
 /** No device has a name with a dot and letters behind it, nor a slash. */

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net';
-import { errorText, SluiceError } from '../core/errors.ts';
+import { errorText } from '../core/errors.ts';
 import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
 import { Bucket } from './bucket.ts';
 import { sinceBoot } from './monotonic.ts';
 import { answeredBy, challenge, proofFolder } from './peer.ts';
 import { BUSY_CODE, type Request, requestOf, VERSION } from './request.ts';
 import type { Caller, ServerParts } from './server.ts';
+import { failed, failureFor } from './tell.ts';
 
 // One connection: a challenge, then requests, one line each, answered in their order. Everything it may use is bounded.
 
@@ -25,13 +26,6 @@ export interface Circumstances extends ServerParts {
   /** They proved who they are, and may ask. False where there is no place for one more. */
   readonly admit: () => boolean;
 }
-
-const failed = (error: string, remedy?: string, code = 'USAGE'): object => ({
-  ok: false,
-  code,
-  error,
-  ...(remedy !== undefined && { remedy }),
-});
 
 const BUSY = failed('netd has too many connections', 'try again in a moment', BUSY_CODE);
 
@@ -106,18 +100,13 @@ async function answerTo(
     request = requestOf(line);
   } catch (error) {
     refuse(caller.uid, `a request that is none: ${errorText(error)}`);
-    return failedBy(error);
+    return failureFor(error);
   }
   try {
     return { ok: true, ...(await handle(request, caller)) };
   } catch (error) {
-    return failedBy(error);
+    return failureFor(error);
   }
-}
-
-function failedBy(error: unknown): object {
-  if (!(error instanceof SluiceError)) return failed(errorText(error), undefined, 'BUG');
-  return failed(error.message, error.remedy, error.code);
 }
 
 /** Each line; undefined where one is too long, which is the last. Nothing is read ahead of what is answered. */

@@ -1,3 +1,4 @@
+import { errorText, SluiceError } from '../core/errors.ts';
 import type { Applied, Plan, RolledBack, Status } from './outcome.ts';
 import { visible } from '../core/visible.ts';
 import { filteredText } from '../segmentation/filter-text.ts';
@@ -13,6 +14,19 @@ export interface Told {
   /** Done, or as it should be. */
   readonly good: boolean;
 }
+
+/** The same of one that failed: what --json prints, and what goes over the socket. */
+export const failed = (error: string, remedy?: string, code = 'USAGE'): object => ({
+  ok: false,
+  code,
+  error,
+  ...(remedy !== undefined && { remedy }),
+});
+
+export const failureFor = (error: unknown): object =>
+  error instanceof SluiceError
+    ? failed(error.message, error.remedy, error.code)
+    : failed(errorText(error), undefined, 'BUG');
 
 export const appliedTold = (applied: Applied): Told => ({
   result: appliedFor(applied),

@@ -7,7 +7,7 @@ export function blame(command: unknown, { flows, zones, guard }: Policy): string
   const text = JSON.stringify(command);
   // The chain that leads connections to the gateway is there for guarded conduits alone.
   if (/^\{"add":\{"chain":.*"type":"nat"/.test(text))
-    return flows.find(({ guard }) => guard?.grade === 'enforced')?.path;
+    return flows.find((flow) => flow.guard?.grade === 'enforced')?.path;
   const names = new Set([...text.matchAll(/"([^"\\]+)"/g)].map(([, name = '']) => name));
   const flow = flows.find((one) => names.has(flowChain(one)));
   if (flow !== undefined) return flow.path;

@@ -150,7 +150,8 @@ echo 'delete table inet sluice; add table inet sluice { flags owner; }' >&3; exe
   await until('the rules, without anybody', async () => bed.holds(BEFORE), PATIENCE);
   await until('forwarding', async () => (await forwarding()) === '1', PATIENCE);
   const calm = await bed.asked('status');
-  t.comment(calm.stdout + calm.stderr);t.notMatch(calm.stdout, /switched off|given up/);
+  t.comment(calm.stdout + calm.stderr);
+  t.notMatch(calm.stdout, /switched off|given up/);
   t.match(
     readFileSync(join(bed.state, 'drift.json'), 'utf8'),
     /held by another program/,

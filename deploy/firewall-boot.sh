@@ -12,6 +12,9 @@
 set -u
 export LC_ALL=C PATH="${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"
 nft=${SLUICE_NFT:-nft}
+# A load takes a second or two; whatever has not ended by then hangs, and what is behind it has to have its turn before
+# systemd ends the unit (TimeoutStartSec=).
+limit=${SLUICE_NFT_SECONDS:-30}
 folder=${1:?usage: firewall-boot.sh FOLDER [REPORT]}
 report=${2:-/run/sluice/boot.json}
 why=
@@ -59,16 +62,24 @@ load() {
     return 1
   fi
   # Once more where it failed: nft may have been killed, or have failed after it was done.
-  said=$("$nft" -j -f "$1" 2>&1) || said=$("$nft" -j -f "$1" 2>&1) || {
+  ask -j -f "$1" || { [ "$late" = no ] && ask -j -f "$1"; } || {
     why="$1 is refused: $(printf '%s' "$said" | head -n 1 | cut -c 1-200)"
     return 1
   }
 }
 
+# nft with these arguments and a limit; `said` is what it printed, or what kept it from it.
+ask() {
+  said=$(timeout -k 1 "$limit" "$nft" "$@" 2>&1)
+  status=$? late=no
+  # timeout(1): 124 where it had to end it.
+  [ "$status" -ne 124 ] || late=yes said="nft did not end within $limit s"
+  return "$status"
+}
+
 # Loopback and finding neighbours; nothing else comes in, goes out or through.
 shut() {
-  why=$(
-    "$nft" -f - 2>&1 <<'RULES'
+  ask -f - <<'RULES' || { why=$said; return 1; }
 table inet sluice
 delete table inet sluice
 table inet sluice {
@@ -85,7 +96,6 @@ table inet sluice {
   }
 }
 RULES
-  )
 }
 
 close_all() { # REASON

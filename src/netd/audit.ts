@@ -32,8 +32,8 @@ export const FIRST = '0'.repeat(64);
 export interface Who {
   readonly uid: number;
   readonly user: string;
-  /** By which way: `socket`, `command line`, or `netd` where it acted by itself. */
-  readonly via: 'socket' | 'command line' | 'netd';
+  /** By which way: `socket`, `command line`, or `netd` and `guard` where those acted by themselves. */
+  readonly via: 'socket' | 'command line' | 'netd' | 'guard';
   /** On behalf of whom, as the asker says: not proven. */
   readonly person?: string;
 }
@@ -56,6 +56,14 @@ export interface AuditRecord extends Deed, Who {
   readonly previous: string;
   readonly hash: string;
 }
+
+/** What a roll back is that nobody asked for. */
+export const nobodyConfirmed = (change: string): Deed => ({
+  verb: 'rollback',
+  outcome: 'done',
+  change,
+  detail: 'nobody confirmed',
+});
 
 export const auditFile = (folder: string, age = 0): string =>
   join(folder, age === 0 ? AUDIT : `audit.${age}.jsonl`);

@@ -3,7 +3,7 @@ import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds, seconds } from '../core/units.ts';
-import type { Who } from './audit.ts';
+import { nobodyConfirmed, type Who } from './audit.ts';
 import { AuditRation } from './audit-ration.ts';
 import { Bucket } from './bucket.ts';
 import { driftTasks } from './drift.ts';
@@ -167,16 +167,17 @@ class Turns {
 
 /** The third who takes a change back, for when somebody killed both of its guards; and what a power cut left waiting. */
 async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): Promise<void> {
+  let waited = firewall.waits();
   const look = async (): Promise<void> => {
     const id = await firewall.settle(GRACE);
+    const before = waited;
+    waited = firewall.waits();
+    // By its guards, or by a command that did not ask us.
+    if (id === undefined && before !== undefined && before !== waited)
+      log.info('a change waits no more', { change: before, see: './sluice firewall audit' });
     if (id === undefined) return;
     log.warn('rolled back: nobody confirmed', { change: id });
-    await audit.record(OURSELVES, {
-      verb: 'rollback',
-      outcome: 'done',
-      change: id,
-      detail: 'nobody confirmed',
-    });
+    await audit.record(OURSELVES, nobodyConfirmed(id));
   };
   await glances(
     look,

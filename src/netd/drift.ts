@@ -13,6 +13,7 @@ import { type Forwarded, startForwarding, stopForwarding } from './forwarding.ts
 import type { Found, Inspected } from './inspect.ts';
 import { monitor, type Touched } from './monitor.ts';
 import { sinceBoot } from './monotonic.ts';
+import { isOwn } from './own-nft.ts';
 import { ToldOnce } from './told-once.ts';
 
 // Somebody else was at our tables: found, told and put right.
@@ -90,7 +91,8 @@ class DriftWatch {
   }
 
   suspect(culprit: Culprit, touched: Touched): void {
-    this.#suspects = [...this.#suspects, { ...touched, culprit }].slice(-MOST_SUSPECTS);
+    const isOurs = culprit.pid !== undefined && isOwn(this.#parts.firewall.folder, culprit.pid);
+    if (!isOurs) this.#suspects = [...this.#suspects, { ...touched, culprit }].slice(-MOST_SUSPECTS);
     if (touched.ours || !touched.others) this.wake();
     else this.#later ??= setTimeout(() => this.wake(), ELSEWHERE);
   }

@@ -226,6 +226,15 @@ export class Firewall {
     return id;
   }
 
+  /** The change that waits to be confirmed; undefined where none does, or its file is damaged. */
+  waits(): string | undefined {
+    try {
+      return this.#state.pending()?.id;
+    } catch {
+      return undefined;
+    }
+  }
+
   #isOverdue(grace: Duration): boolean {
     try {
       const pending = this.#state.pending();

@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ToldOnce } from './told-once.ts';
 import { type Log, streamLog } from '../core/log.ts';
 import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
+import { Audit, nobodyConfirmed, type Who } from './audit.ts';
 import { armedFile, GUARDS, guardPid, start } from './arm.ts';
 import { InForce } from './in-force.ts';
 import { lockOf } from './lock.ts';
@@ -18,6 +19,7 @@ const AGAIN: Duration = seconds(2);
 /** What starts of Node take here, this one has just seen: started too often they only hold up each other. */
 const START_TIME: Duration = milliseconds(Math.max(3_000, 4_000 * process.uptime()));
 const LOCK_PATIENCE: Duration = minutes(5);
+const OURSELVES: Who = { uid: process.getuid?.() ?? 0, user: 'guard', via: 'guard' };
 
 const [data = '', number = '', id = ''] = process.argv.slice(2);
 // The folder that it was started for, whatever is done to its name: nobody confirms by putting another one there.
@@ -92,6 +94,7 @@ async function rolledBack(known: Pending, before: string): Promise<boolean> {
         cut: cut.connections,
         ...(cut.problem !== undefined && { 'not cut': cut.problem }),
       });
+      await new Audit(state.folder).record(OURSELVES, nobodyConfirmed(id));
     }
     state.end();
     return true;

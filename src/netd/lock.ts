@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
 import type { Duration } from '../core/units.ts';
@@ -13,7 +13,9 @@ export interface Lock extends Disposable {
 /** Another one holds it: util-linux, flock(1), --conflict-exit-code. */
 const TAKEN = 75;
 
-const RULES = { name: 'lock', taken: 'another change of the rules is under way' };
+/** Of the rules, and of the state of a change. */
+export const LOCK = 'lock';
+const RULES = { name: LOCK, taken: 'another change of the rules is under way' };
 
 /** Waits at most `patience` for whoever has it. */
 export async function lockOf(
@@ -37,7 +39,7 @@ export async function lockOf(
 
 function opened(path: string): number {
   try {
-    return openSync(path, 'a', 0o600);
+    return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   } catch (cause) {
     throw new SluiceError('SETUP', `cannot open ${path}: ${errorText(cause)}`, {
       cause,

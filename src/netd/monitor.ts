@@ -21,6 +21,8 @@ const WELL: Duration = minutes(1);
 /** From then on it is taken to listen, whatever the kernel shows of it. */
 const START_TIME: Duration = seconds(10);
 const GLANCE: Duration = milliseconds(50);
+/** What setpriv ends with where it finds no such program. */
+const NOT_FOUND = 127;
 /** NETLINK_NETFILTER, netlink(7). */
 const NETFILTER = '12';
 /** `add element inet sluice m_pairs { … }` */
@@ -65,7 +67,8 @@ async function follow(parts: MonitorParts, signal: AbortSignal): Promise<void> {
 
 /** One nft, until it ends; why it did. */
 async function once(parts: MonitorParts, signal: AbortSignal): Promise<string> {
-  const child = spawn('nft', ['monitor'], {
+  // setpriv becomes nft, with the same number: it ends with us also where we are killed, and not with the next event.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'nft', 'monitor'], {
     env: nftEnvironment(),
     stdio: ['ignore', 'pipe', 'ignore'],
   });
@@ -99,11 +102,16 @@ async function once(parts: MonitorParts, signal: AbortSignal): Promise<string> {
 async function endOf(child: ChildProcessByStdio<null, Readable, null>): Promise<string> {
   return new Promise((resolve) => {
     child.once('error', (error) =>
-      resolve('code' in error && error.code === 'ENOENT' ? 'there is no program nft' : errorText(error)),
+      resolve(
+        'code' in error && error.code === 'ENOENT'
+          ? 'there is no program setpriv: apt-get install util-linux'
+          : errorText(error),
+      ),
     );
-    child.once('close', (code, killed) =>
-      resolve(killed === null ? `status ${code}` : `killed by ${killed}`),
-    );
+    child.once('close', (code, killed) => {
+      if (code === NOT_FOUND) resolve('there is no program nft');
+      else resolve(killed === null ? `status ${code}` : `killed by ${killed}`);
+    });
   });
 }
 

@@ -7,6 +7,7 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, seconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import { mergedListings } from '../segmentation/listing.ts';
+import { noteOwn } from './own-nft.ts';
 
 // The only caller of the program nft. It names our table in every command, so that it cannot touch another one: never
 // "flush ruleset", never a listing of all.
@@ -20,9 +21,9 @@ const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 const MEMORY = ['/dev/shm', '/run'];
 const MOST_BYTES = 512 * 1_024 * 1_024;
 const TABLES = ['inet sluice', 'bridge sluice'] as const;
-/** Also where the kernel has no tables of a bridge at all. */
 /** What is told to whoever may change rules, and not these. */
 const NOT_OURS = /Could not process rule: Operation not permitted/;
+/** Also where the kernel has no tables of a bridge at all. */
 const NO_TABLE = /No such file or directory|not supported/;
 
 export interface NftOptions {
@@ -148,6 +149,7 @@ export class Nft {
         env: nftEnvironment(),
         stdio: [document, 'pipe', 'pipe', ...(this.#lock === undefined ? [] : [this.#lock])],
       });
+      if (this.#lock !== undefined && child.pid !== undefined) noteOwn(this.#lock, child.pid);
       return await ending(child, this.#limit);
     } catch (cause) {
       const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
@@ -223,7 +225,7 @@ async function ending(child: ChildProcess, limit: Duration): Promise<Ended> {
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
-    child.kill('SIGKILL');
+    endGroup(child);
   }, limit);
   try {
     const [out, err] = [taken(child.stdout), taken(child.stderr)];
@@ -234,6 +236,15 @@ async function ending(child: ChildProcess, limit: Duration): Promise<Ended> {
     return { code, signal, timedOut, out: out(), err: err() };
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** With whatever it started: that would hold its output open. It leads a group of its own. */
+function endGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
   }
 }
 

@@ -61,6 +61,12 @@ t.test('what nobody confirms is rolled back, and a late confirmation says so', {
   await until('the roll back', () => !waits(bed));
   t.ok(await bed.holds(BEFORE));
   t.match(readFileSync(join(bed.state, 'rollback.log'), 'utf8'), /rolled back: nobody confirmed/);
+  t.match(
+    readFileSync(join(bed.state, 'audit.jsonl'), 'utf8'),
+    new RegExp(
+      `"via":"guard","verb":"rollback","outcome":"done","change":"${id}","detail":"nobody confirmed"`,
+    ),
+  );
   t.match(await bed.firewall('confirm', id), { status: 1, stderr: /no change waits to be confirmed/ });
 });
 

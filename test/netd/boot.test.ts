@@ -211,6 +211,23 @@ t.test(
   },
 );
 
+t.test('nft that hangs is ended, and what closes has its turn', { skip }, async (t) => {
+  const bed = await started(t);
+  const hangs = join(bed.folder, 'hangs');
+  writeFileSync(hangs, '#!/bin/sh\ncase "$*" in */boot.json) sleep 600 & wait ;; esac\nexec nft "$@"\n', {
+    mode: 0o755,
+  });
+  bed.set('SLUICE_NFT', hangs);
+  bed.set('SLUICE_NFT_SECONDS', '1');
+
+  t.match(await boot(bed), {
+    status: 0,
+    stderr: /boot\.json is refused: nft did not end within 1 s; nothing but management/,
+  });
+
+  t.match(report(bed), /"outcome":"closed"/);
+});
+
 t.test('nft that is killed after it loaded is asked once more', { skip: skip || long }, async (t) => {
   const bed = await started(t);
   const once = join(bed.folder, 'once');

@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { long } from '../support/long.ts';
@@ -146,6 +146,14 @@ t.test('what others change is put right, until it is a fight', { skip }, async (
   t.match(audit, /"verb":"heal","outcome":"failed","detail":"put right 5 times/);
 });
 
+t.test('nothing of a netd that is killed goes on to listen', { skip }, async (t) => {
+  const { netd } = await watched(t);
+  const pid = monitorOf(netd);
+  await netd.stop('SIGKILL');
+
+  await until('the end of nft monitor', () => !existsSync(`/proc/${pid}`));
+});
+
 t.test('where it shall not be put right it is told, once', { skip: skip || long }, async (t) => {
   const { bed, netd } = await watched(t, BEFORE.replace('mode: enforce', 'mode: enforce, heal: false'));
   const alarms = (): number =>
@@ -232,7 +240,7 @@ t.test('an nft that is missing, or dies of what it lists', { skip: skip || long 
   writeFileSync(join(bed.folder, 'missing'), '');
   process.kill(pid, 'SIGKILL');
   await bed.run('/usr/sbin/nft', 'flush', 'ruleset');
-  await netd.says(/nft monitor ended and is started again.*status 127/, PATIENCE);
+  await netd.says(/nft monitor ended and is started again.*there is no program nft/, PATIENCE);
   await netd.says(/cannot tell whether somebody changed the rules/, PATIENCE);
   writeFileSync(join(bed.folder, 'dies'), '');
   await bed.run('rm', join(bed.folder, 'missing'));

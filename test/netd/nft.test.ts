@@ -48,6 +48,12 @@ t.test('one that hangs is ended', async (t) => {
   await t.rejects(nft.list(), { message: 'cannot list table inet sluice: nft did not end within 0.2 s' });
 });
 
+t.test('one that hangs in what it started is ended with that', async (t) => {
+  const nft = nftOf(t, 'sleep 60 & wait', 200);
+
+  await t.rejects(nft.list(), { message: 'cannot list table inet sluice: nft did not end within 0.2 s' });
+});
+
 t.test('one that dies, one that may not, one that refuses', async (t) => {
   t.match(await nftOf(t, 'kill -SEGV $$').load('{}'), {
     message: 'cannot load rules: nft was killed by SIGSEGV',

@@ -279,7 +279,7 @@ export class Firewall {
 
   /** Releases those whose time is over; to be called every few seconds. */
   async sweep(by: Actor = {}): Promise<readonly Entry[]> {
-    if (this.#force.book.entries().length === 0) return [];
+    if (!this.#force.book.isDue()) return [];
     using ground = await this.#ground(by);
     return await releaseOverdue(ground);
   }

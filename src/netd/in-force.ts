@@ -86,8 +86,8 @@ export class InForce {
   }
 
   /** The kernel holds these rules and what is in force beside them when this returns. */
-  async load(nft: Nft, rules: string): Promise<Brought> {
-    return bring(nft, this.document(rules));
+  async load(nft: Nft, rules: string, suspects?: readonly Entry[]): Promise<Brought> {
+    return bring(nft, this.document(rules, suspects));
   }
 
   /** For a return, which no damage may keep from happening; then connections are cut that nobody could open now. */

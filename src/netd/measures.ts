@@ -118,7 +118,8 @@ export async function follow(ground: Ground): Promise<readonly Entry[]> {
   for (const { device, addresses } of found)
     await intended(ground, { device, detail: `also ${addresses.join(', ')}` });
   book.write(book.entries().map((one) => found.find((other) => isSame(one, other)) ?? one));
-  await enforced(ground);
+  // Also those whose time is over: to release them is for whoever writes that down.
+  await enforced(ground, book.entries());
   for (const entry of found) await cutOff(entry);
   return found;
 }
@@ -246,11 +247,14 @@ export function keepBoot({ state, force }: Pick<Ground, 'state' | 'force'>): voi
 }
 
 /** Puts what is written down into the kernel; why nothing of it holds, where nothing does. */
-async function enforced(ground: Ground): Promise<string | undefined> {
+async function enforced(
+  ground: Ground,
+  suspects: readonly Entry[] = ground.force.quarantined,
+): Promise<string | undefined> {
   const { state, force, lock } = ground;
   keepBoot(ground);
   const rules = current(state);
   if (rules === undefined) return 'no rules were ever applied: nothing enforces this';
-  await force.load(new Nft({ lock: lock.descriptor }), rules);
+  await force.load(new Nft({ lock: lock.descriptor }), rules, suspects);
   return rules.includes('"q_mac"') ? undefined : 'segmentation is off: nothing enforces this';
 }

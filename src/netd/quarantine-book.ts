@@ -92,12 +92,23 @@ export class QuarantineBook {
     writeDurably(this.#file, text);
   }
 
+  /** Is somebody's time over, or something to be written down for the next start of the machine? */
+  isDue(): boolean {
+    return this.entries().some(isOver) || this.#counted() !== undefined;
+  }
+
   /** What was counted up to now, for the next start of the machine. */
   checkpoint(): void {
+    const next = this.#counted();
+    if (next !== undefined) this.write(next);
+  }
+
+  /** Undefined where it was written down not long ago. */
+  #counted(): readonly Entry[] | undefined {
     const now = clocks();
     const entries = this.entries();
     const next = entries.map((entry) => ({ ...entry, left: entry.left && moved(entry.left, now) }));
-    if (next.some((entry, i) => entry.left !== entries[i]?.left)) this.write(next);
+    return next.some((entry, i) => entry.left !== entries[i]?.left) ? next : undefined;
   }
 }
 

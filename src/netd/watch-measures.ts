@@ -22,43 +22,60 @@ export interface WatchedMeasures {
 export class MeasureWatch implements Task {
   readonly name = 'measures';
   readonly #parts: WatchedMeasures;
-  /** What was written down and could not be done yet: it is tried every second, and written down once. */
-  readonly #intended = new Set<string>();
 
   constructor(parts: WatchedMeasures) {
     this.#parts = parts;
   }
 
+  /** Each by itself: what keeps somebody from being released keeps nobody from being followed. */
   async run(signal: AbortSignal): Promise<void> {
     const { log } = this.#parts;
-    const told = new ToldOnce((error) => log.error('cannot do what is due about the quarantine', { error }));
-    await glances(async () => this.#look(), told, signal);
+    const failing = (what: string): ToldOnce => new ToldOnce((error) => log.error(what, { error }));
+    await Promise.all([
+      glances(this.#releasing(), failing('cannot release those whose time is over'), signal),
+      glances(this.#following(), failing('cannot follow those in quarantine'), signal),
+    ]);
   }
 
-  async #look(): Promise<void> {
+  #releasing(): () => Promise<void> {
     const { firewall, log } = this.#parts;
-    for (const { device } of await firewall.sweep({ intend: this.#intend('release') })) {
-      await this.#done({ verb: 'release', outcome: 'done', device, detail: TIME_IS_OVER });
-      log.info('released: its time is over', { device });
-    }
-    for (const { device, addresses } of await firewall.follow({ intend: this.#intend('quarantine') })) {
-      await this.#done({ verb: 'quarantine', outcome: 'done', device, detail: addresses.join(', ') });
-      log.warn('somebody in quarantine uses another address, which is cut too', {
-        device,
-        addresses: addresses.join(', '),
-      });
-    }
-    this.#intended.clear();
+    const intended = new Set<string>();
+    return async () => {
+      for (const { device } of await firewall.sweep({ intend: this.#intend('release', intended) })) {
+        await this.#done({ verb: 'release', outcome: 'done', device, detail: TIME_IS_OVER });
+        log.info('released: its time is over', { device });
+      }
+      intended.clear();
+    };
   }
 
-  /** To let somebody go unseen is what nobody may; to hold on to them is. */
-  #intend(verb: 'release' | 'quarantine'): (what: Intended) => Promise<void> {
+  #following(): () => Promise<void> {
+    const { firewall, log } = this.#parts;
+    const intended = new Set<string>();
+    return async () => {
+      const found = await firewall.follow({ intend: this.#intend('quarantine', intended) });
+      for (const { device, addresses } of found) {
+        await this.#done({ verb: 'quarantine', outcome: 'done', device, detail: addresses.join(', ') });
+        log.warn('somebody in quarantine uses another address, which is cut too', {
+          device,
+          addresses: addresses.join(', '),
+        });
+      }
+      intended.clear();
+    };
+  }
+
+  /**
+   * To let somebody go unseen is what nobody may; to hold on to them is. `intended` is what was written down and could not
+   * be done yet: it is tried every second, and written down once.
+   */
+  #intend(verb: 'release' | 'quarantine', intended: Set<string>): (what: Intended) => Promise<void> {
     return async (what) => {
-      const key = `${verb} ${what.device}`;
-      if (this.#intended.has(key)) return;
+      const { device = '' } = what;
+      if (intended.has(device)) return;
       const { audit, who } = this.#parts;
       const lost = await audit.record(who, { verb, outcome: 'intended', ...what });
-      if (lost === undefined) this.#intended.add(key);
+      if (lost === undefined) intended.add(device);
       else if (verb === 'release')
         throw new SluiceError('SETUP', `the audit cannot be written, so nobody is released: ${lost}`);
     };

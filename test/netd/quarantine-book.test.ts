@@ -1,6 +1,6 @@
 import t from 'tap';
 import { epochMs, hours, milliseconds, minutes } from '../../src/core/units.ts';
-import { CLOCK_GRACE, leftOf } from '../../src/netd/quarantine-book.ts';
+import { CLOCK_GRACE, type Entry, lasting, leftOf, QuarantineBook } from '../../src/netd/quarantine-book.ts';
 
 // How long a quarantine still lasts, whatever clocks do.
 
@@ -23,4 +23,24 @@ t.test('over a start it counts what the wall says, once that can be believed', a
   t.equal(leftOf(START, clocks('two', minutes(1), hours(3))), CLOCK_GRACE - minutes(1), 'not at once');
   t.equal(leftOf(START, clocks('two', minutes(10), hours(3))), 0);
   t.equal(leftOf(START, clocks('two', minutes(11), 0 - hours(9_999))), hours(2), 'never more than there was');
+});
+
+const of = (device: string, left: Entry['left']): Entry => ({
+  ...{ device, mac: undefined, addresses: [device], who: 'root', because: 'x', since: epochMs(0) },
+  left,
+});
+
+t.test('nothing is due while nobody has a time, or one that was written down just now', async (t) => {
+  const book = new QuarantineBook(t.testdir());
+  t.notOk(book.isDue());
+  book.write([of('10.20.10.9', undefined), of('10.20.10.8', lasting(hours(1)))]);
+  t.notOk(book.isDue());
+
+  book.write([of('10.20.10.9', undefined), of('10.20.10.8', lasting(milliseconds(0)))]);
+  t.ok(book.isDue(), 'somebody has to be released');
+
+  book.write([of('10.20.10.8', { ...lasting(hours(1)), at: milliseconds(0 - minutes(11)) })]);
+  t.ok(book.isDue(), 'what was counted has to be written down');
+  book.checkpoint();
+  t.notOk(book.isDue());
 });

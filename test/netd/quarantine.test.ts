@@ -116,16 +116,24 @@ t.test('nobody is released by time while the audit cannot be written', { skip },
   const { bed } = await hosts(t);
   await holdsFrom(bed, plant('tcp/4001'));
   const netd = await bed.netd();
-  const listed = async (): Promise<boolean> =>
-    /q_ip_4[^}]*10\.20\.10\.9/.test((await bed.run('nft', 'list', 'table', 'inet', 'sluice')).stdout);
+  const listed = async (address = '10.20.10.9'): Promise<boolean> =>
+    new RegExp(`q_ip_4[^}]*${address}[ ,]`).test(
+      (await bed.run('nft', 'list', 'table', 'inet', 'sluice')).stdout,
+    );
   const [audit, away] = [join(bed.state, 'audit.jsonl'), join(bed.state, 'away')];
   await asked(bed, 'quarantine', { device: '10.20.10.9', lasts: minutes(10), because: 'x' });
+  await asked(bed, 'quarantine', { device: '02:00:00:00:10:08', because: 'x' });
   renameSync(audit, away);
   mkdirSync(audit);
   timeIsOver(bed);
 
   await netd.says(/the audit cannot be written, so nobody is released/);
   t.ok(await listed());
+  const moved = ['10.20.10.88', 'lladdr', '02:00:00:00:10:08', 'dev', 'vlan10'];
+  await bed.run('ip', 'neigh', 'add', ...moved);
+  await netd.says(/"what":"somebody in quarantine uses another address.*10\.20\.10\.88/);
+  t.ok(await listed('10.20.10.88'), 'who moves is followed all the same');
+  t.ok(await listed(), 'which lets nobody go either');
   await bed.run('nft', 'add', 'rule', 'inet', 'sluice', 'g_forward', 'tcp', 'dport', '23', 'accept');
   await netd.says(/another program changed the rules/);
   const isThere = async (): Promise<boolean> =>

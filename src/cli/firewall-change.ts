@@ -59,11 +59,9 @@ export async function runRequest(
   const { gateway, segmentation, devices } = await loadConfig(file);
   const session = askingSession();
   const whole = { ...request, ...(session !== undefined && { session }) };
-  const path = socket ?? socketOf(gateway.id);
-  using connection = await netdAt(path);
+  using netd = await netdOf(gateway.id, file, socket);
   let told: Told;
-  if (connection === undefined) {
-    process.stderr.write(`directly: no netd listens at ${visible(path)}\n`);
+  if (netd === undefined) {
     const firewall = new Firewall(gateway.data);
     const declared = async () => ({
       policy: await declaredPolicy(file),
@@ -74,13 +72,33 @@ export async function runRequest(
     told = await perform(machine, whole, { who: me() });
     warnOf(firewall.folder);
   } else {
-    mustBeFor(connection, file, path);
-    process.stderr.write(`through netd at ${visible(path)}\n`);
-    told = await connection.ask(whole);
+    told = await netd.ask(whole);
   }
   if (request.verb === 'confirm' && session === undefined) process.stderr.write(UNKNOWN_SESSION);
   process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
   return told.good ? 0 : 1;
+}
+
+/** Undefined where none listens. Which way it goes is said on standard error. */
+export async function netdOf(
+  gateway: string,
+  file: string,
+  socket: string | undefined,
+): Promise<Connection | undefined> {
+  const path = socket ?? socketOf(gateway);
+  const connection = await netdAt(path);
+  if (connection === undefined) {
+    process.stderr.write(`directly: no netd listens at ${visible(path)}\n`);
+    return undefined;
+  }
+  try {
+    mustBeFor(connection, file, path);
+  } catch (error) {
+    connection[Symbol.dispose]();
+    throw error;
+  }
+  process.stderr.write(`through netd at ${visible(path)}\n`);
+  return connection;
 }
 
 /** netd compiles what it was started with: asked about another file it would do something else than was meant. */

@@ -1,16 +1,16 @@
 import { parseDuration } from '../config/duration.ts';
 import { visible } from '../core/visible.ts';
 import { Firewall } from '../netd/firewall.ts';
-import { listTold } from '../netd/tell-measures.ts';
+import { listOfStatus, listTold } from '../netd/tell-measures.ts';
 import { answerInJson } from './answer-in-json.ts';
-import { reason, runRequest } from './firewall-change.ts';
+import { type ChangeOptions, netdOf, reason, runRequest } from './firewall-change.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
 const QUARANTINE =
   './sluice quarantine DEVICE [--for 1h] --because TEXT [--json] [--socket PATH] [gateway.yaml]';
 const RELEASE = './sluice release DEVICE [--because TEXT] [--json] [--socket PATH] [gateway.yaml]';
-const LIST = './sluice quarantine [--json] [gateway.yaml]';
+const LIST = './sluice quarantine [--json] [--socket PATH] [gateway.yaml]';
 const TEXT = `
 Cuts a device off by its hardware address and its addresses, its living connections too, at once, and keeps it so over a
 change of the rules, a roll back and a start of the machine, until it is released or its time is over. DEVICE is a name
@@ -53,7 +53,7 @@ async function putOrList(positionals: readonly string[], values: Values): Promis
   if (device === undefined || isFile(device)) {
     if (values.because !== undefined || values.for !== undefined)
       throw usage('quarantine', 'quarantine wants a device to put there');
-    return list(oneFile('quarantine', positionals), json);
+    return list(oneFile('quarantine', positionals), { json, socket });
   }
   const file = fileBehind('quarantine', positionals);
   const because = reason('quarantine', values.because);
@@ -97,9 +97,13 @@ function fileBehind(command: string, [, ...files]: readonly string[]): string {
 /** No device has a name with a dot and letters behind it, nor a slash. */
 const isFile = (text: string): boolean => /\.ya?ml$/.test(text);
 
-async function list(file: string, json: boolean): Promise<number> {
+async function list(file: string, { json, socket }: ChangeOptions): Promise<number> {
   const { gateway } = await loadConfig(file);
-  const told = listTold(await new Firewall(gateway.data).quarantined());
+  using netd = await netdOf(gateway.id, file, socket);
+  const told =
+    netd === undefined
+      ? listTold(await new Firewall(gateway.data).quarantined())
+      : listOfStatus((await netd.ask({ verb: 'status' })).result);
   process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
   return 0;
 }

@@ -46,7 +46,7 @@ export function readWhole(path: string): string | undefined {
     return readFileSync(path, 'utf8');
   } catch (cause) {
     if (isMissing(cause)) return undefined;
-    throw failure('read', path, cause, 'run this as root; check the disk');
+    throw failure('read', path, cause, isDenied(cause) ? AS_ROOT : 'check the disk');
   }
 }
 
@@ -76,13 +76,15 @@ function syncFolder(folder: string): void {
 /** Made here it would be root's alone, and a gateway that runs as a user of its own could not write there. */
 const NOT_YET =
   'make the folder gateway.data first; where the gateway runs as a user of its own with owner and mode of deploy/tmpfiles/sluice.conf';
+/** Whoever may not look or write there is told no other cause. */
+export const AS_ROOT = 'run this as root, or ask netd where it knows you (--socket PATH)';
 const NO_ROOM = 'check the room and the owner of gateway.data';
 
 function onDisk(what: string, path: string, act: () => void): void {
   try {
     act();
   } catch (cause) {
-    throw failure(what, path, cause, isMissing(cause) ? NOT_YET : NO_ROOM);
+    throw failure(what, path, cause, isMissing(cause) ? NOT_YET : isDenied(cause) ? AS_ROOT : NO_ROOM);
   }
 }
 
@@ -90,6 +92,10 @@ function failure(what: string, path: string, cause: unknown, remedy: string): Sl
   return new SluiceError('SETUP', `cannot ${what} ${path}: ${errorText(cause)}`, { cause, remedy });
 }
 
-function isMissing(cause: unknown): boolean {
-  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
-}
+const codeOf = (cause: unknown): unknown =>
+  cause instanceof Error && 'code' in cause ? cause.code : undefined;
+
+const isMissing = (cause: unknown): boolean => codeOf(cause) === 'ENOENT';
+
+/** A capability is lacking, or an owner is another one. */
+const isDenied = (cause: unknown): boolean => codeOf(cause) === 'EACCES' || codeOf(cause) === 'EPERM';

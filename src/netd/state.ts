@@ -5,6 +5,7 @@ import { SluiceError } from '../core/errors.ts';
 import { type Duration, type EpochMs, epochMs, milliseconds } from '../core/units.ts';
 import { belongsTo } from '../segmentation/policy-text.ts';
 import {
+  AS_ROOT,
   makeFolder,
   nameDurably,
   prepareDurably,
@@ -15,6 +16,7 @@ import {
 import { bootId, sinceBoot } from './monotonic.ts';
 import { whoElse } from './ours.ts';
 import { sealed } from './sealed.ts';
+import { userName } from './users.ts';
 
 /** A change that was, or is about to be, applied and is not confirmed. */
 export interface Pending {
@@ -71,10 +73,18 @@ export class State {
   /** Throws where it is not ours alone: whoever may write here decides what the network allows. */
   prepare(): void {
     makeFolder(this.folder);
-    const { uid, mode } = lstatSync(this.folder);
-    if (uid === process.getuid?.() && (mode & 0o022) === 0 && lstatSync(this.folder).isDirectory()) {
+    const there = lstatSync(this.folder);
+    const { uid, mode } = there;
+    const isOurs = uid === process.getuid?.();
+    if (isOurs && (mode & 0o022) === 0 && there.isDirectory()) {
       if (this.#strict) this.#mustStay();
       return;
+    }
+    if (!isOurs && process.getuid?.() !== 0) {
+      const [me, owner] = [process.getuid?.() ?? 0, uid].map(userName);
+      throw new SluiceError('SETUP', `user ${me} may not change the rules: ${this.folder} is ${owner}'s`, {
+        remedy: AS_ROOT,
+      });
     }
     throw new SluiceError('SETUP', `${this.folder} can be written by others, or is no folder of this user`, {
       remedy: `what is in it decides what the network allows: chown root ${this.folder} && chmod 700 ${this.folder}`,

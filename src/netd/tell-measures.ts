@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import { formatDuration } from '../config/duration.ts';
-import { type Duration, milliseconds } from '../core/units.ts';
+import { SluiceError } from '../core/errors.ts';
+import { milliseconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Status } from './outcome.ts';
 import type { Cut } from './in-force.ts';
@@ -15,21 +17,23 @@ export function quarantinedTold({ entry, notEnforced, notSeen, isLonger, cut }: 
     notSeen && `which addresses it uses beside these is not known: ${visible(notSeen)}`,
     isLonger ? 'it was there for longer already, and stays so; ./sluice release ends it' : undefined,
   ].filter((text) => text !== undefined);
+  const one = entryFor(entry);
+  const { device } = one;
   return {
-    result: { ...entryFor(entry), enforced: notEnforced === undefined, ...cutFor(cut) },
-    text: `${visible(entry.device)} is in quarantine (${endsText(entry)})${lastsText(entry)}
+    result: { ...one, enforced: notEnforced === undefined, ...cutFor(cut) },
+    text: `${visible(device)} is in quarantine (${endsText(one)})${lastsText(one)}
 ${warnings.map((text) => `  warning: ${text}\n`).join('')}${cutText(cut)}`,
     good: notEnforced === undefined,
   };
 }
 
-const endsText = ({ mac, addresses }: Entry): string =>
-  [...(mac === undefined ? [] : [mac]), ...addresses].join(', ');
+const endsText = ({ mac, addresses }: Pick<Listed, 'mac' | 'addresses'>): string =>
+  [...(mac === null ? [] : [mac]), ...addresses].join(', ');
 
 export function releasedTold({ released, others }: Released): Told {
   const held = others.map(
     (one) =>
-      `  warning: ${visible(one.device)} (${endsText(one)}) is still in quarantine, and holds it back too\n`,
+      `  warning: ${visible(one.device)} (${endsText(entryFor(one))}) is still in quarantine, and holds it back too\n`,
   );
   return {
     result: {
@@ -41,13 +45,36 @@ export function releasedTold({ released, others }: Released): Told {
   };
 }
 
-export function listTold(entries: readonly Entry[]): Told {
-  return {
-    result: { quarantined: entries.map(entryFor) },
-    text: entries.length === 0 ? 'nobody is in quarantine\n' : `${entries.map(entryLine).join('\n')}\n`,
-    good: true,
-  };
+export const listTold = (entries: readonly Entry[]): Told => listedTold(entries.map(entryFor));
+
+/** The same of what netd answers to status. */
+export function listOfStatus(result: object): Told {
+  const { success, data } = quarantinedResult.safeParse(result);
+  if (success) return listedTold(data.quarantined);
+  throw new SluiceError('SETUP', 'netd does not say who is in quarantine', {
+    remedy: 'restart netd after an update: systemctl restart sluice-netd',
+  });
 }
+
+const listedTold = (quarantined: readonly Listed[]): Told => ({
+  result: { quarantined },
+  text:
+    quarantined.length === 0 ? 'nobody is in quarantine\n' : `${quarantined.map(listedLine).join('\n')}\n`,
+  good: true,
+});
+
+/** Somebody in quarantine as --json prints it. */
+const listed = z.object({
+  device: z.string(),
+  mac: z.string().nullable(),
+  addresses: z.array(z.string()),
+  who: z.string(),
+  because: z.string(),
+  since: z.string(),
+  'left-ms': z.number().nullable(),
+});
+type Listed = z.infer<typeof listed>;
+const quarantinedResult = z.object({ quarantined: z.array(listed) });
 
 export const islandTold = ({ cut }: { readonly cut: Cut }): Told => ({
   result: { island: true, ...cutFor(cut) },
@@ -85,14 +112,14 @@ export function measuresLines({ island, quarantined }: Measures): string[] {
       : [
           `the gateway is an island since ${new Date(island.since).toISOString()}: ${visible(island.because)} (${visible(island.who)})`,
         ];
-  return [...cut, ...quarantined.map((entry) => `in quarantine: ${entryLine(entry)}`)];
+  return [...cut, ...quarantined.map((entry) => `in quarantine: ${listedLine(entryFor(entry))}`)];
 }
 
-function entryFor({ device, mac, addresses, who, because, since, left }: Entry): object {
+function entryFor({ device, mac, addresses, who, because, since, left }: Entry): Listed {
   return {
     device,
     mac: mac ?? null,
-    addresses,
+    addresses: [...addresses],
     who,
     because,
     since: new Date(since).toISOString(),
@@ -100,16 +127,16 @@ function entryFor({ device, mac, addresses, who, because, since, left }: Entry):
   };
 }
 
-const entryLine = (entry: Entry): string =>
-  visible(
-    `${entry.device}${endsText(entry) === entry.device ? '' : ` (${endsText(entry)})`} since ${new Date(entry.since).toISOString()}${lastsText(entry)}: ${entry.because} (${entry.who})`,
+function listedLine(one: Listed): string {
+  const { device, who, because, since } = one;
+  const ends = endsText(one);
+  return visible(
+    `${device}${ends === device ? '' : ` (${ends})`} since ${since}${lastsText(one)}: ${because} (${who})`,
   );
-
-function lastsText({ left }: Entry): string {
-  if (left !== undefined && leftOf(left) === 0) return ', over, released by the next change';
-  return left === undefined
-    ? ', until it is released'
-    : `, for ${formatDuration(wholeSeconds(leftOf(left)))}`;
 }
 
-const wholeSeconds = (left: Duration): Duration => milliseconds(Math.ceil(left / 1_000) * 1_000);
+function lastsText({ 'left-ms': left }: Listed): string {
+  if (left === null) return ', until it is released';
+  if (left === 0) return ', over, released by the next change';
+  return `, for ${formatDuration(milliseconds(Math.ceil(left / 1_000) * 1_000))}`;
+}

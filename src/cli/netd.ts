@@ -61,7 +61,7 @@ export async function run(args: readonly string[]): Promise<number> {
   const config = realpathSync(file);
   mustBeOurs(config);
   const log = streamLog();
-  const firewall = new Firewall(gateway.data, { strict: true });
+  const firewall = new Firewall(gateway.data, { strict: true, stays: true });
   const tasks = await netd({
     gateway: gateway.id,
     config,

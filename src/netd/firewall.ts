@@ -23,7 +23,8 @@ import {
   follow,
   type Ground,
   island,
-  keepBoot,
+  type Islanded,
+  notKeptOf,
   quarantine,
   type Quarantined,
   rejoin,
@@ -52,11 +53,21 @@ export class Firewall {
   readonly #state: State;
   readonly #force: InForce;
   readonly #ends = new ObservingEnds();
+  readonly #stays: boolean;
+  /** For which rules the kernel was given what is not on the disk. */
+  #owedFor: string | undefined;
   /** Where everything that is known about the rules lies. */
   readonly folder: string;
 
-  /** `strict` refuses a folder of rules that others could put another one in the place of. */
-  constructor(data: string, { strict = false }: { readonly strict?: boolean } = {}) {
+  /**
+   * `strict` refuses a folder of rules that others could put another one in the place of. `stays` is for a process that
+   * goes on and calls `keep`: it holds what the disk does not take.
+   */
+  constructor(
+    data: string,
+    { strict = false, stays = false }: { readonly strict?: boolean; readonly stays?: boolean } = {},
+  ) {
+    this.#stays = stays;
     this.#data = data;
     this.#state = new State(data, { strict });
     this.#force = new InForce(this.#state);
@@ -73,7 +84,7 @@ export class Firewall {
       held.use(await this.#locked());
       const confirmed = this.#state.confirmed();
       if (confirmed === undefined) return undefined;
-      this.#keepBoot();
+      this.#force.keepBoot();
       if (!this.#state.hasClosed()) this.#state.keepClosed(closedRules(await policy()));
       return undefined;
     } catch (error) {
@@ -102,7 +113,7 @@ export class Firewall {
     if (confirmed !== undefined && digest(confirmed) === digest(document)) {
       await by.intend?.({ rules: digest(document) });
       const brought = await this.#loadProven(nft, document, policy);
-      this.#keepBoot();
+      this.#force.keepBoot();
       this.#state.keepClosed(closedRules(policy));
       return { id: undefined, within, first: false, ...brought };
     }
@@ -221,7 +232,7 @@ export class Firewall {
     const before = this.#state.before();
     await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
     await this.#force.bring(new Nft({ lock: lock.descriptor }), before);
-    if (before !== NO_RULES) this.#keepBoot();
+    if (before !== NO_RULES) this.#force.holdBoot();
     this.#state.end();
     return id;
   }
@@ -293,6 +304,23 @@ export class Firewall {
   }
 
   /**
+   * Writes what the disk did not take; true where it took it now. Throws where it does not. Until then whoever else loads
+   * rules, such as the guards of a change, knows nothing of it, and it is loaded after them. To be called every second.
+   */
+  async keep(): Promise<boolean> {
+    if (this.#force.owed === undefined) return false;
+    using ground = await this.#ground({});
+    const stamp = this.#state.stamp();
+    const rules = current(this.#state);
+    if (rules !== undefined && this.#owedFor !== stamp)
+      await this.#force.load(new Nft({ lock: ground.lock.descriptor }), rules);
+    this.#owedFor = stamp;
+    this.#force.settle();
+    this.#owedFor = undefined;
+    return true;
+  }
+
+  /**
    * Cuts what only observing let in, once after each end of it; undefined where none has come since the last call. To be
    * called every second.
    */
@@ -319,7 +347,7 @@ export class Firewall {
   }
 
   /** Every conduit is cut, and stays so until `rejoin`. */
-  async island(why: Because, by: Actor = {}): Promise<{ readonly cut: Cut }> {
+  async island(why: Because, by: Actor = {}): Promise<Islanded> {
     using ground = await this.#ground(by);
     return await island(ground, why);
   }
@@ -333,7 +361,8 @@ export class Firewall {
     this.#state.prepare();
     const lock = await this.#locked();
     const end = (): void => lock[Symbol.dispose]();
-    return { state: this.#state, force: this.#force, lock, intend, [Symbol.dispose]: end };
+    const [state, force, stays] = [this.#state, this.#force, this.#stays];
+    return { state, force, lock, intend, stays, [Symbol.dispose]: end };
   }
 
   /** What the kernel holds, beside what the policy declares while an island or a quarantine is in force. Changes nothing. */
@@ -366,6 +395,7 @@ export class Firewall {
       },
       everConfirmed: confirmed !== undefined,
       quarantined: this.#force.held(listing),
+      notKept: notKeptOf({ force: this.#force, stays: this.#stays }),
       shadows: await findShadows(policy),
       drift: new DriftBook(this.folder).read(),
     };
@@ -383,11 +413,6 @@ export class Firewall {
   async #loadProven(nft: Nft, document: string, policy: Policy): Promise<Brought & { readonly cut: Cut }> {
     const brought = await loadProven(this.#force, nft, document, policy);
     return { ...brought, cut: await this.#force.cut(document) };
-  }
-
-  /** What a machine that starts loads: what is confirmed, with the island and whoever is in quarantine. */
-  #keepBoot(): void {
-    keepBoot({ state: this.#state, force: this.#force });
   }
 
   async #locked(): Promise<Lock> {

@@ -25,12 +25,13 @@ export interface Cut {
 /**
  * Rules are made from gateway.yaml; what is in force beside them is not in it: the island, and who is in quarantine.
  * Both are on the disk and are put into whatever is loaded, so that nothing that is applied, rolled back or started ends
- * them.
+ * them. What the disk does not take is known to this process alone until it does.
  */
 export class InForce {
   readonly #state: State;
   readonly mark: IslandMark;
   readonly book: QuarantineBook;
+  #bootOwed: string | undefined;
 
   constructor(state: State) {
     this.#state = state;
@@ -75,6 +76,34 @@ export class InForce {
   policyOf(rules: string): Policy | undefined {
     const text = this.#state.policyTextOf(rules);
     return text === undefined ? undefined : policyOfText(text, digest(rules));
+  }
+
+  /** What a machine that starts loads: what is confirmed, with the island and whoever is in quarantine. */
+  keepBoot(): void {
+    const confirmed = this.#state.confirmed();
+    if (confirmed !== undefined) this.#state.keepBoot(this.document(confirmed));
+    this.#bootOwed = undefined;
+  }
+
+  /** The same for what takes away, which waits for no disk. */
+  holdBoot(): void {
+    try {
+      this.keepBoot();
+    } catch (error) {
+      this.#bootOwed = errorText(error);
+    }
+  }
+
+  /** Why something of it would not outlive this process, or a start of the machine; undefined where all is on the disk. */
+  get owed(): string | undefined {
+    return this.book.file.owed ?? this.mark.file.owed ?? this.#bootOwed;
+  }
+
+  /** Writes that. Throws where the disk still does not take it. */
+  settle(): void {
+    this.book.file.settle();
+    this.mark.file.settle();
+    this.keepBoot();
   }
 
   #cut(rules: string): string {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { SluiceError } from '../core/errors.ts';
 import { type EpochMs, epochMs } from '../core/units.ts';
-import { readWhole, removeDurably, writeDurably } from './durable.ts';
+import { KeptFile } from './kept-file.ts';
 
 /** The gateway is an island since then. */
 export interface Island {
@@ -12,15 +12,15 @@ export interface Island {
 
 /** `island.json`: while it is there, every conduit is cut, whatever is applied, confirmed, rolled back or started. */
 export class IslandMark {
-  readonly #file: string;
+  readonly file: KeptFile;
 
   constructor(folder: string) {
-    this.#file = join(folder, 'island.json');
+    this.file = new KeptFile(join(folder, 'island.json'));
   }
 
   /** Throws where it cannot be read. One that is damaged is one all the same: a cut is not undone by accident. */
   get(): Island | undefined {
-    const text = readWhole(this.#file);
+    const text = this.file.read();
     if (text === undefined) return undefined;
     try {
       const json: unknown = JSON.parse(text);
@@ -31,12 +31,13 @@ export class IslandMark {
     return { since: epochMs(0), because: 'unknown: island.json is damaged', who: 'unknown' };
   }
 
+  /** Whatever becomes of the disk. */
   set(island: Island): void {
-    writeDurably(this.#file, `${JSON.stringify(island, undefined, 2)}\n`);
+    this.file.hold(`${JSON.stringify(island, undefined, 2)}\n`);
   }
 
   clear(): void {
-    removeDurably(this.#file);
+    this.file.remove();
   }
 }
 

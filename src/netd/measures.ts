@@ -21,6 +21,8 @@ export interface Ground {
   readonly state: State;
   readonly force: InForce;
   readonly lock: Lock;
+  /** Does this process go on, and write down later what the disk does not take now? */
+  readonly stays: boolean;
   /** Told what is about to be done; where it throws, nothing is done. */
   readonly intend: ((what: Intended) => Promise<void>) | undefined;
 }
@@ -34,6 +36,8 @@ export interface Quarantined {
   readonly entry: Entry;
   /** Why it is written down and holds nobody back; undefined where the kernel does. */
   readonly notEnforced: string | undefined;
+  /** That, and why, it is not on the disk, and how long it lasts then; undefined where it is. */
+  readonly notKept: string | undefined;
   /** Why it is not known which other addresses it uses. */
   readonly notSeen: string | undefined;
   /** It was there already, and for longer than was asked for now. */
@@ -76,9 +80,10 @@ export async function quarantine(
   const left = before === undefined ? asked : longer(before.left, asked);
   const entry = { ...known, addresses, who, because, since, left };
   await intended(ground);
-  book.write([...book.entries().filter((one) => !isOver(one) && !isSame(one, before)), entry]);
+  book.hold([...book.entries().filter((one) => !isOver(one) && !isSame(one, before)), entry]);
   const notEnforced = await enforced(ground);
-  return { entry, notEnforced, notSeen, isLonger: left !== asked, cut: await cutOff(entry) };
+  const notKept = notKeptOf(ground);
+  return { entry, notEnforced, notKept, notSeen, isLonger: left !== asked, cut: await cutOff(entry) };
 }
 
 const isSame = (one: Entry, other: Entry | undefined): boolean =>
@@ -117,7 +122,7 @@ export async function follow(ground: Ground): Promise<readonly Entry[]> {
   if (found.length === 0) return [];
   for (const { device, addresses } of found)
     await intended(ground, { device, detail: `also ${addresses.join(', ')}` });
-  book.write(book.entries().map((one) => found.find((other) => isSame(one, other)) ?? one));
+  book.hold(book.entries().map((one) => found.find((other) => isSame(one, other)) ?? one));
   // Also those whose time is over: to release them is for whoever writes that down.
   await enforced(ground, book.entries());
   for (const entry of found) await cutOff(entry);
@@ -178,7 +183,7 @@ export async function releaseOverdue(ground: Ground): Promise<readonly Entry[]> 
   if (over.length > 0) {
     // What is loaded is without them, and the book keeps them until it is: else nobody would try again.
     await enforced(ground);
-    book.write(book.entries().filter((one) => !isOver(one)));
+    book.hold(book.entries().filter((one) => !isOver(one)));
   }
   book.checkpoint();
   return over;
@@ -186,7 +191,13 @@ export async function releaseOverdue(ground: Ground): Promise<readonly Entry[]> 
 
 export const TIME_IS_OVER = 'its time is over';
 
-export async function island(ground: Ground, { who, because }: Because): Promise<{ readonly cut: Cut }> {
+export interface Islanded {
+  readonly cut: Cut;
+  /** That, and why, it is not on the disk, and how long it lasts then; undefined where it is. */
+  readonly notKept: string | undefined;
+}
+
+export async function island(ground: Ground, { who, because }: Because): Promise<Islanded> {
   const { force, state } = ground;
   const rules = current(state);
   const policy = rules === undefined ? undefined : force.policyOf(rules);
@@ -203,8 +214,17 @@ export async function island(ground: Ground, { who, because }: Because): Promise
   await intended(ground);
   force.mark.set({ since: epochMs(Date.now()), who, because });
   // Where this fails, the mark stays: whatever is loaded next is cut.
+  force.holdBoot();
   await reload(ground, rules, policy);
-  return { cut: await force.cut(rules) };
+  return { cut: await force.cut(rules), notKept: notKeptOf(ground) };
+}
+
+/** For whoever asked. */
+export function notKeptOf({ force, stays }: Pick<Ground, 'force' | 'stays'>): string | undefined {
+  if (force.owed === undefined) return undefined;
+  return stays
+    ? `it is not on the disk (${force.owed}): netd knows it, and writes it down as soon as there is room; until then it does not last over a start of netd or of the machine`
+    : `it cannot be written down (${force.owed}): the kernel holds it until the next command, netd or a start of the machine; make room and say it again`;
 }
 
 export async function rejoin(ground: Ground): Promise<void> {
@@ -217,16 +237,16 @@ export async function rejoin(ground: Ground): Promise<void> {
   const policy = rules === undefined ? undefined : force.policyOf(rules);
   if (rules === undefined || policy === undefined) return;
   try {
+    force.keepBoot();
     await reload(ground, rules, policy);
   } catch (error) {
     force.mark.set(before);
-    keepBoot(ground);
+    force.holdBoot();
     throw error;
   }
 }
 
 async function reload(ground: Ground, rules: string, policy: Policy): Promise<void> {
-  keepBoot(ground);
   await loadProven(ground.force, new Nft({ lock: ground.lock.descriptor }), rules, policy);
 }
 
@@ -240,19 +260,13 @@ async function intended({ state, intend }: Ground, of: Intended = {}): Promise<v
   await intend?.({ ...of, ...(rules !== undefined && { rules: digest(rules) }) });
 }
 
-/** A machine that starts loads it too. */
-export function keepBoot({ state, force }: Pick<Ground, 'state' | 'force'>): void {
-  const confirmed = state.confirmed();
-  if (confirmed !== undefined) state.keepBoot(force.document(confirmed));
-}
-
 /** Puts what is written down into the kernel; why nothing of it holds, where nothing does. */
 async function enforced(
   ground: Ground,
   suspects: readonly Entry[] = ground.force.quarantined,
 ): Promise<string | undefined> {
   const { state, force, lock } = ground;
-  keepBoot(ground);
+  force.holdBoot();
   const rules = current(state);
   if (rules === undefined) return 'no rules were ever applied: nothing enforces this';
   await force.load(new Nft({ lock: lock.descriptor }), rules, suspects);

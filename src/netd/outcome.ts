@@ -50,6 +50,8 @@ export interface Status extends Proven {
   readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
   readonly everConfirmed: boolean;
   readonly quarantined: readonly Entry[];
+  /** That some of it is not on the disk, and what follows. */
+  readonly notKept: string | undefined;
   /** What undermines the rules although they hold. */
   readonly shadows: readonly Shadow[];
   readonly drift: DriftTold;

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { SluiceError } from '../core/errors.ts';
 import { type Duration, type EpochMs, epochMs, milliseconds, minutes } from '../core/units.ts';
 import type { Suspect } from '../segmentation/quarantine.ts';
-import { readWhole, writeDurably } from './durable.ts';
+import { KeptFile } from './kept-file.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 
 export interface Entry extends Suspect {
@@ -63,33 +63,31 @@ export const isOver = ({ left }: Entry): boolean => left !== undefined && leftOf
 
 /** `quarantine.json`: who is in quarantine, whatever becomes of the kernel, this process or gateway.yaml. */
 export class QuarantineBook {
-  readonly #file: string;
+  readonly file: KeptFile;
 
   constructor(folder: string) {
-    this.#file = join(folder, 'quarantine.json');
+    this.file = new KeptFile(join(folder, 'quarantine.json'));
   }
 
   /** Also those whose time is over and that nobody has released yet. Throws where it is damaged: that releases nobody. */
   entries(): readonly Entry[] {
-    const text = readWhole(this.#file);
+    const text = this.file.read();
     if (text === undefined) return [];
     const entries = parsed(text);
     if (entries !== undefined) return entries;
-    throw new SluiceError('SETUP', `${this.#file} is damaged`, {
+    throw new SluiceError('SETUP', `${this.file.path} is damaged`, {
       remedy: 'put it back from a backup, or remove it and put the devices into quarantine again',
     });
   }
 
+  /** Throws where the disk does not take it: then whoever was there stays. */
   write(entries: readonly Entry[]): void {
-    if (entries.length > MOST_ENTRIES) {
-      throw new SluiceError('SETUP', `more than ${MOST_ENTRIES} devices in quarantine`, {
-        remedy: 'release some, or cut everything: ./sluice firewall island',
-      });
-    }
-    const text = `${JSON.stringify({ version: 1, entries }, undefined, 2)}\n`;
-    if (Buffer.byteLength(text) > MOST_BYTES)
-      throw new SluiceError('SETUP', 'the book of the quarantine is full');
-    writeDurably(this.#file, text);
+    this.file.write(textOf(entries));
+  }
+
+  /** The same, whatever becomes of the disk. */
+  hold(entries: readonly Entry[]): void {
+    this.file.hold(textOf(entries));
   }
 
   /** Is somebody's time over, or something to be written down for the next start of the machine? */
@@ -100,7 +98,7 @@ export class QuarantineBook {
   /** What was counted up to now, for the next start of the machine. */
   checkpoint(): void {
     const next = this.#counted();
-    if (next !== undefined) this.write(next);
+    if (next !== undefined) this.hold(next);
   }
 
   /** Undefined where it was written down not long ago. */
@@ -110,6 +108,18 @@ export class QuarantineBook {
     const next = entries.map((entry) => ({ ...entry, left: entry.left && moved(entry.left, now) }));
     return next.some((entry, i) => entry.left !== entries[i]?.left) ? next : undefined;
   }
+}
+
+function textOf(entries: readonly Entry[]): string {
+  if (entries.length > MOST_ENTRIES) {
+    throw new SluiceError('SETUP', `more than ${MOST_ENTRIES} devices in quarantine`, {
+      remedy: 'release some, or cut everything: ./sluice firewall island',
+    });
+  }
+  const text = `${JSON.stringify({ version: 1, entries }, undefined, 2)}\n`;
+  if (Buffer.byteLength(text) > MOST_BYTES)
+    throw new SluiceError('SETUP', 'the book of the quarantine is full');
+  return text;
 }
 
 function moved(left: Left, now: Clocks): Left {

@@ -5,22 +5,23 @@ import { milliseconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Status } from './outcome.ts';
 import type { Cut } from './in-force.ts';
-import type { Quarantined, Released } from './measures.ts';
+import type { Islanded, Quarantined, Released } from './measures.ts';
 import { type Entry, leftOf } from './quarantine-book.ts';
 import type { Told } from './tell.ts';
 
 // What came of measures that change no declaration.
 
-export function quarantinedTold({ entry, notEnforced, notSeen, isLonger, cut }: Quarantined): Told {
+export function quarantinedTold({ entry, notEnforced, notKept, notSeen, isLonger, cut }: Quarantined): Told {
   const warnings = [
     notEnforced,
+    notKept && visible(notKept),
     notSeen && `which addresses it uses beside these is not known: ${visible(notSeen)}`,
     isLonger ? 'it was there for longer already, and stays so; ./sluice release ends it' : undefined,
   ].filter((text) => text !== undefined);
   const one = entryFor(entry);
   const { device } = one;
   return {
-    result: { ...one, enforced: notEnforced === undefined, ...cutFor(cut) },
+    result: { ...one, enforced: notEnforced === undefined, ...keptFor({ notKept }), ...cutFor(cut) },
     text: `${visible(device)} is in quarantine (${endsText(one)})${lastsText(one)}
 ${warnings.map((text) => `  warning: ${text}\n`).join('')}${cutText(cut)}`,
     good: notEnforced === undefined,
@@ -76,10 +77,12 @@ const listed = z.object({
 type Listed = z.infer<typeof listed>;
 const quarantinedResult = z.object({ quarantined: z.array(listed) });
 
-export const islandTold = ({ cut }: { readonly cut: Cut }): Told => ({
-  result: { island: true, ...cutFor(cut) },
+export const islandTold = ({ cut, notKept }: Islanded): Told => ({
+  result: { island: true, ...keptFor({ notKept }), ...cutFor(cut) },
   text: `every conduit is cut, proven; zones go on within themselves, and management reaches the gateway
-${cutText(cut)}  ./sluice firewall rejoin ends it
+${keptLines({ notKept })
+  .map((line) => `  warning: ${line}\n`)
+  .join('')}${cutText(cut)}  ./sluice firewall rejoin ends it
 `,
   good: true,
 });
@@ -98,21 +101,30 @@ export function cutText({ connections, problem }: Cut): string {
 
 const cutFor = ({ connections, problem }: Cut): object => ({ cut: connections, 'not-cut': problem ?? null });
 
-type Measures = Pick<Status, 'island' | 'quarantined'>;
+type NotKept = Pick<Status, 'notKept'>;
+const keptFor = ({ notKept }: NotKept): object => ({ 'not-kept': notKept ?? null });
+const keptLines = ({ notKept }: NotKept): string[] => (notKept === undefined ? [] : [visible(notKept)]);
 
-export const measuresFor = ({ island, quarantined }: Measures): object => ({
+type Measures = Pick<Status, 'island' | 'quarantined' | 'notKept'>;
+
+export const measuresFor = ({ island, quarantined, notKept }: Measures): object => ({
   island: island === undefined ? null : { ...island, since: new Date(island.since).toISOString() },
   quarantined: quarantined.map(entryFor),
+  ...keptFor({ notKept }),
 });
 
-export function measuresLines({ island, quarantined }: Measures): string[] {
+export function measuresLines({ island, quarantined, notKept }: Measures): string[] {
   const cut =
     island === undefined
       ? []
       : [
           `the gateway is an island since ${new Date(island.since).toISOString()}: ${visible(island.because)} (${visible(island.who)})`,
         ];
-  return [...cut, ...quarantined.map((entry) => `in quarantine: ${listedLine(entryFor(entry))}`)];
+  return [
+    ...cut,
+    ...quarantined.map((entry) => `in quarantine: ${listedLine(entryFor(entry))}`),
+    ...keptLines({ notKept }),
+  ];
 }
 
 function entryFor({ device, mac, addresses, who, because, since, left }: Entry): Listed {

@@ -34,7 +34,13 @@ export class MeasureWatch implements Task {
     await Promise.all([
       glances(this.#releasing(), failing('cannot release those whose time is over'), signal),
       glances(this.#following(), failing('cannot follow those in quarantine'), signal),
+      glances(async () => this.#keep(), failing('what is in force is not all on the disk'), signal),
     ]);
+  }
+
+  async #keep(): Promise<void> {
+    const { firewall, log } = this.#parts;
+    if (await firewall.keep()) log.info('what is in force is on the disk again');
   }
 
   #releasing(): () => Promise<void> {

@@ -1,5 +1,6 @@
-import { denialChain, flowChain, pairChain } from './names.ts';
-import type { Policy } from './policy.ts';
+import { denialChain, flowChain, pairChain, sideSet } from './names.ts';
+import type { Flow, Policy } from './policy.ts';
+import { FAMILIES } from './ranges.ts';
 import { GATEWAY } from '../config/zones.ts';
 
 /** Who in gateway.yaml a command of a rendered document is made for; undefined where it is nobody in particular. */
@@ -9,7 +10,7 @@ export function blame(command: unknown, { flows, zones, guard }: Policy): string
   if (/^\{"add":\{"chain":.*"type":"nat"/.test(text))
     return flows.find((flow) => flow.guard?.grade === 'enforced')?.path;
   const names = new Set([...text.matchAll(/"([^"\\]+)"/g)].map(([, name = '']) => name));
-  const flow = flows.find((one) => names.has(flowChain(one)));
+  const flow = flows.find((one) => namesOf(one).some((name) => names.has(name)));
   if (flow !== undefined) return flow.path;
   const ends = [...zones.map(({ name }) => name), GATEWAY];
   for (const from of ends) {
@@ -26,6 +27,11 @@ export function blame(command: unknown, { flows, zones, guard }: Policy): string
   // The table of the bridge is there for access ports alone: where it is refused as such, the first of them asked for it.
   return host?.path ?? port?.path ?? (names.has('bridge') ? guard?.ports[0]?.path : undefined);
 }
+
+const namesOf = (flow: Flow): string[] => [
+  flowChain(flow),
+  ...FAMILIES.flatMap((family) => [sideSet(flow, 'from', family), sideSet(flow, 'to', family)]),
+];
 
 /** A document as its commands, and one of some of them. */
 export function commandsIn(document: string): unknown[] {

@@ -112,12 +112,15 @@ const COMMAND: Shape = oneOf({
   add: oneOf({
     table: tableOf('inet'),
     counter: object({ ...here, name: NAME }),
-    set: object(
-      { ...here, name: NAME, type: KEY_TYPE },
-      {
-        ...remembering,
-        elem: listOf(INTERFACE),
-      },
+    set: either(
+      object({ ...here, name: NAME, type: KEY_TYPE }, { ...remembering, elem: listOf(INTERFACE) }),
+      object({
+        ...here,
+        name: NAME,
+        type: literal('ipv4_addr', 'ipv6_addr'),
+        flags: listOf(literal('interval')),
+        elem: listOf(either(ADDRESS, oneOf({ range: pairOf(ADDRESS, ADDRESS), prefix }))),
+      }),
     ),
     map: either(
       object({

@@ -1,14 +1,23 @@
 import { GATEWAY } from '../config/zones.ts';
 import { baseChains, baseSets, ENTRANCES, EXITS, PAIRS, relatedMaps, sourceMap } from './base-chains.ts';
 import { denialOfPair, logSets } from './denials.ts';
-import { apart, type Entry, elementsOf, entriesOf } from './elements.ts';
+import { apart, type Entry, elementsOf, entriesOf, isWide } from './elements.ts';
 import { compileFrames } from './frame-compile.ts';
 import { guardRules } from './guard-rules.ts';
-import { flowChain, flowCounter, mapOf, type Pair, pairChain, pairCounter } from './names.ts';
-import type { Flow, Policy, PolicyZone } from './policy.ts';
-import { FAMILIES, type Family, ofFamily } from './ranges.ts';
-import type { Chain, Field, KeyType, MapElement, Rule, Ruleset, VerdictMap } from './ruleset.ts';
-import { accept, choose, count, goTo, is, lookUp, rule } from './statements.ts';
+import {
+  flowChain,
+  flowCounter,
+  mapOf,
+  type Pair,
+  pairChain,
+  pairCounter,
+  servicesMap,
+  sideSet,
+} from './names.ts';
+import type { Flow, Policy, PolicyZone, Side } from './policy.ts';
+import { FAMILIES, type Family, joined, ofFamily } from './ranges.ts';
+import type { Chain, Field, KeyType, MapElement, NamedSet, Rule, Ruleset, VerdictMap } from './ruleset.ts';
+import { accept, choose, count, goTo, is, isIn, lookUp, rule } from './statements.ts';
 
 /** The rules that allow exactly what a policy says. Their number follows from zones and flows, not from devices. */
 export function compile(policy: Policy): Ruleset {
@@ -28,7 +37,7 @@ export function compile(policy: Policy): Ruleset {
     loaded: true,
     ...(frames && { frames }),
     counters: countersOf(chains),
-    sets: [...baseSets(policy), ...logSets(policy)],
+    sets: [...baseSets(policy), ...logSets(policy), ...pairs.flatMap((pair) => pair.sets)],
     maps: [
       ...dispatch(policy, pairs),
       ...relatedMaps(policy),
@@ -47,6 +56,7 @@ interface CompiledPair {
   /** Where packets of the pair go on. */
   readonly entry: string;
   readonly chains: readonly Chain[];
+  readonly sets: readonly NamedSet[];
   readonly maps: readonly VerdictMap[];
 }
 
@@ -67,9 +77,9 @@ function compilePair(pair: Pair, policy: Policy): CompiledPair {
       kind !== 'management' && guard?.grade !== 'enforced' && from.zone === pair.from && to.zone === pair.to,
   );
   const denied = denialOfPair(pair, policy);
-  if (own.length === 0) return { pair, entry: denied.name, chains: [denied], maps: [] };
+  if (own.length === 0) return { pair, entry: denied.name, chains: [denied], sets: [], maps: [] };
   const families = FAMILIES.map((family) => ({ family, ...lookUps(pair, own, family) }));
-  const used = families.filter(({ maps }) => maps.length > 0);
+  const used = families.filter(({ rules }) => rules.length > 0);
   const top: Chain = {
     name: pairChain(pair),
     rules: [
@@ -87,7 +97,13 @@ function compilePair(pair: Pair, policy: Policy): CompiledPair {
     name: pairChain(pair, family),
     rules: [...rules, rule(goTo(denied.name))],
   }));
-  return { pair, entry: top.name, chains: [top, ...below, denied], maps: used.flatMap(({ maps }) => maps) };
+  return {
+    pair,
+    entry: top.name,
+    chains: [top, ...below, denied],
+    sets: used.flatMap(({ sets }) => sets),
+    maps: used.flatMap(({ maps }) => maps),
+  };
 }
 
 const ADDRESS: Readonly<Record<Family, KeyType>> = { 4: 'ipv4_addr', 6: 'ipv6_addr' };
@@ -96,12 +112,61 @@ const addressField = (family: Family, end: 'saddr' | 'daddr'): Field =>
 const PORT_FIELDS: readonly Field[] = ['l4proto', 'th dport'];
 const PORT_TYPES: readonly KeyType[] = ['inet_proto', 'inet_service'];
 
+interface LookUps {
+  readonly sets: readonly NamedSet[];
+  readonly maps: readonly VerdictMap[];
+  readonly rules: readonly Rule[];
+}
+
+/** What the flows of a pair allow in one family, and the rules that look into it. */
+function lookUps(pair: Pair, flows: readonly Flow[], family: Family): LookUps {
+  const { wide = [], narrow = [] } = Object.groupBy(flows, (flow) =>
+    isWide(flow, family) ? 'wide' : 'narrow',
+  );
+  const of = [pairLookUps(pair, narrow, family), ...wideLookUps(wide, family)];
+  return {
+    sets: of.flatMap(({ sets }) => sets),
+    maps: of.flatMap(({ maps }) => maps),
+    rules: of.flatMap(({ rules }) => rules),
+  };
+}
+
+/** The services of each conduit from many to many; all of them have the same ends. */
+function wideLookUps(flows: readonly Flow[], family: Family): LookUps[] {
+  return [...Map.groupBy(flows, flowChain).values()].map((own) => {
+    const [first] = own;
+    if (first === undefined) return { sets: [], maps: [], rules: [] };
+    const [from, to] = [sideSet(first, 'from', family), sideSet(first, 'to', family)];
+    const set = (name: string, side: Side): NamedSet => ({
+      name,
+      type: ADDRESS[family],
+      kind: 'declared',
+      interval: true,
+      elements: joined(ofFamily(side, family)),
+    });
+    const between = [isIn(addressField(family, 'saddr'), from), isIn(addressField(family, 'daddr'), to)];
+    const services = own.filter(({ protocol }) => protocol === 'tcp' || protocol === 'udp');
+    const map = servicesMap(first, family);
+    const hasEcho = own.some(({ protocol }) => protocol === (family === 4 ? 'icmp' : 'icmpv6'));
+    const entries = services.map(({ protocol, ports: [low, high] }) => [
+      { key: [protocol, { low: BigInt(low), high: BigInt(high) }], target: flowChain(first) },
+    ]);
+    return {
+      sets: [set(from, first.from), set(to, first.to)],
+      maps:
+        services.length === 0
+          ? []
+          : [{ name: map, types: PORT_TYPES, interval: true, elements: apart(entries) }],
+      rules: [
+        ...(services.length === 0 ? [] : [rule(...between, lookUp(PORT_FIELDS, map))]),
+        ...(hasEcho ? [rule(...between, isEchoRequest(family), goTo(flowChain(first)))] : []),
+      ],
+    };
+  });
+}
+
 /** The maps of a pair in one family, and the rules that look into them, one each. */
-function lookUps(
-  pair: Pair,
-  flows: readonly Flow[],
-  family: Family,
-): { readonly maps: readonly VerdictMap[]; readonly rules: readonly Rule[] } {
+function pairLookUps(pair: Pair, flows: readonly Flow[], family: Family): LookUps {
   const elements = elementsOf(flows, family);
   const [source, destination] = [addressField(family, 'saddr'), addressField(family, 'daddr')];
   const maps: VerdictMap[] = [];
@@ -126,7 +191,7 @@ function lookUps(
   add('r', true, elements.rangesOpen);
   add('e', false, elements.echo);
   add('e', true, elements.echoOpen);
-  return { maps, rules };
+  return { sets: [], maps, rules };
 }
 
 /** RFC 792 and RFC 4443, 4.1. */

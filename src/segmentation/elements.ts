@@ -47,6 +47,21 @@ export function elementsOf(flows: readonly Flow[], family: Family): Elements {
   };
 }
 
+/**
+ * From many to many: fifty readers and fifty presses are 2,500 pairs, and 400 such conduits a million elements, which nft
+ * loads for half a minute. Where pairs are many, and many times the hosts, both sides are sets, and a rule of the conduit
+ * looks into one and then into the other; else a pair costs every new connection one look, however many conduits there are.
+ */
+const MOST_PAIRS = 256;
+const PAIRS_A_HOST = 4;
+
+export function isWide({ from, to }: Flow, family: Family): boolean {
+  if ([from, to].some((side) => side.interface === undefined)) return false;
+  const [sources, destinations] = [ofFamily(from, family).length, ofFamily(to, family).length];
+  const pairs = sources * destinations;
+  return pairs > MOST_PAIRS && pairs > PAIRS_A_HOST * (sources + destinations);
+}
+
 /** Every pair of addresses of a flow. `open` where the side of the gateway is any address and thus not in the key. */
 export function entriesOf(
   flow: Flow,

@@ -30,6 +30,12 @@ export const pairCounter = (pair: Pair): string => `n_pair_${pairWord(pair)}`;
 export const mapOf = (kind: 'm' | 'r' | 'e', pair: Pair, family: Family, open: boolean): string =>
   `${kind}_${pairWord(pair)}_${family}${open ? '_any' : ''}`;
 
+/** Who a flow between many and many leads from and to, and to which ports. */
+export const sideSet = (flow: Pick<Flow, 'name'>, end: 'from' | 'to', family: Family): string =>
+  `s_${end}_${flow.name.replaceAll('-', '_')}_${family}`;
+export const servicesMap = (flow: Pick<Flow, 'name'>, family: Family): string =>
+  `r_${flow.name.replaceAll('-', '_')}_${family}`;
+
 /** Which sources of a zone have had their line of the log. */
 export const sourcesSet = (zone: string, family: Family): string => `q_log_${word(zone)}_${family}`;
 

@@ -51,6 +51,18 @@ export function disjoint(ranges: readonly AddressRange[]): AddressRange[] {
   return result;
 }
 
+/** Of sorted and disjoint ranges, with what touches as one: fewer, and the same addresses. */
+export function joined(ranges: readonly AddressRange[]): AddressRange[] {
+  const result: AddressRange[] = [];
+  for (const range of ranges) {
+    const last = result.at(-1);
+    if (last !== undefined && last.high + 1n === range.low)
+      result[result.length - 1] = { low: last.low, high: range.high };
+    else result.push(range);
+  }
+  return result;
+}
+
 /** What is in `from` and not in `what`. */
 export function without(from: readonly AddressRange[], what: readonly AddressRange[]): AddressRange[] {
   let left = disjoint(from);

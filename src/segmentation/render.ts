@@ -61,16 +61,17 @@ function chainCommand({ name, base }: Chain): Command {
   return { add: { chain: { ...HERE, name, ...hook } } };
 }
 
-function setCommand({ name, type, kind, elements, timeout, size }: NamedSet): Command {
+function setCommand({ name, type, kind, interval, elements, timeout, size }: NamedSet): Command {
   const set = {
     ...HERE,
     name,
     type,
     // Without the flag no element may ever have a time; "dynamic" is not said here, the first rule that adds says it.
     ...(kind === 'dynamic' && { flags: ['timeout'] }),
+    ...(interval === true && { flags: ['interval'] }),
     ...(timeout !== undefined && { timeout }),
     ...(size !== undefined && { size }),
-    ...elem(elements),
+    ...elem(elements.map((element) => partOf(element, type))),
   };
   return { add: { set } };
 }

@@ -24,7 +24,9 @@ export interface NamedSet {
   readonly type: KeyType;
   /** `declared` sets hold what the policy says; `dynamic` ones belong to the running system, and no apply touches them. */
   readonly kind: 'declared' | 'dynamic';
-  readonly elements: readonly string[];
+  /** Elements may be ranges; they are disjoint. */
+  readonly interval?: boolean;
+  readonly elements: readonly KeyPart[];
   /** Seconds after which an element goes; undefined where elements bring their own time, or none. */
   readonly timeout?: number;
   readonly size?: number;

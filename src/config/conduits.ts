@@ -4,7 +4,7 @@ import type { DeviceClass } from './classes.ts';
 import { type GuardShape, readGuard } from './guard.ts';
 import { formatAddress, includes, isLoopback, noHosts, overlap, parseAddressOrSubnet } from './network.ts';
 import type { EpochMs } from '../core/units.ts';
-import { MOMENT_EXAMPLES, parseMoment } from './moment.ts';
+import { LAST_MOMENT, MOMENT_EXAMPLES, parseMoment } from './moment.ts';
 import { nearest } from './nearest.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import * as schema from './network-schema.ts';
@@ -77,6 +77,7 @@ export function readMoment(text: string | undefined, path: Path, report: Report)
   if (text === undefined) return undefined;
   const moment = parseMoment(text);
   if (moment === undefined) report(path, `no such day, ${describe(text)}`, `write ${MOMENT_EXAMPLES}`);
+  else if (moment > LAST_MOMENT) report(path, `${describe(text)} is too far ahead`, 'use a day before 2100');
   return moment;
 }
 

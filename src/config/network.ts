@@ -81,9 +81,11 @@ export function noHosts({ family, first, last }: Subnet): string | undefined {
 }
 
 /** No packet from another host comes from there (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3). */
-export function isLoopback({ family, first, last }: Subnet): boolean {
-  return family === 4 ? first >> 24n === 127n && last >> 24n === 127n : first === 1n && last === 1n;
-}
+export const LOOPBACK: readonly Subnet[] = [
+  { family: 4, first: 127n << 24n, last: (128n << 24n) - 1n, prefix: 8, text: '127.0.0.0/8' },
+  { family: 6, first: 1n, last: 1n, prefix: 128, text: '::1/128' },
+];
+export const isLoopback = (subnet: Subnet): boolean => LOOPBACK.some((one) => includes(one, subnet));
 
 export function bitsOf(family: 4 | 6): number {
   return family === 4 ? 32 : 128;

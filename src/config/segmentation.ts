@@ -6,6 +6,7 @@ import { READ_ONLY } from './guard.ts';
 import { parseSubnet, type Subnet } from './network.ts';
 import { describe, type Report } from './problem.ts';
 import * as schema from './network-schema.ts';
+import { DNS, NTP, trafficOf } from './services.ts';
 import { readDuration } from './units.ts';
 import { choose, GATEWAY, interfaceOf, type Known, type ZoneEntry } from './zones.ts';
 
@@ -86,7 +87,7 @@ function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report)
   else if (zone !== '' && !zones.has(zone))
     report([...path, 'zone'], `no zone ${describe(zone)}`, choose(zone, [...zones.keys()], 'zones'));
   checkServices(allow, [...path, 'allow'], report);
-  if (allow.length > 0 && allow.every((service) => service === 'icmp'))
+  if (allow.length > 0 && allow.every(isNoLogin))
     report(
       [...path, 'allow'],
       'nothing to log in by',
@@ -109,6 +110,13 @@ function readManagement(value: unknown, zones: Known<ZoneEntry>, report: Report)
   });
   return { zone, from: subnets, allow };
 }
+
+/** Echo, names and time: nobody changes a gateway by them. */
+const isNoLogin = (service: string): boolean =>
+  trafficOf(service).every(
+    ({ protocol, ports }) =>
+      protocol.startsWith('icmp') || [DNS, NTP].some((port) => ports.every((one) => one === port)),
+  );
 
 function checkNumber(zones: Known<ZoneEntry>, report: Report): void {
   const first = [...zones.keys()][MOST_ZONES];

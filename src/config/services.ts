@@ -9,6 +9,7 @@ export interface Traffic {
 }
 
 const on = (protocol: 'tcp' | 'udp', number: number): Traffic => ({ protocol, ports: [number, number] });
+export const [DNS, NTP] = [53, 123] as const;
 export const ANY_PORT = [0, 65_535] as const;
 
 /** Names that a conduit may use (DESIGN 5.1), with the ports registered for them. */
@@ -20,8 +21,8 @@ const MEANING = {
   mqtts: [on('tcp', 8883)],
   https: [on('tcp', 443)],
   ssh: [on('tcp', 22)],
-  dns: [on('udp', 53), on('tcp', 53)],
-  ntp: [on('udp', 123)],
+  dns: [on('udp', DNS), on('tcp', DNS)],
+  ntp: [on('udp', NTP)],
   icmp: [
     { protocol: 'icmp', ports: ANY_PORT },
     { protocol: 'icmpv6', ports: ANY_PORT },

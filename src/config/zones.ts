@@ -3,7 +3,16 @@ import { checked, entries } from './checked.ts';
 import { DEFAULTS } from './defaults.ts';
 import { nearest } from './nearest.ts';
 import { readAddresses } from './own-address.ts';
-import { type Address, contains, noHosts, overlap, parseSubnet, type Subnet } from './network.ts';
+import {
+  type Address,
+  contains,
+  includes,
+  LOOPBACK,
+  noHosts,
+  overlap,
+  parseSubnet,
+  type Subnet,
+} from './network.ts';
 import { describe, type Path, type Report } from './problem.ts';
 import { NAME_FIX, isName } from './leaves.ts';
 import * as schema from './network-schema.ts';
@@ -182,6 +191,15 @@ function readSubnet(text: string, path: Path, report: Report): Subnet[] {
       path,
       `${subnet.text}: everybody`,
       'give the zone an interface and no subnet: then it has the addresses that no other zone has',
+    );
+    return [];
+  }
+  const loopback = LOOPBACK.find((one) => overlap(one, subnet) && !includes(one, subnet));
+  if (loopback !== undefined) {
+    report(
+      path,
+      `${subnet.text} has ${loopback.text} in it, which is the machine itself`,
+      'write the subnet that the hosts of the zone are in',
     );
     return [];
   }

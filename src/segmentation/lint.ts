@@ -1,5 +1,6 @@
 import type { Conduit, Config } from '../config/config.ts';
 import { parseAddress } from '../config/network.ts';
+import { DNS } from '../config/services.ts';
 import { GATEWAY } from '../config/zones.ts';
 import { flowBoxes } from './declared.ts';
 import type { PacketSet } from './packet-set.ts';
@@ -71,8 +72,6 @@ function byWhom(
     fix: 'take it out, or narrow the others',
   };
 }
-
-const DNS = 53;
 
 /** What the file calls by its name the gateway has to ask for, and nothing lets it ask by itself. */
 function unresolved({ mqtt }: Config, { flows }: Policy): Contradiction[] {

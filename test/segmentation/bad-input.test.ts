@@ -334,6 +334,21 @@ const ROWS: readonly Row[] = [
     m(89, 'management.allow: nothing to log in by; add what the gateway is managed by, such as ssh or https'),
   ],
   [
+    'management by nothing but the time',
+    managed('{ zone: uplink, from: [192.0.2.0/24], allow: [udp/123, ntp, dns] }'),
+    m(89, 'management.allow: nothing to log in by; add what the gateway is managed by, such as ssh or https'),
+  ],
+  [
+    'observing for ever',
+    { segmentation: '{ mode: observe, observe-until: 9999-12-31 }' },
+    m(47, 'observe-until: "9999-12-31" is too far ahead; use a day before 2100'),
+  ],
+  [
+    'a subnet with the machine itself in it',
+    lab('vlan: 50, subnet: 126.0.0.0/7'),
+    z(28, `.subnet: 126.0.0.0/7 has 127.0.0.0/8 in it, which is the machine itself; ${HOSTS}`),
+  ],
+  [
     'management by no service',
     managed('{ zone: uplink, from: [192.0.2.0/24], allow: [] }'),
     m(89, 'management.allow: an empty list; name at least one service, such as ssh'),

@@ -105,5 +105,5 @@ async function list(file: string, { json, socket }: ChangeOptions): Promise<numb
       ? listTold(await new Firewall(gateway.data).quarantined())
       : listOfStatus((await netd.ask({ verb: 'status' })).result);
   process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
-  return 0;
+  return told.good ? 0 : 1;
 }

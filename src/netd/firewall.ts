@@ -7,7 +7,7 @@ import { delta } from '../segmentation/delta.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyText } from '../segmentation/policy-text.ts';
 import { prove } from '../segmentation/prove.ts';
-import type { Suspect } from '../segmentation/quarantine.ts';
+import { quarantinedIn, type Suspect } from '../segmentation/quarantine.ts';
 import { render } from '../segmentation/render.ts';
 import type { Actor } from './actor.ts';
 import { arm, GUARDS, guardPid } from './arm.ts';
@@ -20,10 +20,12 @@ import { type Lock, lockOf } from './lock.ts';
 import {
   type Because,
   current,
+  enforces,
   follow,
   type Ground,
   island,
   type Islanded,
+  mustEnforce,
   notKeptOf,
   quarantine,
   type Quarantined,
@@ -38,7 +40,7 @@ import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
 import { ObservingEnds } from './observing-ends.ts';
-import type { Applied, Known, Plan, RolledBack, Status, Proven } from './outcome.ts';
+import type { Applied, Known, Listing, Plan, RolledBack, Status, Proven } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
 import { findShadows } from './shadow.ts';
@@ -117,6 +119,7 @@ export class Firewall {
       this.#state.keepClosed(closedRules(policy));
       return { id: undefined, within, first: false, ...brought };
     }
+    mustEnforce({ force: this.#force }, document);
     const id = randomBytes(4).toString('hex');
     const until = milliseconds(sinceBoot() + within);
     const pending = {
@@ -168,6 +171,7 @@ export class Firewall {
       });
     }
     mustBeNew(pending, by);
+    mustEnforce({ force: this.#force }, this.#state.candidate() ?? '');
     await by.intend?.({ change: id, rules: pending.rules });
     const document = this.#state.candidate();
     const problem = await objection(nft, pending, document, this.#force);
@@ -201,7 +205,8 @@ export class Firewall {
     await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
     const brought = await this.#force.bring(nft, before);
     this.#state.end();
-    return { id, to: heldBy(before, confirmed), ...brought };
+    const isLost = this.#force.isAny && !enforces(before);
+    return { id, to: heldBy(before, confirmed), isLost, ...brought };
   }
 
   /** What is confirmed, and what the kernel holds where it may be asked. Changes nothing. */
@@ -341,9 +346,13 @@ export class Firewall {
   }
 
   /** Changes nothing. Whom the kernel holds longer than it should is told where it may be asked. */
-  async quarantined(): Promise<readonly Entry[]> {
-    const listing = await new Nft().list().catch(() => undefined);
-    return this.#force.held(listing);
+  async quarantined(): Promise<Listing> {
+    try {
+      const listing = await new Nft().list();
+      return { entries: this.#force.held(listing), isEnforced: isEnforced(listing) };
+    } catch {
+      return { entries: this.#force.held(undefined), isEnforced: undefined };
+    }
   }
 
   /** Every conduit is cut, and stays so until `rejoin`. */
@@ -395,6 +404,7 @@ export class Firewall {
       },
       everConfirmed: confirmed !== undefined,
       quarantined: this.#force.held(listing),
+      isEnforced: isEnforced(listing),
       notKept: notKeptOf({ force: this.#force, stays: this.#stays }),
       shadows: await findShadows(policy),
       drift: new DriftBook(this.folder).read(),
@@ -474,6 +484,9 @@ const HELD = {
   closed: 'all but management is closed',
   nothing: 'no rules are loaded',
 } as const satisfies Record<RolledBack['to'], string>;
+
+/** Could the kernel hold anybody back? */
+const isEnforced = (listing: string | undefined): boolean => quarantinedIn(listing).size > 0;
 
 const heldBy = (before: string, confirmed: string | undefined): RolledBack['to'] =>
   before === NO_RULES ? 'nothing' : confirmed === undefined ? 'closed' : 'confirmed';

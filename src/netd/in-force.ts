@@ -48,6 +48,11 @@ export class InForce {
     return this.book.entries().filter((entry) => !isOver(entry));
   }
 
+  /** Is there anything that has to be enforced? */
+  get isAny(): boolean {
+    return this.island !== undefined || this.quarantined.length > 0;
+  }
+
   /** Those, and whom the kernel holds on though their time is over: nobody was there to release them. */
   held(listing: string | undefined): Entry[] {
     const within = this.quarantined;

@@ -32,10 +32,14 @@ export interface Because {
   readonly because: string;
 }
 
+/** The change without which nothing enforces it; undefined where the rules before that enforce it too. */
+type GoesWith = string | undefined;
+
 export interface Quarantined {
   readonly entry: Entry;
   /** Why it is written down and holds nobody back; undefined where the kernel does. */
   readonly notEnforced: string | undefined;
+  readonly goesWith: GoesWith;
   /** That, and why, it is not on the disk, and how long it lasts then; undefined where it is. */
   readonly notKept: string | undefined;
   /** Why it is not known which other addresses it uses. */
@@ -82,8 +86,16 @@ export async function quarantine(
   await intended(ground);
   book.hold([...book.entries().filter((one) => !isOver(one) && !isSame(one, before)), entry]);
   const notEnforced = await enforced(ground);
-  const notKept = notKeptOf(ground);
-  return { entry, notEnforced, notKept, notSeen, isLonger: left !== asked, cut: await cutOff(entry) };
+  const [isLonger, cut] = [left !== asked, await cutOff(entry)];
+  return {
+    entry,
+    notEnforced,
+    goesWith: goesWith(ground),
+    notKept: notKeptOf(ground),
+    notSeen,
+    isLonger,
+    cut,
+  };
 }
 
 const isSame = (one: Entry, other: Entry | undefined): boolean =>
@@ -193,6 +205,7 @@ export const TIME_IS_OVER = 'its time is over';
 
 export interface Islanded {
   readonly cut: Cut;
+  readonly goesWith: GoesWith;
   /** That, and why, it is not on the disk, and how long it lasts then; undefined where it is. */
   readonly notKept: string | undefined;
 }
@@ -216,7 +229,27 @@ export async function island(ground: Ground, { who, because }: Because): Promise
   // Where this fails, the mark stays: whatever is loaded next is cut.
   force.holdBoot();
   await reload(ground, rules, policy);
-  return { cut: await force.cut(rules), notKept: notKeptOf(ground) };
+  return { cut: await force.cut(rules), goesWith: goesWith(ground), notKept: notKeptOf(ground) };
+}
+
+function goesWith({ state }: Ground): GoesWith {
+  const pending = state.pending();
+  return pending === undefined || enforces(state.before()) ? undefined : pending.id;
+}
+
+/** Do these rules hold back whoever is in quarantine, and are they cut to an island? Those of mode off are none. */
+export const enforces = (rules: string): boolean => rules.includes('"q_mac"');
+
+/** Throws where nothing would enforce what is in force now. */
+export function mustEnforce({ force }: Pick<Ground, 'force'>, rules: string): void {
+  if (enforces(rules)) return;
+  const [first, ...others] = force.quarantined.map(({ device }) => visible(device));
+  if (force.island === undefined && first === undefined) return;
+  const more = others.length === 0 ? 'is' : `and ${others.length} more are`;
+  const what = force.island === undefined ? `${first} ${more} in quarantine` : 'the gateway is an island';
+  throw new SluiceError('SETUP', `with segmentation off nothing would enforce that ${what}`, {
+    remedy: `first ${force.island === undefined ? `./sluice release ${first}` : './sluice firewall rejoin'}`,
+  });
 }
 
 /** For whoever asked. */
@@ -270,5 +303,5 @@ async function enforced(
   const rules = current(state);
   if (rules === undefined) return 'no rules were ever applied: nothing enforces this';
   await force.load(new Nft({ lock: lock.descriptor }), rules, suspects);
-  return rules.includes('"q_mac"') ? undefined : 'segmentation is off: nothing enforces this';
+  return enforces(rules) ? undefined : 'segmentation is off: nothing enforces this';
 }

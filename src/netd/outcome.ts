@@ -33,6 +33,8 @@ export interface RolledBack extends Brought {
   readonly id: string | undefined;
   /** What holds now: the confirmed rules, or what there is before any were. */
   readonly to: 'confirmed' | 'closed' | 'nothing';
+  /** Somebody is in quarantine, or the gateway an island, and what holds now enforces none of it. */
+  readonly isLost: boolean;
   readonly cut: Cut;
 }
 
@@ -50,11 +52,19 @@ export interface Status extends Proven {
   readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
   readonly everConfirmed: boolean;
   readonly quarantined: readonly Entry[];
+  /** Does the kernel hold rules that enforce that? */
+  readonly isEnforced: boolean;
   /** That some of it is not on the disk, and what follows. */
   readonly notKept: string | undefined;
   /** What undermines the rules although they hold. */
   readonly shadows: readonly Shadow[];
   readonly drift: DriftTold;
+}
+
+/** Who is in quarantine; whether the kernel holds rules that enforce it, where it could be asked. */
+export interface Listing {
+  readonly entries: readonly Entry[];
+  readonly isEnforced: boolean | undefined;
 }
 
 /** What a plan is compared with. */

@@ -3,7 +3,7 @@ import { formatDuration } from '../config/duration.ts';
 import { SluiceError } from '../core/errors.ts';
 import { milliseconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
-import type { Status } from './outcome.ts';
+import type { Listing, Status } from './outcome.ts';
 import type { Cut } from './in-force.ts';
 import type { Islanded, Quarantined, Released } from './measures.ts';
 import { type Entry, leftOf } from './quarantine-book.ts';
@@ -11,17 +11,18 @@ import type { Told } from './tell.ts';
 
 // What came of measures that change no declaration.
 
-export function quarantinedTold({ entry, notEnforced, notKept, notSeen, isLonger, cut }: Quarantined): Told {
+export function quarantinedTold({ entry, notEnforced, isLonger, cut, ...how }: Quarantined): Told {
+  const { notSeen } = how;
   const warnings = [
     notEnforced,
-    notKept && visible(notKept),
+    ...doubts(how),
     notSeen && `which addresses it uses beside these is not known: ${visible(notSeen)}`,
     isLonger ? 'it was there for longer already, and stays so; ./sluice release ends it' : undefined,
   ].filter((text) => text !== undefined);
   const one = entryFor(entry);
   const { device } = one;
   return {
-    result: { ...one, enforced: notEnforced === undefined, ...keptFor({ notKept }), ...cutFor(cut) },
+    result: { ...one, enforced: notEnforced === undefined, ...doubtsFor(how), ...cutFor(cut) },
     text: `${visible(device)} is in quarantine (${endsText(one)})${lastsText(one)}
 ${warnings.map((text) => `  warning: ${text}\n`).join('')}${cutText(cut)}`,
     good: notEnforced === undefined,
@@ -46,23 +47,28 @@ export function releasedTold({ released, others }: Released): Told {
   };
 }
 
-export const listTold = (entries: readonly Entry[]): Told => listedTold(entries.map(entryFor));
+export const listTold = ({ entries, isEnforced }: Listing): Told =>
+  listedTold(entries.map(entryFor), isEnforced);
 
 /** The same of what netd answers to status. */
 export function listOfStatus(result: object): Told {
   const { success, data } = quarantinedResult.safeParse(result);
-  if (success) return listedTold(data.quarantined);
+  if (success) return listedTold(data.quarantined, data.enforced);
   throw new SluiceError('SETUP', 'netd does not say who is in quarantine', {
     remedy: 'restart netd after an update: systemctl restart sluice-netd',
   });
 }
 
-const listedTold = (quarantined: readonly Listed[]): Told => ({
-  result: { quarantined },
-  text:
-    quarantined.length === 0 ? 'nobody is in quarantine\n' : `${quarantined.map(listedLine).join('\n')}\n`,
-  good: true,
-});
+function listedTold(quarantined: readonly Listed[], isEnforced: boolean | undefined): Told {
+  const result = { quarantined, enforced: isEnforced ?? null };
+  if (quarantined.length === 0) return { result, text: 'nobody is in quarantine\n', good: true };
+  const good = isEnforced !== false;
+  const lines = [
+    ...quarantined.map(listedLine),
+    ...(good ? [] : ['nothing enforces it: the kernel holds no rules that could']),
+  ];
+  return { result, text: `${lines.join('\n')}\n`, good };
+}
 
 /** Somebody in quarantine as --json prints it. */
 const listed = z.object({
@@ -75,12 +81,12 @@ const listed = z.object({
   'left-ms': z.number().nullable(),
 });
 type Listed = z.infer<typeof listed>;
-const quarantinedResult = z.object({ quarantined: z.array(listed) });
+const quarantinedResult = z.object({ quarantined: z.array(listed), enforced: z.boolean() });
 
-export const islandTold = ({ cut, notKept }: Islanded): Told => ({
-  result: { island: true, ...keptFor({ notKept }), ...cutFor(cut) },
+export const islandTold = ({ cut, ...how }: Islanded): Told => ({
+  result: { island: true, ...doubtsFor(how), ...cutFor(cut) },
   text: `every conduit is cut, proven; zones go on within themselves, and management reaches the gateway
-${keptLines({ notKept })
+${doubts(how)
   .map((line) => `  warning: ${line}\n`)
   .join('')}${cutText(cut)}  ./sluice firewall rejoin ends it
 `,
@@ -101,29 +107,46 @@ export function cutText({ connections, problem }: Cut): string {
 
 const cutFor = ({ connections, problem }: Cut): object => ({ cut: connections, 'not-cut': problem ?? null });
 
-type NotKept = Pick<Status, 'notKept'>;
-const keptFor = ({ notKept }: NotKept): object => ({ 'not-kept': notKept ?? null });
-const keptLines = ({ notKept }: NotKept): string[] => (notKept === undefined ? [] : [visible(notKept)]);
+/** Why it may not last. */
+type Doubts = Pick<Islanded, 'goesWith' | 'notKept'>;
 
-type Measures = Pick<Status, 'island' | 'quarantined' | 'notKept'>;
-
-export const measuresFor = ({ island, quarantined, notKept }: Measures): object => ({
-  island: island === undefined ? null : { ...island, since: new Date(island.since).toISOString() },
-  quarantined: quarantined.map(entryFor),
-  ...keptFor({ notKept }),
+const doubtsFor = ({ goesWith, notKept }: Doubts): object => ({
+  'goes-with': goesWith ?? null,
+  'not-kept': notKept ?? null,
 });
 
-export function measuresLines({ island, quarantined, notKept }: Measures): string[] {
+function doubts({ goesWith, notKept }: Doubts): string[] {
+  const goes =
+    goesWith &&
+    `change ${goesWith} waits: unless it is confirmed, nothing enforces this any more, as the rules before it do not`;
+  return [goes, notKept].filter((text) => text !== undefined).map(visible);
+}
+
+type Measures = Pick<Status, 'island' | 'quarantined' | 'isEnforced' | 'notKept'>;
+
+/** Something is in force of which the kernel holds nothing. */
+export const isUnenforced = ({ island, quarantined, isEnforced }: Measures): boolean =>
+  !isEnforced && (island !== undefined || quarantined.length > 0);
+
+export const measuresFor = ({ island, quarantined, isEnforced, notKept }: Measures): object => ({
+  island: island === undefined ? null : { ...island, since: new Date(island.since).toISOString() },
+  quarantined: quarantined.map(entryFor),
+  enforced: isEnforced,
+  'not-kept': notKept ?? null,
+});
+
+export function measuresLines({ island, quarantined, isEnforced, notKept }: Measures): string[] {
+  const but = isEnforced ? '' : ', and nothing enforces it';
   const cut =
     island === undefined
       ? []
       : [
-          `the gateway is an island since ${new Date(island.since).toISOString()}: ${visible(island.because)} (${visible(island.who)})`,
+          `the gateway is an island since ${new Date(island.since).toISOString()}: ${visible(island.because)} (${visible(island.who)})${but}`,
         ];
   return [
     ...cut,
-    ...quarantined.map((entry) => `in quarantine: ${listedLine(entryFor(entry))}`),
-    ...keptLines({ notKept }),
+    ...quarantined.map((entry) => `in quarantine${but}: ${listedLine(entryFor(entry))}`),
+    ...(notKept === undefined ? [] : [visible(notKept)]),
   ];
 }
 

@@ -2,7 +2,7 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import type { Applied, Plan, RolledBack, Status } from './outcome.ts';
 import { visible } from '../core/visible.ts';
 import { filteredText } from '../segmentation/filter-text.ts';
-import { cutText, measuresFor, measuresLines } from './tell-measures.ts';
+import { cutText, isUnenforced, measuresFor, measuresLines } from './tell-measures.ts';
 import { isUndermined, underminingFor, underminingLines } from './tell-shadow.ts';
 
 // What came of a request, for programs and for people: the same over the socket as without it.
@@ -46,11 +46,14 @@ const RETURNED: Readonly<Record<RolledBack['to'], string>> = {
   nothing: 'no rules were ever confirmed: none are loaded',
 };
 
-export function rolledBackTold({ id, to, ...how }: RolledBack): Told {
+const LOST = `  warning: nothing enforces any more who is in quarantine, or that the gateway is an island: ./sluice firewall status
+`;
+
+export function rolledBackTold({ id, to, isLost, ...how }: RolledBack): Told {
   const taken = id === undefined ? '' : `; change ${id} is taken back`;
   return {
-    result: { id: id ?? null, to, ...howFor(how) },
-    text: `${RETURNED[to]}${taken}\n${howText(how)}`,
+    result: { id: id ?? null, to, enforced: !isLost, ...howFor(how) },
+    text: `${RETURNED[to]}${taken}\n${howText(how)}${isLost ? LOST : ''}`,
     good: true,
   };
 }
@@ -58,7 +61,8 @@ export function rolledBackTold({ id, to, ...how }: RolledBack): Told {
 export const statusTold = (status: Status): Told => ({
   result: statusFor(status),
   text: statusText(status),
-  good: status.kernel === 'confirmed' && status.proof.proven && !isUndermined(status),
+  good:
+    status.kernel === 'confirmed' && status.proof.proven && !isUnenforced(status) && !isUndermined(status),
 });
 
 export function planTold({ rules, kernel, changes, replaces }: Plan): Told {

@@ -9,6 +9,7 @@ import { perform } from '../netd/perform.ts';
 import type { Request } from '../netd/request.ts';
 import type { Told } from '../netd/tell.ts';
 import { userName } from '../netd/users.ts';
+import { directoryOf } from '../segmentation/suspects.ts';
 import { askingSession } from './asking-session.ts';
 import { declaredPolicy } from './declared-policy.ts';
 import { loadConfig } from './load.ts';
@@ -56,7 +57,8 @@ export async function runRequest(
   file: string,
   { json, socket }: ChangeOptions,
 ): Promise<number> {
-  const { gateway, segmentation, devices } = await loadConfig(file);
+  const config = await loadConfig(file);
+  const { gateway, segmentation } = config;
   const session = askingSession();
   const whole = { ...request, ...(session !== undefined && { session }) };
   using netd = await netdOf(gateway.id, file, socket);
@@ -68,7 +70,12 @@ export async function runRequest(
       confirmWithin: segmentation.confirmWithin,
       mustWork: { flows: segmentation.mustWork, within: segmentation.mustWorkWithin },
     });
-    const machine = { firewall, audit: new Audit(firewall.folder), declared, devices: async () => devices };
+    const machine = {
+      firewall,
+      audit: new Audit(firewall.folder),
+      declared,
+      directory: async () => directoryOf(config),
+    };
     told = await perform(machine, whole, { who: me() });
     warnOf(firewall.folder);
   } else {

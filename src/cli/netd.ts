@@ -13,6 +13,7 @@ import { whoElse } from '../netd/ours.ts';
 import type { Declared } from '../netd/perform.ts';
 import { probe } from '../netd/probe.ts';
 import { groupOf } from '../netd/users.ts';
+import { directoryOf } from '../segmentation/suspects.ts';
 import { declaredPolicy } from './declared-policy.ts';
 import { loadConfig, readConfig } from './load.ts';
 import { HELP, oneFile, parsedOptions, usage } from './options.ts';
@@ -72,9 +73,9 @@ export async function run(args: readonly string[]): Promise<number> {
     declared: async () => declaredBy(config, gateway),
     heal: healing(config, segmentation.heal),
     bootReport: values['boot-report'] ?? BOOT_REPORT,
-    devices: async () => {
+    directory: async () => {
       mustBeOurs(config); // it says which address is cut off under a name
-      return (await readAnew(config)).devices;
+      return directoryOf(await readAnew(config));
     },
     log,
   });

@@ -14,8 +14,9 @@ const LIST = './sluice quarantine [--json] [--socket PATH] [gateway.yaml]';
 const TEXT = `
 Cuts a device off by its hardware address and its addresses, its living connections too, at once, and keeps it so over a
 change of the rules, a roll back and a start of the machine, until it is released or its time is over. DEVICE is a name
-of gateway.yaml, an address, or a hardware address. Also in mode observe; where segmentation is off, nothing enforces it,
-and that is said. Without a device it lists who is in quarantine, and why.
+of gateway.yaml, an address, or a hardware address; one that a device of the file has stands for all of that device. Also
+in mode observe; where segmentation is off, nothing enforces it, and that is said. Without a device it lists who is in
+quarantine, and why.
 
 Whoever manages the gateway, and finding neighbours in IPv6, are not held back, so that nobody locks themselves out.
 Packets that do not pass the gateway, between devices at one switch, no gateway can stop.

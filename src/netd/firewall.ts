@@ -7,7 +7,8 @@ import { delta } from '../segmentation/delta.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyText } from '../segmentation/policy-text.ts';
 import { prove } from '../segmentation/prove.ts';
-import { quarantinedIn, type Suspect } from '../segmentation/quarantine.ts';
+import { quarantinedIn } from '../segmentation/quarantine.ts';
+import type { Meant } from '../segmentation/suspects.ts';
 import { render } from '../segmentation/render.ts';
 import type { Actor } from './actor.ts';
 import { arm, GUARDS, guardPid } from './arm.ts';
@@ -280,12 +281,12 @@ export class Firewall {
 
   /** From now on nobody hears it and it reaches nobody, whatever its connections; also after a start of the machine. */
   async quarantine(
-    suspect: Suspect & { readonly device: string },
+    meant: Meant,
     how: Because & { readonly lasts: Duration | undefined },
     by: Actor = {},
   ): Promise<Quarantined> {
     using ground = await this.#ground(by);
-    return await quarantine(ground, suspect, how);
+    return await quarantine(ground, meant, how);
   }
 
   async release(device: string, by: Actor = {}): Promise<Released> {

@@ -4,6 +4,7 @@ import { type Duration, epochMs } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import type { Suspect } from '../segmentation/quarantine.ts';
+import { canonicalName, type Managing, managingFrom, type Meant } from '../segmentation/suspects.ts';
 import type { Intended } from './actor.ts';
 import { ownAddresses } from './conntrack.ts';
 import { type Cut, cutAll, type InForce } from './in-force.ts';
@@ -44,6 +45,8 @@ export interface Quarantined {
   readonly notKept: string | undefined;
   /** Why it is not known which other addresses it uses. */
   readonly notSeen: string | undefined;
+  /** What management lets it do all the same. */
+  readonly managing: readonly Managing[];
   /** It was there already, and for longer than was asked for now. */
   readonly isLonger: boolean;
   readonly cut: Cut;
@@ -57,34 +60,42 @@ const MOST_ADDRESSES = 4;
 
 export async function quarantine(
   ground: Ground,
-  suspect: Suspect & { readonly device: string },
+  meant: Meant,
   { who, because, lasts }: Because & { readonly lasts: Duration | undefined },
 ): Promise<Quarantined> {
   const { book } = ground.force;
   const own = new Set(ownAddresses());
-  const ours = suspect.addresses.find((address) => own.has(address));
+  const ours = meant.addresses.find((address) => own.has(address));
   if (ours !== undefined) {
     throw new SluiceError('SETUP', `${ours} is an address of the gateway itself`, {
       remedy: 'to cut everything: ./sluice firewall island',
     });
   }
-  const { device, mac } = suspect;
-  const here = book.entries().filter((one) => one.device === device && !isOver(one));
-  const before = here.find((one) => mac === undefined || one.mac === undefined || one.mac === mac);
-  const known = { device, mac: mac ?? before?.mac };
+  const { device, aliases } = meant;
+  const names = [device, ...aliases];
+  const here = book.entries().filter((one) => names.includes(one.device) && !isOver(one));
+  const mac = meant.mac ?? here.find((one) => one.mac !== undefined)?.mac;
+  // One device, one entry. Other hardware under the same name is another one.
+  const before = here.filter((one) => one.mac === undefined || one.mac === mac);
+  const known = { device, mac };
   const { seen, notSeen } = await seenOf(ground, [known]);
   const addresses = bounded([
-    ...suspect.addresses,
-    ...(before?.addresses ?? []),
+    ...meant.addresses,
+    ...before.flatMap((one) => one.addresses),
     ...(seen.get(known.mac ?? '') ?? []),
   ]);
   const since = epochMs(Date.now());
   const asked = lasts === undefined ? undefined : lasting(lasts);
   // Whoever may put somebody here without an audit may not let them go that way.
-  const left = before === undefined ? asked : longer(before.left, asked);
+  const left = before.reduce((most, one) => longer(one.left, most), asked);
   const entry = { ...known, addresses, who, because, since, left };
-  await intended(ground);
-  book.hold([...book.entries().filter((one) => !isOver(one) && !isSame(one, before)), entry]);
+  const others = before.flatMap((one) => (one.device === device ? [] : one.device));
+  await intended(ground, {
+    device,
+    ...(others.length > 0 && { detail: `in the place of ${others.join(', ')}` }),
+  });
+  const isHere = (one: Entry): boolean => before.some((other) => isSame(one, other));
+  book.hold([...book.entries().filter((one) => !isOver(one) && !isHere(one)), entry]);
   const notEnforced = await enforced(ground);
   const [isLonger, cut] = [left !== asked, await cutOff(entry)];
   return {
@@ -93,13 +104,19 @@ export async function quarantine(
     goesWith: goesWith(ground),
     notKept: notKeptOf(ground),
     notSeen,
+    managing: managingNow(ground, addresses),
     isLonger,
     cut,
   };
 }
 
-const isSame = (one: Entry, other: Entry | undefined): boolean =>
-  one.device === other?.device && one.mac === other.mac;
+function managingNow({ state, force }: Facts, addresses: readonly string[]): readonly Managing[] {
+  const rules = current(state);
+  const policy = rules === undefined ? undefined : force.policyOf(rules);
+  return policy === undefined ? [] : managingFrom(policy, addresses);
+}
+
+const isSame = (one: Entry, other: Entry): boolean => one.device === other.device && one.mac === other.mac;
 
 /** The declared ones first; each of the others is one that the device chose itself. */
 function bounded(addresses: readonly string[]): string[] {
@@ -158,29 +175,41 @@ export interface Released {
   readonly others: readonly Entry[];
 }
 
-/** By its name, or one of its addresses. Throws where it is not in quarantine. */
-export async function release(ground: Ground, device: string): Promise<Released> {
+/** By its name, or one of its addresses. Throws where it is not in quarantine, or where that could be several. */
+export async function release(ground: Ground, asked: string): Promise<Released> {
   const { book } = ground.force;
   const entries = book.entries();
-  const address = parseAddress(device)?.text;
-  const isMeant = (one: Entry): boolean =>
-    one.device === device ||
-    one.mac === device.toLowerCase() ||
-    (address !== undefined && one.addresses.includes(address));
-  const released = entries.filter(isMeant);
-  if (released.length === 0) {
-    throw new SluiceError('SETUP', `${visible(device)} is not in quarantine`, {
-      remedy: './sluice quarantine lists who is',
-    });
-  }
-  await intended(ground);
-  const rest = entries.filter((one) => !isMeant(one));
+  const device = calledOrHeld(asked, entries);
+  const released = entries.filter((one) => one.device === device);
+  await intended(ground, {
+    device,
+    ...(canonicalName(asked) !== device && { detail: `asked for as ${asked}` }),
+  });
+  const rest = entries.filter((one) => one.device !== device);
   book.write(rest);
   await enforced(ground);
   return {
     released,
     others: rest.filter((one) => !isOver(one) && released.some((two) => touches(one, two))),
   };
+}
+
+/** What it is called in the book. */
+function calledOrHeld(asked: string, entries: readonly Entry[]): string {
+  const name = canonicalName(asked);
+  if (entries.some((one) => one.device === name)) return name;
+  const holding = entries.filter((one) => one.mac === name || one.addresses.includes(name));
+  const [device, ...others] = new Set(holding.map((one) => one.device));
+  if (device === undefined) {
+    throw new SluiceError('SETUP', `${visible(asked)} is not in quarantine`, {
+      remedy: './sluice quarantine lists who is',
+    });
+  }
+  if (others.length === 0) return device;
+  const names = [device, ...others].map(visible);
+  throw new SluiceError('SETUP', `${name} is held back by ${names.join(' and ')}: nobody is released`, {
+    remedy: `say which: ./sluice release ${names[0]}`,
+  });
 }
 
 const touches = (one: Entry, other: Entry): boolean =>

@@ -4,7 +4,13 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import type { Duration } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import type { Policy } from '../segmentation/policy.ts';
-import { isAddress, type KnownDevice, suspectOf } from '../segmentation/quarantine.ts';
+import {
+  type Directory,
+  EMPTY_DIRECTORY,
+  isAddress,
+  type Meant,
+  suspectOf,
+} from '../segmentation/suspects.ts';
 import type { Audit, Deed, Who } from './audit.ts';
 import type { AuditRation } from './audit-ration.ts';
 import type { Firewall } from './firewall.ts';
@@ -27,8 +33,8 @@ export interface Machine {
   readonly audit: Audit;
   /** Reads and compiles the configuration anew. */
   readonly declared: () => Promise<Declared>;
-  /** Devices of the configuration, read anew. */
-  readonly devices: () => Promise<readonly KnownDevice[]>;
+  /** Who has which address by the configuration, read anew. */
+  readonly directory: () => Promise<Directory>;
 }
 
 export interface Asker {
@@ -62,7 +68,8 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
     if (!isQuiet) unseen = (await machine.audit.record(who, deed)) ?? unseen;
   };
   const intend = async (what: Intended): Promise<void> => {
-    known = { ...known, ...what };
+    const details = [known.detail, what.detail].filter((text) => text !== undefined);
+    known = { ...known, ...what, ...(details.length > 0 && { detail: details.join('; ') }) };
     const before = ration !== undefined && !begun && onlyTakes(verb) ? ration.deed(who.uid) : '';
     isQuiet ||= before === undefined;
     begun = true;
@@ -88,7 +95,7 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
 }
 
 async function done(
-  { firewall, declared, devices }: Machine,
+  { firewall, declared, directory }: Machine,
   request: Request,
   by: Actor,
   who: string,
@@ -111,9 +118,10 @@ async function done(
       return statusTold(await firewall.status((await declared()).policy));
     case 'quarantine': {
       const { device = '', lasts } = request;
-      const suspect = await suspectIn(device, devices);
+      const { isKnown, meant } = await meantBy(device, directory);
       const asked = { who, because: request.because ?? '', lasts };
-      return quarantinedTold(await firewall.quarantine(suspect, asked, by));
+      const { beside } = meant;
+      return quarantinedTold(await firewall.quarantine(meant, asked, by), { isKnown, beside });
     }
     case 'release':
       return releasedTold(await firewall.release(request.device ?? '', by));
@@ -128,15 +136,18 @@ async function done(
 }
 
 /** A file that is wrong just now, or could be of others, keeps nobody from being cut off by an address. */
-async function suspectIn(device: string, devices: Machine['devices']): Promise<ReturnType<typeof suspectOf>> {
-  let known: readonly KnownDevice[];
+async function meantBy(
+  device: string,
+  directory: Machine['directory'],
+): Promise<{ readonly meant: Meant; readonly isKnown: boolean }> {
+  let known: Directory;
   try {
-    known = await devices();
+    known = await directory();
   } catch (error) {
     if (!isAddress(device)) throw error;
-    known = [];
+    return { meant: suspectOf(device, EMPTY_DIRECTORY), isKnown: false };
   }
-  return suspectOf(device, known);
+  return { meant: suspectOf(device, known), isKnown: true };
 }
 
 function withWarning(told: Told, unseen: string): Told {

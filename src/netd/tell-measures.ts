@@ -1,8 +1,11 @@
 import { z } from 'zod';
 import { formatDuration } from '../config/duration.ts';
+import { GATEWAY } from '../config/zones.ts';
 import { SluiceError } from '../core/errors.ts';
 import { milliseconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
+import { servicesText } from '../segmentation/access-text.ts';
+import type { Managing } from '../segmentation/suspects.ts';
 import type { Listing, Status } from './outcome.ts';
 import type { Cut } from './in-force.ts';
 import type { Islanded, Quarantined, Released } from './measures.ts';
@@ -11,23 +14,58 @@ import type { Told } from './tell.ts';
 
 // What came of measures that change no declaration.
 
-export function quarantinedTold({ entry, notEnforced, isLonger, cut, ...how }: Quarantined): Told {
-  const { notSeen } = how;
+export interface Asked {
+  /** Could the file be gone by? */
+  readonly isKnown: boolean;
+  /** Devices that no packet can be told apart from it. */
+  readonly beside: readonly string[];
+}
+
+export function quarantinedTold(done: Quarantined, asked: Asked): Told {
+  const { entry, notEnforced, notSeen, managing, isLonger, cut } = done;
   const warnings = [
     notEnforced,
-    ...doubts(how),
+    ...doubts(done),
+    ...reachTexts(managing),
+    ...besideTexts(asked),
     notSeen && `which addresses it uses beside these is not known: ${visible(notSeen)}`,
     isLonger ? 'it was there for longer already, and stays so; ./sluice release ends it' : undefined,
   ].filter((text) => text !== undefined);
   const one = entryFor(entry);
   const { device } = one;
   return {
-    result: { ...one, enforced: notEnforced === undefined, ...doubtsFor(how), ...cutFor(cut) },
+    result: {
+      ...one,
+      beside: asked.beside,
+      enforced: notEnforced === undefined,
+      'still-reaches': managing.flatMap(({ address, traffic }) =>
+        traffic.map(({ protocol, ports }) => ({ from: address, to: GATEWAY, protocol, ports })),
+      ),
+      ...doubtsFor(done),
+      ...cutFor(cut),
+    },
     text: `${visible(device)} is in quarantine (${endsText(one)})${lastsText(one)}
 ${warnings.map((text) => `  warning: ${text}\n`).join('')}${cutText(cut)}`,
     good: notEnforced === undefined,
   };
 }
+
+const reachTexts = (managing: readonly Managing[]): string[] =>
+  managing.map(
+    ({ address, traffic }) =>
+      `${address} still reaches the gateway by ${servicesText(traffic)}: segmentation.management is never held back`,
+  );
+
+const besideTexts = ({ isKnown, beside }: Asked): string[] => [
+  ...(beside.length === 0
+    ? []
+    : [`cut off with it, as they are behind the same address: ${beside.map(visible).join(', ')}`]),
+  ...(isKnown
+    ? []
+    : [
+        'the file cannot be gone by just now, so that nothing else is cut off that a device has beside this; ./sluice check, then say it again',
+      ]),
+];
 
 const endsText = ({ mac, addresses }: Pick<Listed, 'mac' | 'addresses'>): string =>
   [...(mac === null ? [] : [mac]), ...addresses].join(', ');

@@ -7,7 +7,7 @@ export function accessText({ from, to, traffic, path, because }: Access, verb: s
   return `${from} ${verb} ${to} ${servicesText(traffic)}${place}`;
 }
 
-function servicesText(traffic: Access['traffic']): string {
+export function servicesText(traffic: Access['traffic']): string {
   return traffic === undefined ? 'by any protocol' : [...new Set(traffic.map(trafficText))].join(', ');
 }
 

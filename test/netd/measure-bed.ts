@@ -113,17 +113,18 @@ export function timeIsOver(bed: Bed): void {
   renameSync(`${book}.test`, book);
 }
 
-/** The audit as `verb outcome user detail`. */
-export function audited(bed: Bed): string[] {
+/** The audit as `verb outcome user detail`, and the device where it is asked for. */
+export function audited(bed: Bed, more: readonly 'device'[] = []): string[] {
   const text = readFileSync(join(bed.state, 'audit.jsonl'), 'utf8').trimEnd();
   const record = z.object({
     verb: z.string(),
     outcome: z.string(),
     via: z.string(),
     detail: z.string().optional(),
+    device: z.string().optional(),
   });
   return text.split('\n').map((line) => {
-    const { verb, outcome, via, detail = '' } = record.parse(JSON.parse(line));
-    return `${verb} ${outcome} ${via} ${detail}`.trimEnd();
+    const { verb, outcome, via, detail = '', device = '' } = record.parse(JSON.parse(line));
+    return `${verb} ${outcome} ${via} ${detail} ${more.length > 0 ? device : ''}`.trimEnd();
   });
 }

@@ -2,7 +2,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { requestOf } from '../../src/netd/request.ts';
-import { suspectOf } from '../../src/segmentation/quarantine.ts';
+import { EMPTY_DIRECTORY as NONE, suspectOf } from '../../src/segmentation/suspects.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { confirmed } from './change.ts';
@@ -58,16 +58,16 @@ t.test('what no device can be called is refused, and shown without its control c
     '0.0.0.0', '255.255.255.255', '224.0.0.1', '::', '::1', '127.3.2.1', 'ff02::1', 'fe80::1', '::ffff:10.20.10.9',
     'ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01', '00:00:00:00:00:00', '10.20.10.0/24', '10.20.10', '*', '@q_mac', '10.20.10.9 }; flush ruleset',
   ]) // biome-ignore format: a list of names
-    t.throws(() => suspectOf(name, []), { code: 'SETUP' }, name);
-  t.throws(() => suspectOf('press\u001b[2J\n"}\u202e', []), {
+    t.throws(() => suspectOf(name, NONE), { code: 'SETUP' }, name);
+  t.throws(() => suspectOf('press\u001b[2J\n"}\u202e', NONE), {
     message: /called press\\u001b\[2J\\u000a"}\\u202e$/,
   });
-  t.same(suspectOf('02:00:00:00:AB:09', []), {
+  t.match(suspectOf('02:00:00:00:AB:09', NONE), {
     device: '02:00:00:00:ab:09',
     mac: '02:00:00:00:ab:09',
     addresses: [],
   });
-  t.same(suspectOf('FD00:10:0::9', []).addresses, ['fd00:10::9'], 'canonical, as the kernel lists it');
+  t.same(suspectOf('FD00:10:0::9', NONE).addresses, ['fd00:10::9'], 'canonical, as the kernel lists it');
 });
 
 const skip = noRules() || missingPeer('nsenter', 'util-linux');

@@ -1,6 +1,7 @@
 import type { Config, Problem } from '../config/config.ts';
 import { formatProblem } from '../config/problem.ts';
 import { endless, expired } from '../config/observation.ts';
+import { counted } from '../core/counted.ts';
 import { epochMs } from '../core/units.ts';
 import { SluiceError } from '../core/errors.ts';
 import type { Finding, Parsed } from '../config/parse.ts';
@@ -44,8 +45,9 @@ export async function run(args: readonly string[]): Promise<number> {
     return 0;
   }
   if (!json) {
-    const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
-    process.stderr.write(`${problems.map(formatProblem).join('\n')}\n${count}\n`);
+    process.stderr.write(
+      `${problems.map(formatProblem).join('\n')}\n${counted(problems.length, 'problem')}\n`,
+    );
   }
   return WRONG_CONFIGURATION;
 }
@@ -73,8 +75,4 @@ function summary({ devices, points, zones, conduits }: Config): string {
     counted(zones.length, 'zone'),
     counted(conduits.length, 'conduit'),
   ].join(', ');
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

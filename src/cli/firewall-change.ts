@@ -10,14 +10,15 @@ import type { Request } from '../netd/request.ts';
 import type { Told } from '../netd/tell.ts';
 import { userName } from '../netd/users.ts';
 import { directoryOf } from '../segmentation/suspects.ts';
+import { asTyped, typed } from './as-typed.ts';
 import { askingSession } from './asking-session.ts';
 import { declaredPolicy } from './declared-policy.ts';
-import { loadConfig } from './load.ts';
+import { DEFAULT_FILE, loadConfig } from './load.ts';
 import { oneFile, usage } from './options.ts';
 
 // What changes the rules of this machine, and how it stands: through netd where it answers, and directly otherwise.
 
-export type Changing = 'apply' | 'confirm' | 'rollback' | 'island' | 'rejoin' | 'status';
+export type Asking = 'plan' | 'apply' | 'confirm' | 'rollback' | 'island' | 'rejoin' | 'status';
 
 /** As long as netd takes. */
 const LONGEST_REASON = 200;
@@ -34,16 +35,18 @@ export interface ChangeOptions {
 }
 
 export async function runChange(
-  verb: Changing,
+  verb: Asking,
   args: readonly string[],
   options: ChangeOptions,
 ): Promise<number> {
   const [first = '', ...others] = args;
   const file = oneFile(`firewall ${verb}`, verb === 'confirm' ? others : args);
   if (verb === 'confirm' && !/^[0-9a-f]{8}$/.test(first)) {
+    const example = './sluice firewall confirm 5f3a90c2';
+    const said = { file: others[0] ?? (first.includes('.') ? first : DEFAULT_FILE), socket: options.socket };
     throw usage(
       'firewall',
-      'firewall confirm wants the change that apply named, as in: firewall confirm 5f3a90c2',
+      `firewall confirm wants the change that apply named, as in: ${asTyped(example, said)}`,
     );
   }
   const because = verb === 'island' ? reason('firewall island', options.because) : undefined;
@@ -52,16 +55,23 @@ export async function runChange(
 }
 
 /** Asks, prints what came of it; exit status 0 where that is good. */
-export async function runRequest(
-  request: Request,
-  file: string,
-  { json, socket }: ChangeOptions,
-): Promise<number> {
+export async function runRequest(request: Request, file: string, options: ChangeOptions): Promise<number> {
+  const said = { file, socket: options.socket };
+  const { result, text, good } = await typed(said, async () => asked(request, file, options));
+  // Whose file it is netd does not know: what it goes by has another name for it.
+  const whole = request.verb === 'plan' ? { file, ...result } : result;
+  process.stdout.write(options.json ? `${JSON.stringify(whole)}\n` : asTyped(text, said));
+  return good ? 0 : 1;
+}
+
+async function asked(request: Request, file: string, { socket }: ChangeOptions): Promise<Told> {
   const config = await loadConfig(file);
   const { gateway, segmentation } = config;
   const session = askingSession();
   const whole = { ...request, ...(session !== undefined && { session }) };
-  using netd = await netdOf(gateway.id, file, socket);
+  // Whoever only compares may do so with a file that is not in use yet, and as somebody whom netd does not answer.
+  const mayPass = request.verb === 'plan' && socket === undefined;
+  using netd = await netdOf(gateway.id, file, { socket, mayPass });
   let told: Told;
   if (netd === undefined) {
     const firewall = new Firewall(gateway.data);
@@ -82,35 +92,37 @@ export async function runRequest(
     told = await netd.ask(whole);
   }
   if (request.verb === 'confirm' && session === undefined) process.stderr.write(UNKNOWN_SESSION);
-  process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
-  return told.good ? 0 : 1;
+  return told;
 }
 
-/** Undefined where none listens. Which way it goes is said on standard error. */
+/** Undefined where none listens, or another one may be passed by. Which way it goes is said on standard error. */
 export async function netdOf(
   gateway: string,
   file: string,
-  socket: string | undefined,
+  { socket, mayPass = false }: { readonly socket: string | undefined; readonly mayPass?: boolean },
 ): Promise<Connection | undefined> {
   const path = socket ?? socketOf(gateway);
-  const connection = await netdAt(path);
-  if (connection === undefined) {
-    process.stderr.write(`directly: no netd listens at ${visible(path)}\n`);
-    return undefined;
-  }
+  let why = `no netd listens at ${path}`;
   try {
-    mustBeFor(connection, file, path);
+    const connection = await netdAt(path);
+    if (connection !== undefined) {
+      mustBeFor(connection, file, path);
+      process.stderr.write(`through netd at ${visible(path)}\n`);
+      return connection;
+    }
   } catch (error) {
-    connection[Symbol.dispose]();
-    throw error;
+    if (!mayPass || !(error instanceof SluiceError)) throw error;
+    why = error.message;
   }
-  process.stderr.write(`through netd at ${visible(path)}\n`);
-  return connection;
+  process.stderr.write(`directly: ${visible(why)}\n`);
+  return undefined;
 }
 
 /** netd compiles what it was started with: asked about another file it would do something else than was meant. */
-function mustBeFor({ gateway, config }: Connection, file: string, path: string): void {
+function mustBeFor(connection: Connection, file: string, path: string): void {
+  const { gateway, config } = connection;
   if (config === realpathSync(file)) return;
+  connection[Symbol.dispose]();
   throw new SluiceError(
     'SETUP',
     `netd at ${path} runs ${gateway} by ${config}, not by ${realpathSync(file)}: nothing was asked for`,

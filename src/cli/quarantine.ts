@@ -2,7 +2,6 @@ import { parseDuration } from '../config/duration.ts';
 import { visible } from '../core/visible.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { listOfStatus, listTold } from '../netd/tell-measures.ts';
-import { answerInJson } from './answer-in-json.ts';
 import { type ChangeOptions, netdOf, reason, runRequest } from './firewall-change.ts';
 import { loadConfig } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
@@ -45,7 +44,7 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(help(QUARANTINE, RELEASE, LIST));
     return 0;
   }
-  return answerInJson(values.json, async () => putOrList(positionals, values));
+  return putOrList(positionals, values);
 }
 
 async function putOrList(positionals: readonly string[], values: Values): Promise<number> {
@@ -71,7 +70,7 @@ export async function runRelease(args: readonly string[]): Promise<number> {
     process.stdout.write(help(RELEASE, QUARANTINE, LIST));
     return 0;
   }
-  return answerInJson(values.json, async () => release(positionals, values));
+  return release(positionals, values);
 }
 
 async function release(positionals: readonly string[], values: Values): Promise<number> {
@@ -100,7 +99,7 @@ const isFile = (text: string): boolean => /\.ya?ml$/.test(text);
 
 async function list(file: string, { json, socket }: ChangeOptions): Promise<number> {
   const { gateway } = await loadConfig(file);
-  using netd = await netdOf(gateway.id, file, socket);
+  using netd = await netdOf(gateway.id, file, { socket });
   const told =
     netd === undefined
       ? listTold(await new Firewall(gateway.data).quarantined())

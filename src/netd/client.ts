@@ -13,7 +13,8 @@ export const socketOf = (gateway: string): string => `/run/sluice/${gateway}.soc
 const GREETING_TIME: Duration = seconds(5);
 /** An apply waits for another one, and for nft; then somebody has to look. */
 const ANSWER_TIME: Duration = minutes(5);
-const LONGEST_ANSWER = 1_048_576;
+/** A plan of the first rules of 64 zones with a conduit between each two of them is two megabytes. */
+const LONGEST_ANSWER = 16_777_216;
 
 /** A netd that answers. */
 export interface Connection extends Disposable {

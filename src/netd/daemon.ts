@@ -6,6 +6,7 @@ import { type Duration, milliseconds, seconds } from '../core/units.ts';
 import { nobodyConfirmed, type Who } from './audit.ts';
 import { AuditRation } from './audit-ration.ts';
 import { Bucket } from './bucket.ts';
+import { DriftBook } from './drift-book.ts';
 import { driftTasks } from './drift.ts';
 import { lockOf } from './lock.ts';
 import { bootId } from './monotonic.ts';
@@ -48,7 +49,11 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   await tellBoot(parts);
   await keepForBoot(parts);
   const desk = new Desk(parts);
-  const shadow = new ShadowWatch({ policy: async () => (await parts.declared()).policy, log });
+  const shadow = new ShadowWatch({
+    policy: async () => (await parts.declared()).policy,
+    closed: () => new DriftBook(firewall.folder).read().stopped !== undefined,
+    log,
+  });
   return [
     server({
       socket,

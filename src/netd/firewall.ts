@@ -3,7 +3,7 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs, milliseconds, seconds } from '../core/units.ts';
 import { closed } from '../segmentation/closed.ts';
 import { compile } from '../segmentation/compile.ts';
-import { delta } from '../segmentation/delta.ts';
+import { hasTable } from '../segmentation/listing.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyText } from '../segmentation/policy-text.ts';
 import { prove } from '../segmentation/prove.ts';
@@ -41,7 +41,7 @@ import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
 import { ObservingEnds } from './observing-ends.ts';
-import type { Applied, Known, Listing, Plan, RolledBack, Status, Proven } from './outcome.ts';
+import type { Applied, Known, Listing, RolledBack, Status, Proven } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
 import { findShadows } from './shadow.ts';
@@ -215,13 +215,19 @@ export class Firewall {
     const rules = this.#state.confirmed();
     const policy = this.#state.confirmedPolicy();
     const confirmed = rules === undefined ? undefined : { rules, digest: digest(rules), policy };
-    if (process.getuid?.() !== 0) return { confirmed, kernel: 'not permitted' };
+    const pending = this.#state.pending();
+    // One that was confirmed by somebody who was killed at it waits no more.
+    const waiting = pending?.rules === confirmed?.digest ? undefined : pending?.id;
     try {
       const listing = await new Nft().list();
-      const same = rules === undefined ? listing === undefined : holds(listing, this.#force.document(rules));
-      return { confirmed, kernel: { listing, holds: same } };
+      const isNone = confirmed === undefined && listing === undefined;
+      return {
+        confirmed,
+        waiting,
+        kernel: { listing, holds: isNone ? 'confirmed' : this.#kernel(listing) },
+      };
     } catch {
-      return { confirmed, kernel: 'not permitted' };
+      return { confirmed, waiting, kernel: 'not permitted' };
     }
   }
 
@@ -269,14 +275,6 @@ export class Firewall {
       new Nft({ lock: lock.descriptor }),
       heal,
     );
-  }
-
-  /** Changes nothing. */
-  async plan(policy: Policy): Promise<Plan> {
-    const document = render(compile(policy));
-    const listing = await new Nft().list();
-    const { changes, replaces } = delta(listing, document);
-    return { rules: digest(document), changes, replaces, kernel: this.#kernel(listing) };
   }
 
   /** From now on nobody hears it and it reaches nobody, whatever its connections; also after a start of the machine. */
@@ -382,7 +380,7 @@ export class Firewall {
 
   #proven(policy: Policy, listing: string | undefined): Proven {
     const proof = prove(this.#force.policy(policy), listing ?? EMPTY_LISTING, epochMs(Date.now()));
-    return { proof, island: this.#force.island };
+    return { proof, loaded: hasTable(listing), island: this.#force.island };
   }
 
   /** Changes nothing. */
@@ -392,6 +390,7 @@ export class Firewall {
     const listing = await nft.list();
     const confirmed = this.#state.confirmed();
     const pending = this.#state.pending();
+    const book = new DriftBook(this.folder);
     return {
       nft: version,
       lacks: [...(await probe(nft)), ...(await conntrackLack())],
@@ -407,8 +406,8 @@ export class Firewall {
       quarantined: this.#force.held(listing),
       isEnforced: isEnforced(listing),
       notKept: notKeptOf({ force: this.#force, stays: this.#stays }),
-      shadows: await findShadows(policy),
-      drift: new DriftBook(this.folder).read(),
+      shadows: await findShadows(policy, () => book.read().stopped !== undefined),
+      drift: book.read(),
     };
   }
 

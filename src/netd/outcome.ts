@@ -40,6 +40,8 @@ export interface RolledBack extends Brought {
 
 export interface Proven {
   readonly proof: Proof;
+  /** Is there a table inet sluice at all? */
+  readonly loaded: boolean;
   /** Its conduits are not declared while it lasts. */
   readonly island: Island | undefined;
 }
@@ -77,13 +79,10 @@ export interface Known {
         readonly policy: string | undefined;
       }
     | undefined;
-  readonly kernel: 'not permitted' | { readonly listing: string | undefined; readonly holds: boolean };
-}
-
-/** What a configuration would change. */
-export interface Plan {
-  readonly rules: string;
-  readonly changes: Changes;
-  readonly replaces: readonly string[];
-  readonly kernel: Status['kernel'];
+  /** The change that waits to be confirmed, if one does. */
+  readonly waiting: string | undefined;
+  /** What it lists; `confirmed` also where nothing was, and it holds nothing. */
+  readonly kernel:
+    | 'not permitted'
+    | { readonly listing: string | undefined; readonly holds: Status['kernel'] };
 }

@@ -17,7 +17,8 @@ import type { Firewall } from './firewall.ts';
 import type { Actor, Intended } from './actor.ts';
 import type { MustWork } from './must-work.ts';
 import { isRead, onlyTakes, type Request, type Verb } from './request.ts';
-import { appliedTold, confirmedTold, planTold, rolledBackTold, statusTold, type Told } from './tell.ts';
+import { appliedTold, confirmedTold, rolledBackTold, statusTold, type Told } from './tell.ts';
+import { planTold } from './tell-plan.ts';
 import { islandTold, quarantinedTold, rejoinedTold, releasedTold } from './tell-measures.ts';
 
 // One request, whichever way it came: from the socket or from the command line.
@@ -102,7 +103,7 @@ async function done(
 ): Promise<Told> {
   switch (request.verb) {
     case 'plan':
-      return planTold(await firewall.plan((await declared()).policy));
+      return planTold(await firewall.known(), (await declared()).policy);
     case 'apply': {
       const { policy, confirmWithin, mustWork } = await declared();
       return appliedTold(await firewall.apply(policy, confirmWithin, by, mustWork));

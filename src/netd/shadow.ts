@@ -41,12 +41,17 @@ const PLAIN_NAME = /^[A-Za-z_][\w./-]*$/;
 /** Kernels without flowtables or traffic control say so; what is not there undermines nothing. */
 const ABSENT = /not supported|No such file or directory|Protocol not supported|Cannot find specified/i;
 
-/** What undermines these rules on this machine now. Never throws: what cannot be looked at is told. */
-export async function findShadows(policy: Policy): Promise<Shadow[]> {
-  return policy.mode === 'off' ? [] : shadows(await factsOf(), policy);
+/**
+ * What undermines these rules on this machine now; `closed` where we switched forwarding off. Never throws: what cannot be
+ * looked at is told.
+ */
+export async function findShadows(policy: Policy, closed: () => boolean): Promise<Shadow[]> {
+  if (policy.mode === 'off') return [];
+  const facts = await factsOf();
+  return shadows({ ...facts, closed: closed() }, policy);
 }
 
-async function factsOf(): Promise<ShadowFacts> {
+async function factsOf(): Promise<Omit<ShadowFacts, 'closed'>> {
   const unread: { what: string; why: string }[] = [];
   const ask = async (what: string, program: string, ...args: readonly string[]): Promise<unknown> => {
     try {
@@ -161,6 +166,8 @@ function read(path: string): string | undefined {
 
 interface WatchParts {
   readonly policy: () => Promise<Policy>;
+  /** Is forwarding switched off by us? */
+  readonly closed: () => boolean;
   readonly log: Log;
 }
 
@@ -199,8 +206,8 @@ export class ShadowWatch implements Task {
   }
 
   async #compare(): Promise<void> {
-    const { policy, log } = this.#parts;
-    const found = await findShadows(await policy());
+    const { policy, closed, log } = this.#parts;
+    const found = await findShadows(await policy(), closed);
     const now = new Map(found.map((shadow) => [`${shadow.kind} ${shadow.place}`, shadow]));
     for (const [key, shadow] of now) if (!this.#known.has(key)) tell(log, shadow);
     for (const [key, { place, severity }] of this.#known)

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { formatDuration } from '../config/duration.ts';
 import { GATEWAY } from '../config/zones.ts';
+import { counted } from '../core/counted.ts';
 import { SluiceError } from '../core/errors.ts';
 import { milliseconds } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
@@ -138,7 +139,7 @@ export const rejoinedTold = (): Told => ({
 });
 
 export function cutText({ connections, problem }: Cut): string {
-  const some = connections === 0 ? '' : `  ${connections} connections that are forbidden now were cut\n`;
+  const some = connections === 0 ? '' : `  cut: ${counted(connections, 'connection')}, forbidden now\n`;
   if (problem === undefined) return some;
   return `${some}  warning: connections that are forbidden now may go on until they end by themselves: ${visible(problem)}\n`;
 }

@@ -1,5 +1,6 @@
+import { counted } from '../core/counted.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
-import type { Applied, Plan, RolledBack, Status } from './outcome.ts';
+import type { Applied, RolledBack, Status } from './outcome.ts';
 import { visible } from '../core/visible.ts';
 import { filteredText } from '../segmentation/filter-text.ts';
 import { cutText, isUnenforced, measuresFor, measuresLines } from './tell-measures.ts';
@@ -65,17 +66,7 @@ export const statusTold = (status: Status): Told => ({
     status.kernel === 'confirmed' && status.proof.proven && !isUnenforced(status) && !isUndermined(status),
 });
 
-export function planTold({ rules, kernel, changes, replaces }: Plan): Told {
-  const how = { changes, replaces, complaints: [], cut: NO_CUT };
-  return {
-    result: { rules, kernel, ...howFor(how) },
-    text: `to hold what the configuration declares:\n${howText(how)}${KERNEL[kernel]}\n`,
-    good: true,
-  };
-}
-
 type How = Pick<Applied, 'changes' | 'replaces' | 'complaints' | 'cut'>;
-const NO_CUT = { connections: 0, problem: undefined };
 
 function howFor({ changes, replaces, complaints, cut }: How): object {
   return {
@@ -94,13 +85,15 @@ function howFor({ changes, replaces, complaints, cut }: How): object {
 function howText({ changes, replaces, complaints, cut }: How): string {
   const { chains, elementsAdded, elementsDeleted, objectsAdded, objectsDeleted } = changes;
   const counts = [
-    [chains, 'chains written'],
-    [elementsAdded, 'elements added'],
-    [elementsDeleted, 'elements deleted'],
-    [objectsAdded, 'objects added'],
-    [objectsDeleted, 'objects deleted'],
+    [chains, 'chain', 'written'],
+    [elementsAdded, 'element', 'added'],
+    [elementsDeleted, 'element', 'deleted'],
+    [objectsAdded, 'object', 'added'],
+    [objectsDeleted, 'object', 'deleted'],
   ] as const;
-  const some = counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
+  const some = counts
+    .filter(([count]) => count > 0)
+    .map(([count, noun, done]) => `${counted(count, noun)} ${done}`);
   const how =
     replaces.length > 0
       ? `the whole table is replaced: ${replaces.join('; ')}`
@@ -136,13 +129,20 @@ ${howText(how)}${unanswered.length === 0 ? '' : `  did not answer yet: ${unanswe
 `;
 }
 
-const KERNEL: Readonly<Record<Status['kernel'], string>> = {
-  confirmed: 'the kernel holds the rules that were confirmed',
-  waiting: 'the kernel holds rules that wait to be confirmed',
-  nothing: 'the kernel holds no rules of Sluice',
-  'something else':
-    'the kernel holds something else than the rules that were confirmed: ./sluice firewall rollback restores them',
-};
+function kernelText({
+  kernel,
+  everConfirmed,
+  pending,
+}: Pick<Status, 'kernel' | 'everConfirmed' | 'pending'>): string {
+  if (kernel === 'confirmed') return 'the kernel holds the rules that were confirmed';
+  if (kernel === 'waiting') return 'the kernel holds rules that wait to be confirmed';
+  if (kernel === 'nothing') return 'the kernel holds no rules of Sluice';
+  if (everConfirmed)
+    return 'the kernel holds something else than the rules that were confirmed: ./sluice firewall rollback restores them';
+  return pending === undefined
+    ? 'the kernel holds rules that were never confirmed here: ./sluice firewall apply, then confirm, puts the declared ones in their place'
+    : 'the kernel holds something else than the rules that wait to be confirmed: ./sluice firewall rollback takes it away';
+}
 
 function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): object {
   return {
@@ -161,7 +161,7 @@ function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }
 
 function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): string {
   const lines = [
-    KERNEL[kernel],
+    kernelText({ kernel, everConfirmed, pending }),
     ...measuresLines(now),
     ...underminingLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),
@@ -178,6 +178,8 @@ function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now 
 
 function pendingText({ id, left, guards }: NonNullable<Status['pending']>): string {
   const watched =
-    guards === 0 ? 'and nobody is left to do it: ./sluice firewall rollback' : `by ${guards} processes`;
+    guards === 0
+      ? 'and nobody is left to do it: ./sluice firewall rollback'
+      : `by ${counted(guards, 'process', 'processes')}`;
   return `change ${id} is rolled back in ${Math.ceil(left / 1_000)} s unless it is confirmed, ${watched}`;
 }

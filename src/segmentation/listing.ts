@@ -1,3 +1,4 @@
+import { objectsOf } from './canonical.ts';
 import { filterEntries, isOfFilter } from './filter-block.ts';
 import { type NamedSet, namedSet } from './listing-set.ts';
 import { type Statement, statementsOf } from './listing-rule.ts';
@@ -69,6 +70,40 @@ export function mergedListings(listings: readonly string[]): string | undefined 
     return isRecord(document) && Array.isArray(document['nftables']) ? document['nftables'] : [document];
   });
   return JSON.stringify({ nftables: objects });
+}
+
+/**
+ * Of what nft listed elsewhere, one document or several one after the other, also `nft -j list ruleset`: our tables, as one
+ * listing. What is no JSON of nft stays as it is: whoever reads it says so.
+ */
+export function ownListing(listed: string): string {
+  try {
+    const whole = mergedListings(listed.trim().split(/\n(?=\{)/)) ?? listed;
+    const document: unknown = JSON.parse(whole);
+    if (!isRecord(document) || !Array.isArray(document['nftables'])) return listed;
+    const objects: readonly unknown[] = document['nftables'];
+    return JSON.stringify({ nftables: objects.filter((object) => !isForeign(object)) });
+  } catch {
+    return listed;
+  }
+}
+
+/** Of another table, as far as it says of which it is. */
+function isForeign(object: unknown): boolean {
+  const [kind, inside, ...more] = isRecord(object) ? Object.entries(object).flat() : [];
+  if (more.length > 0 || !isRecord(inside) || typeof inside['family'] !== 'string') return false;
+  const table = inside[kind === 'table' ? 'name' : 'table'];
+  return table !== 'sluice' || !['inet', 'bridge'].includes(inside['family']);
+}
+
+/** Does a listing hold our rules about packets at all? What is no listing is for others to tell. */
+export function hasTable(json: string | undefined): boolean {
+  if (json === undefined) return false;
+  try {
+    return objectsOf(json) !== undefined;
+  } catch {
+    return true;
+  }
 }
 
 function broken(what: string): Listing {

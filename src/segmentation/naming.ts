@@ -110,6 +110,7 @@ export function rangeText(family: Family, range: AddressRange): string {
   const first = formatAddress(family, low);
   if (isSingle(range)) return first;
   const size = high - low + 1n;
+  if (size === 1n << BigInt(family === 4 ? 32 : 128)) return `any IPv${family}`;
   const isSubnet = (size & (size - 1n)) === 0n && low % size === 0n;
   if (!isSubnet) return `${first}-${formatAddress(family, high)}`;
   return `${first}/${(family === 4 ? 32 : 128) - (size.toString(2).length - 1)}`;

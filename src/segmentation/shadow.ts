@@ -22,6 +22,8 @@ export interface ShadowFacts {
   readonly legacy: readonly string[];
   /** Below /proc/sys/net. */
   readonly switches: ReadonlyMap<string, string>;
+  /** We switched forwarding off ourselves, until the rules hold again; whoever switches it on opens the network. */
+  readonly closed: boolean;
   /** What could not be looked at, and why. */
   readonly unread: readonly { readonly what: string; readonly why: string }[];
 }
@@ -39,7 +41,7 @@ export function shadows(facts: ShadowFacts, policy: Policy): Shadow[] {
     ...facts.filters.flatMap((one) => (watched.has(one.dev) ? filterShadows(one) : [])),
     ...facts.rules.flatMap(({ family, json }) => ruleShadows(family, json)),
     ...legacyShadows(facts.legacy),
-    ...switchShadows(facts.switches, links, policy),
+    ...switchShadows(facts, links, policy),
     ...facts.unread.map(unreadShadow),
   ];
   return found.toSorted((a, b) => WORST.indexOf(a.severity) - WORST.indexOf(b.severity));
@@ -194,7 +196,7 @@ function legacyShadows(tables: readonly string[]): Shadow[] {
 }
 
 function switchShadows(
-  switches: ReadonlyMap<string, string>,
+  { switches, closed }: Pick<ShadowFacts, 'switches' | 'closed'>,
   links: readonly Link[],
   policy: Policy,
 ): Shadow[] {
@@ -208,22 +210,35 @@ function switchShadows(
         to[family].length > 0,
     );
   const off = (name: string, family: 'v4' | 'v6'): Shadow[] =>
-    is(name, '0') && forwards(family)
+    is(name, '0') && forwards(family) && !closed
       ? [
           {
             kind: 'forwarding',
             severity: 'warning',
             place: `net.${name.replaceAll('/', '.')} = 0`,
             does: `nothing is forwarded over IP${family}: no conduit between zones works`,
-            remedy: `sysctl -w net.${name.replaceAll('/', '.')}=1, and in /etc/sysctl.d`,
+            remedy: `as soon as the rules hold: sysctl -w net.${name.replaceAll('/', '.')}=1, and in /etc/sysctl.d`,
+          },
+        ]
+      : [];
+  const again = (name: string): Shadow[] =>
+    closed && !is(name, '0') && switches.has(name)
+      ? [
+          {
+            kind: 'forwarding',
+            severity: 'danger',
+            place: `net.${name.replaceAll('/', '.')} = ${switches.get(name)}`,
+            does: 'netd had switched it off, as packets would pass that are not declared, and somebody switched it on again: they pass now',
+            remedy: `sysctl -w net.${name.replaceAll('/', '.')}=0; netd switches it on when the rules hold again`,
           },
         ]
       : [];
   const hasBridge = links.some(({ kind }) => kind === 'bridge');
   const zones = new Set(policy.zones.map((zone) => zone.interface));
   return [
-    ...off('ipv4/ip_forward', 'v4'),
-    ...off('ipv6/conf/all/forwarding', 'v6'),
+    ...off(FORWARDING[0], 'v4'),
+    ...off(FORWARDING[1], 'v6'),
+    ...FORWARDING.flatMap(again),
     ...['bridge/bridge-nf-call-iptables', 'bridge/bridge-nf-call-ip6tables']
       .filter((name) => hasBridge && is(name, '1'))
       .map(
@@ -240,6 +255,8 @@ function switchShadows(
     ...SOURCE_ROUTES.flatMap(([family, key]) => sourceRoutes(family, key, switches, zones)),
   ];
 }
+
+const FORWARDING = ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'] as const;
 
 function interfaceSwitch(path: string, value: string, zones: ReadonlySet<string>): Shadow[] {
   const [, name = '', key] = /^ipv4\/conf\/([^/]+)\/(\w+)$/.exec(path) ?? [];
@@ -259,15 +276,15 @@ function interfaceSwitch(path: string, value: string, zones: ReadonlySet<string>
   return [];
 }
 
-/** Of zones of the plant: where the rest of the world is, a router may say so. */
+/** Of zones of the plant, whichever families they have: where the rest of the world is, a router may say so. */
 function takesRoutes(
-  { name, interface: at, v6, rest }: Policy['zones'][number],
+  { name, interface: at, rest }: Policy['zones'][number],
   switches: ReadonlyMap<string, string>,
 ): Shadow[] {
   const value = switches.get(`ipv6/conf/${at}/accept_ra`);
   // 1: as long as it forwards nothing itself (ip-sysctl).
   const isTaken = value === '2' || (value === '1' && switches.get(`ipv6/conf/${at}/forwarding`) === '0');
-  if (v6.length === 0 || rest === true || !isTaken) return [];
+  if (rest === true || !isTaken) return [];
   return [
     {
       kind: 'router advertisement',

@@ -129,6 +129,12 @@ t.test('what others change is put right, until it is a fight', { skip }, async (
   });
   t.equal(await forwarding(), '0', 'closed, and nobody opens it by flushing rules');
   t.equal(await bed.listing(), undefined, 'a fight is no loop');
+  const told = (await bed.asked('status')).stdout;
+  t.match(
+    told,
+    /forwarding between interfaces is switched off: stop that program, then .*rollback --socket /m,
+  );
+  t.notMatch(told, /ip_forward/, 'nobody is told to switch it on meanwhile');
 
   t.match(await (await Speaker.to(bed)).asked({ verb: 'rollback' }), /"ok":true/);
   await netd.says(/the rules hold again: what others change is put right again/, PATIENCE);

@@ -1,7 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { noRules } from '../support/namespace.ts';
+import { missingPeer } from '../support/peer.ts';
+import { REPOSITORY } from '../support/process.ts';
 import { Bed } from './bed.ts';
 
 // What people are told of a kernel that holds something else than what was confirmed.
@@ -25,10 +27,14 @@ t.test('a plan tells who gains and loses, and what the kernel holds instead', { 
   const bed = await Bed.make(t);
   writeFileSync(join(bed.folder, 'gateway.yaml'), plant(HMI));
   t.equal((await bed.firewall('apply')).status, 0);
+  t.same((await bed.firewall('plan')).stdout.split('\n').slice(-2), [
+    `change ${bed.change} waits to be confirmed, and is what the kernel holds; it accepts what the file declares`,
+    '',
+  ]);
   t.equal((await bed.firewall('confirm', bed.change)).status, 0);
   const same = await bed.firewall('plan');
   t.equal(same.stdout, 'nothing changes, compared with the rules that are confirmed\n');
-  t.equal(same.stderr, '');
+  t.match(same.stderr, /^directly: no netd listens at [^\n]*\n$/);
 
   writeFileSync(join(bed.folder, 'gateway.yaml'), plant('[]'));
   const lines = (await bed.firewall('plan')).stdout.split('\n');
@@ -49,11 +55,87 @@ t.test('a plan tells who gains and loses, and what the kernel holds instead', { 
     '',
   ]);
   const json: unknown = JSON.parse((await bed.firewall('plan', '--json')).stdout);
-  t.match(json, { changes: false, kernel: { lost: [{ from: 'supervision/10.20.40.66' }], gained: [] } });
+  t.match(json, {
+    file: 'gateway.yaml',
+    changes: false,
+    waiting: null,
+    kernel: { lost: [{ from: 'supervision/10.20.40.66' }], gained: [] },
+  });
 
   await bed.run('/usr/sbin/nft', 'delete', 'table', 'inet', 'sluice');
   t.match(
     (await bed.firewall('plan')).stdout,
     /the kernel holds something else .*: it has no table inet sluice/,
   );
+});
+
+const PERMITTED = 61_001;
+
+t.test(
+  'a plan goes through netd, for whom it may not be read otherwise',
+  { skip: skip || missingPeer('setpriv', 'util-linux') },
+  async (t) => {
+    const bed = await Bed.make(t);
+    chmodSync(bed.folder, 0o755);
+    writeFileSync(join(bed.folder, 'gateway.yaml'), plant(HMI), { mode: 0o644 });
+    await bed.confirmed(plant(HMI));
+    bed.knows(plant(HMI));
+    await bed.netd('--allow-uid', String(PERMITTED));
+    const asUser = async (...args: readonly string[]) =>
+      bed.run(
+        'setpriv',
+        ...['--reuid', String(PERMITTED), '--regid', String(PERMITTED), '--clear-groups'],
+        ...['env', '-u', 'NODE_COMPILE_CACHE', process.execPath, join(REPOSITORY, 'src/main.ts')],
+        ...['firewall', 'plan', ...args],
+      );
+
+    const told = await asUser('--json', '--socket', bed.socket);
+    t.match(told, { status: 0, stderr: `through netd at ${bed.socket}\n` });
+    const json: unknown = JSON.parse(told.stdout);
+    t.match(json, { file: 'gateway.yaml', against: 'confirmed', changes: false, kernel: null });
+    const alone = await asUser('--json');
+    t.match(alone, {
+      status: 1,
+      stderr: /^directly: no netd .*\nsluice: cannot read .*EACCES.*; run this as root/,
+    });
+    const failed: unknown = JSON.parse(alone.stdout);
+    t.match(failed, {
+      ok: false,
+      code: 'SETUP',
+      error: /^cannot read .*EACCES/,
+      remedy: /^run this as root/,
+    });
+  },
+);
+
+t.test('a file that netd does not go by is planned directly', { skip }, async (t) => {
+  const bed = await Bed.make(t);
+  writeFileSync(join(bed.folder, 'gateway.yaml'), plant(HMI));
+  writeFileSync(join(bed.folder, 'next.yaml'), plant('[]'));
+  await bed.confirmed(plant(HMI));
+  bed.knows(plant(HMI));
+  const folder = join(bed.folder, 's');
+  const socket = join(folder, 'plant.sock');
+  await bed.netd('--socket', socket);
+
+  t.match(await bed.firewall('plan', '--socket', socket, 'next.yaml'), {
+    status: 1,
+    stdout: '',
+    stderr: /not by .*next\.yaml/,
+  });
+  // The place where netd is looked for, in a file system of this command alone.
+  const place = `mount -t tmpfs none /run; mkdir /run/sluice; mount --bind ${folder} /run/sluice; exec "$@"`;
+  const command = [process.execPath, join(REPOSITORY, 'src/main.ts'), 'firewall', 'plan'];
+  const next = await bed.run('unshare', '-m', 'sh', '-ec', place, 'sh', ...command, 'next.yaml');
+  t.match(next, {
+    status: 0,
+    stdout: /may no longer reach control\/press-1 tcp\/502/,
+    stderr: /^directly: netd at .* not by .*next\.yaml/,
+  });
+  const same = await bed.run('unshare', '-m', 'sh', '-ec', place, 'sh', ...command);
+  t.match(same, {
+    status: 0,
+    stdout: /^nothing changes/,
+    stderr: /^through netd at \/run\/sluice\/plant\.sock$/m,
+  });
 });

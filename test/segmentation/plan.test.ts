@@ -2,7 +2,7 @@ import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import * as fc from 'fast-check';
 import t from 'tap';
-import { forMachine, forPerson, planOf } from '../../src/cli/firewall-plan.ts';
+import { forMachine, forPerson, planOf } from '../../src/netd/tell-plan.ts';
 import { digest } from '../../src/netd/state.ts';
 import { changesOfAccess } from '../../src/segmentation/access.ts';
 import { compile } from '../../src/segmentation/compile.ts';
@@ -20,7 +20,8 @@ const policyIn = (file: string): Policy => policyOf(readFileSync(file, 'utf8'));
 function knownOf(policy: Policy, options: { readonly withPolicy: boolean } = { withPolicy: true }) {
   const rules = render(compile(policy));
   const text = options.withPolicy ? policyText(policy, digest(rules)) : undefined;
-  return { confirmed: { rules, digest: digest(rules), policy: text }, kernel: 'not permitted' } as const;
+  const confirmed = { rules, digest: digest(rules), policy: text };
+  return { confirmed, waiting: undefined, kernel: 'not permitted' } as const;
 }
 
 t.test('the golden folders are there', async (t) => t.ok(files.length >= 10));
@@ -31,11 +32,11 @@ for (const file of files) {
     const before = join(folder, 'before.yaml');
     const known = existsSync(before)
       ? knownOf(policyIn(before))
-      : ({ confirmed: undefined, kernel: 'not permitted' } as const);
+      : ({ confirmed: undefined, waiting: undefined, kernel: 'not permitted' } as const);
     const plan = planOf(known, policyIn(file));
     const told = {
       'plan.txt': forPerson(plan),
-      'plan.json': `${JSON.stringify(forMachine(plan, 'gateway.yaml'), undefined, 2)}\n`,
+      'plan.json': `${JSON.stringify(forMachine(plan), undefined, 2)}\n`,
     };
     for (const [name, text] of Object.entries(told)) {
       if (update) writeFileSync(join(folder, name), text);

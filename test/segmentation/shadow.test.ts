@@ -15,6 +15,7 @@ const NOTHING: ShadowFacts = {
   rules: [],
   legacy: [],
   switches: new Map(),
+  closed: false,
   unread: [],
 };
 const found = (facts: Partial<ShadowFacts>): string[] =>
@@ -144,23 +145,47 @@ t.test('rules of packets that judge what is bridged', async (t) => {
   t.same(found({ links: withBridge }), [], 'where br_netfilter is not loaded');
 });
 
-t.test('routers that the kernel would believe in a zone of the plant', async (t) => {
+const told = (closed: boolean, ...lines: readonly string[]) =>
+  shadows({ ...NOTHING, links, closed, switches: switched(...lines) }, policy);
+
+t.test('forwarding that is off, and forwarding that we switched off ourselves', async (t) => {
+  t.match(told(false, 'ipv4/ip_forward 0', 'ipv6/conf/all/forwarding 1'), [
+    { kind: 'forwarding', severity: 'warning', remedy: /^as soon as the rules hold: sysctl -w .*=1,/ },
+  ]);
+  t.same(told(true, 'ipv4/ip_forward 0', 'ipv6/conf/all/forwarding 0'), [], 'nobody is told to open it');
+  t.match(told(true, 'ipv4/ip_forward 1', 'ipv6/conf/all/forwarding 0'), [
+    { kind: 'forwarding', severity: 'danger', place: 'net.ipv4.ip_forward = 1', remedy: /ip_forward=0;/ },
+  ]);
+});
+
+/** In a zone with this subnet. */
+function believed(subnet: string, ...lines: readonly string[]): string[] {
   const zone = policyOf(`
 gateway: { id: plant }
-zones: { control: { vlan: 10, subnet: "fd00:10::/64" }, uplink: { interface: eth0 } }
+zones: { control: { vlan: 10, subnet: "${subnet}" }, uplink: { interface: eth0 } }
 segmentation: { mode: enforce, management: { zone: uplink, from: [192.0.2.0/24], allow: [ssh] } }
 `);
-  const here = (...lines: readonly string[]): string[] =>
-    shadows({ ...NOTHING, links, switches: switched(...lines) }, zone).map(
-      ({ severity, kind, place }) => `${severity} ${kind}: ${place}`,
-    );
-  const told = ['warning router advertisement: net.ipv6.conf.vlan10.accept_ra = 1'];
+  return shadows({ ...NOTHING, links, switches: switched(...lines) }, zone).map(
+    ({ severity, kind, place }) => `${severity} ${kind}: ${place}`,
+  );
+}
 
-  t.same(here('ipv6/conf/vlan10/accept_ra 1', 'ipv6/conf/vlan10/forwarding 0'), told);
-  t.same(here('ipv6/conf/vlan10/accept_ra 1', 'ipv6/conf/vlan10/forwarding 1'), []);
-  t.match(here('ipv6/conf/vlan10/accept_ra 2', 'ipv6/conf/vlan10/forwarding 1'), [/accept_ra = 2/]);
-  t.same(here('ipv6/conf/vlan10/accept_ra 0', 'ipv6/conf/vlan10/forwarding 0'), []);
-  t.same(here('ipv6/conf/eth0/accept_ra 2', 'ipv6/conf/eth0/forwarding 0'), [], 'the uplink has a router');
+t.test('routers that the kernel would believe in a zone of the plant', async (t) => {
+  const off = 'ipv6/conf/vlan10/forwarding 0';
+  const on = 'ipv6/conf/vlan10/forwarding 1';
+
+  for (const subnet of ['fd00:10::/64', '10.20.10.0/24']) {
+    t.same(
+      believed(subnet, 'ipv6/conf/vlan10/accept_ra 1', off),
+      ['warning router advertisement: net.ipv6.conf.vlan10.accept_ra = 1'],
+      'whichever family it has',
+    );
+    t.same(believed(subnet, 'ipv6/conf/vlan10/accept_ra 1', on), []);
+    t.match(believed(subnet, 'ipv6/conf/vlan10/accept_ra 2', on), [/accept_ra = 2/]);
+    t.same(believed(subnet, 'ipv6/conf/vlan10/accept_ra 0', off), []);
+    const uplink = ['ipv6/conf/eth0/accept_ra 2', 'ipv6/conf/eth0/forwarding 0'];
+    t.same(believed(subnet, ...uplink), [], 'the uplink has a router');
+  }
 });
 
 t.test('ways that the sender chooses are taken where both switches say so', async (t) => {

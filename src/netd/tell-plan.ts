@@ -1,16 +1,14 @@
 import { serviceName } from '../config/services.ts';
 import { SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
-import { Firewall } from '../netd/firewall.ts';
-import type { Known } from '../netd/outcome.ts';
 import { type Access, type AccessChanges, changesOfAccess } from '../segmentation/access.ts';
 import { accessText } from '../segmentation/access-text.ts';
 import { kernelAccess } from '../segmentation/kernel-access.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyOfText } from '../segmentation/policy-file.ts';
 import { changesOfStructure, type StructureChange } from '../segmentation/structure.ts';
-import { declaredPolicy } from './declared-policy.ts';
-import { loadConfig } from './load.ts';
+import type { Known } from './outcome.ts';
+import type { Told } from './tell.ts';
 
 // Who gains and who loses access, for people; changes nothing.
 
@@ -24,6 +22,8 @@ interface Plan {
   /** What passed before without a line, and goes on because of one. */
   readonly still: readonly Access[];
   readonly turn: Turn;
+  /** The change that waits to be confirmed. */
+  readonly waiting: string | undefined;
   /** What the file changes compared with the kernel, where that does not hold what was confirmed. */
   readonly kernel: KernelPlan | undefined;
 }
@@ -31,19 +31,18 @@ interface Plan {
 /** What becomes of everything that no line speaks of. */
 type Turn = 'closes' | 'opens' | 'stays open' | 'stays closed';
 
-type KernelPlan = { readonly access: AccessChanges } | { readonly unclear: string };
+type KernelPlan = { readonly holds: 'waiting' | 'something else' } & (
+  | { readonly access: AccessChanges }
+  | { readonly unclear: string }
+);
 
-export async function runPlan(file: string, json: boolean): Promise<number> {
-  const { gateway } = await loadConfig(file);
-  const policy = await declaredPolicy(file);
-  const known = await new Firewall(gateway.data).known();
+export function planTold(known: Known, policy: Policy): Told {
   const plan = planOf(known, policy);
-  process.stdout.write(json ? `${JSON.stringify(forMachine(plan, file))}\n` : forPerson(plan));
-  return 0;
+  return { result: forMachine(plan), text: forPerson(plan), good: true };
 }
 
 export function planOf(known: Known, policy: Policy): Plan {
-  const { confirmed } = known;
+  const { confirmed, waiting } = known;
   const before = confirmed && policyOfText(confirmed.policy ?? '', confirmed.digest);
   const kernel = kernelPlan(known, policy);
   if (confirmed !== undefined && before === undefined) {
@@ -57,6 +56,7 @@ export function planOf(known: Known, policy: Policy): Plan {
       access: own.access,
       still: [],
       turn: 'stays closed',
+      waiting,
       kernel,
     };
   }
@@ -69,6 +69,7 @@ export function planOf(known: Known, policy: Policy): Plan {
     access: { gained: goesOn ? [] : gained, lost: policy.mode === 'off' ? [] : lost },
     still: goesOn ? gained : [],
     turn,
+    waiting,
     kernel,
   };
 }
@@ -81,9 +82,10 @@ function turnOf(before: Policy, after: Policy): Turn {
 
 /** Undefined where nobody may ask the kernel, or it holds what was confirmed. */
 function kernelPlan({ kernel }: Known, policy: Policy): KernelPlan | undefined {
-  if (kernel === 'not permitted' || kernel.holds) return undefined;
-  if (kernel.listing === undefined) return { unclear: 'it has no table inet sluice' };
-  return kernelAccess(kernel.listing, policy);
+  if (kernel === 'not permitted' || kernel.holds === 'confirmed') return undefined;
+  const holds = kernel.holds === 'waiting' ? 'waiting' : 'something else';
+  if (kernel.listing === undefined) return { holds, unclear: 'it has no table inet sluice' };
+  return { holds, ...kernelAccess(kernel.listing, policy) };
 }
 
 export function forPerson(plan: Plan): string {
@@ -125,9 +127,17 @@ function structureText({ what, zone, conduit, before, after }: StructureChange):
   return before === undefined ? `zone ${zone} is new: ${after}` : `zone ${zone} is gone: ${before}`;
 }
 
-function kernelLines({ kernel }: Plan): string[] {
-  if (kernel === undefined) return [];
-  const head = 'the kernel holds something else than the rules that are confirmed';
+function kernelLines({ kernel, waiting, against }: Plan): string[] {
+  const waits = waiting === undefined ? undefined : `change ${waiting} waits to be confirmed`;
+  if (kernel === undefined) return waits === undefined ? [] : [waits];
+  const than =
+    against === 'nothing'
+      ? 'rules that were never confirmed'
+      : 'something else than the rules that are confirmed';
+  const head =
+    kernel.holds === 'waiting'
+      ? `${waits}, and is what the kernel holds`
+      : `${waits === undefined ? '' : `${waits}; `}the kernel holds ${than}`;
   if ('unclear' in kernel) return [`${head}: ${kernel.unclear}`];
   const lines = linesOf({ structure: [], access: kernel.access, still: [] });
   return lines.length === 0
@@ -135,10 +145,9 @@ function kernelLines({ kernel }: Plan): string[] {
     : [`${head}; compared with it:`, ...lines];
 }
 
-export function forMachine(plan: Plan, file: string): object {
-  const { against, structure, access, still, turn, kernel } = plan;
+export function forMachine(plan: Plan): object {
+  const { against, structure, access, still, turn, waiting, kernel } = plan;
   return {
-    file,
     against,
     changes: changes(plan),
     turn,
@@ -151,6 +160,7 @@ export function forMachine(plan: Plan, file: string): object {
     })),
     ...accessFor(access),
     still: still.map(recordOf),
+    waiting: waiting ?? null,
     kernel:
       kernel === undefined
         ? null

@@ -8,6 +8,8 @@ const EXIT = { failed: 1, usage: 64, configuration: 78 } as const;
 interface Command {
   readonly summary: string;
   readonly run: (args: readonly string[]) => Promise<number>;
+  /** With --json it tells what it does as it goes: a failure has no place among those lines. */
+  readonly streams?: true;
 }
 
 // A command is loaded when it is asked for, so that `check` does not pay for the broker.
@@ -51,6 +53,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   simulate: {
     summary: 'serve the devices of a configuration, with the real protocols on real sockets',
     run: async (args) => (await import('./cli/simulate.ts')).run(args),
+    streams: true,
   },
   history: {
     summary: 'show what the gateway remembers: charts, last samples, gaps with their reasons',
@@ -109,8 +112,15 @@ async function main(name: string | undefined, args: readonly string[]): Promise<
   try {
     return await command.run(args);
   } catch (error) {
+    if (args.includes('--json') && command.streams !== true) await answer(error);
     return explain(error);
   }
+}
+
+/** A program that asked for JSON gets an answer too, in the words of netd; standard error tells people as ever. */
+async function answer(error: unknown): Promise<void> {
+  const { failureFor } = await import('./netd/tell.ts');
+  process.stdout.write(`${JSON.stringify(failureFor(error))}\n`);
 }
 
 function explain(error: unknown): number {

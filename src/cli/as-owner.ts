@@ -2,7 +2,7 @@ import { type Stats, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { SluiceError } from '../core/errors.ts';
 import { loadSqlite } from '../store/open.ts';
-import { shellWord } from './shell-word.ts';
+import { shellWord } from '../core/shell-word.ts';
 
 /**
  * Where an administrator works in a folder of another user, the rest is done as that user, for good: root would follow

@@ -1,6 +1,6 @@
 import { SluiceError } from '../core/errors.ts';
 import { DEFAULT_FILE } from './load.ts';
-import { shellWord } from './shell-word.ts';
+import { shellWord } from '../core/shell-word.ts';
 
 /** What was said on the command line that the next command has to say too. */
 export interface Said {

@@ -6,7 +6,7 @@ import { days } from '../core/units.ts';
 import { type Credential, issueCredential } from '../identity/credential.ts';
 import { identityFolder } from '../identity/identity.ts';
 import { DEFAULT_FILE, loadConfig } from './load.ts';
-import { reachable, shellWord } from './shell-word.ts';
+import { reachable, shellWord } from '../core/shell-word.ts';
 import { HELP, JSON_TOO, parsedOptions, usage } from './options.ts';
 
 const TEXT = `Usage: ./sluice credentials issue NAME --out DIR [--may-command] [--days N] [--force] [--json] [gateway.yaml]

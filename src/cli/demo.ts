@@ -16,7 +16,7 @@ import { demoCredentials, OPERATOR, SCREEN, VIEWER } from './demo-credentials.ts
 import { loadConfig } from './load.ts';
 import { messageLine } from './message-line.ts';
 import { HELP, oneFile, parsedOptions } from './options.ts';
-import { reachable, shellWord } from './shell-word.ts';
+import { reachable, shellWord } from '../core/shell-word.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
 const TEXT = `Usage: ./sluice demo [gateway.yaml]

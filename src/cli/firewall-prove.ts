@@ -4,12 +4,11 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { epochMs } from '../core/units.ts';
 import { visible } from '../core/visible.ts';
 import { Firewall } from '../netd/firewall.ts';
-import type { Island } from '../netd/island.ts';
 import type { Proven } from '../netd/outcome.ts';
 import { addressText } from '../segmentation/addresses.ts';
 import { etherText, inQuarantine, type Packet, packetText } from '../segmentation/packet.ts';
 import { filteredText } from '../segmentation/filter-text.ts';
-import { mergedListings } from '../segmentation/listing.ts';
+import { hasTable, ownListing } from '../segmentation/listing.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { type Difference, type Proof, prove } from '../segmentation/prove.ts';
 import { declaredPolicy } from './declared-policy.ts';
@@ -23,10 +22,10 @@ const STANDARD_INPUT = '-';
  */
 export async function runProve(file: string, listing: string | undefined, json: boolean): Promise<number> {
   const policy = await declaredPolicy(file);
-  const { proof, island } =
-    listing === undefined ? await inKernel(file, policy) : await inListing(listing, policy);
-  process.stdout.write(json ? `${JSON.stringify(forMachine(proof))}\n` : forPerson(proof, policy, island));
-  return proof.proven ? 0 : 1;
+  const proven = listing === undefined ? await inKernel(file, policy) : await inListing(listing, policy);
+  const where = listing === undefined ? 'kernel' : 'listing';
+  process.stdout.write(json ? `${JSON.stringify(forMachine(proven))}\n` : forPerson(proven, policy, where));
+  return proven.proof.proven ? 0 : 1;
 }
 
 async function inKernel(file: string, policy: Policy): Promise<Proven> {
@@ -36,39 +35,33 @@ async function inKernel(file: string, policy: Policy): Promise<Proven> {
 
 /** A listing from elsewhere is compared with the file alone. */
 async function inListing(listing: string, policy: Policy): Promise<Proven> {
-  return { proof: prove(policy, await listed(listing), epochMs(Date.now())), island: undefined };
+  const own = ownListing(await listed(listing));
+  return { proof: prove(policy, own, epochMs(Date.now())), loaded: hasTable(own), island: undefined };
 }
 
 async function listed(file: string): Promise<string> {
   const isInput = file === STANDARD_INPUT;
   try {
-    return together(isInput ? await text(process.stdin) : await readFile(file, 'utf8'));
+    return isInput ? await text(process.stdin) : await readFile(file, 'utf8');
   } catch (error) {
     throw new SluiceError(
       'SETUP',
       `cannot read the listing ${isInput ? 'on standard input' : file}: ${errorText(error)}`,
       {
         cause: error,
-        remedy: 'nft -j list table inet sluice prints it',
+        remedy: 'TZ=UTC nft -j list ruleset prints it',
       },
     );
   }
 }
 
-/** What nft printed of two tables, one after the other, is a document a line. */
-function together(listings: string): string {
-  const documents = listings.trim().split(/\n(?=\{)/);
-  return documents.length === 2 && documents.every((one) => one.startsWith('{"nftables"'))
-    ? (mergedListings(documents) ?? listings)
-    : listings;
-}
-
-function forPerson(proof: Proof, { mode }: Policy, island: Island | undefined): string {
+function forPerson({ proof, island, loaded }: Proven, { mode }: Policy, where: 'kernel' | 'listing'): string {
   if (proof.proven) {
     const filtered = proof.filtered.length === 0 ? '' : `${filteredText(proof.filtered)}\n`;
     const witnesses = `${proof.witnesses.length} packets of the flows pass`;
     return `proven: the kernel accepts exactly what is declared (${island ? 'as an island' : `mode ${mode}`}, ${proof.boxes} boxes; ${witnesses})\n${filtered}`;
   }
+  if (!loaded) return `not proven: no rules are loaded: the ${where} has no table inet sluice\n`;
   if ('notUnderstood' in proof) {
     const lines = proof.notUnderstood.map(({ place, what }) => visible(`  ${place} ${what}`));
     return `not proven: the listing holds what this version does not understand\n${lines.join('\n')}\n`;
@@ -79,7 +72,8 @@ function forPerson(proof: Proof, { mode }: Policy, island: Island | undefined): 
         `  ${frame}: ${declared ? 'is declared and does not pass' : 'is not declared and passes'}, by ${rule}`,
       ),
     );
-    return `not proven: frames at the access ports do not fare as declared, one for each way\n${frames.join('\n')}\n`;
+    const hint = where === 'listing' ? 'a listing has to hold both tables: TZ=UTC nft -j list ruleset\n' : '';
+    return `not proven: frames at the access ports do not fare as declared, one for each way\n${frames.join('\n')}\n${hint}`;
   }
   const lines = proof.differences.map((difference) => visible(`  ${differenceText(difference)}`));
   return `not proven: the kernel does not hold what is declared, one packet for each way\n${lines.join('\n')}\n`;
@@ -91,7 +85,11 @@ function differenceText({ packet, declared, outcome, rule }: Difference): string
   return `${packetText(packet)}: ${meant} and ${done}, by ${rule}`;
 }
 
-function forMachine(proof: Proof): object {
+function forMachine({ proof, loaded }: Proven): object {
+  return { ...proofFor(proof), loaded };
+}
+
+function proofFor(proof: Proof): object {
   if (proof.proven) {
     const witnesses = proof.witnesses.map((witness) => ({
       ...witness,

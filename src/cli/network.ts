@@ -71,10 +71,17 @@ export async function run(args: readonly string[]): Promise<number> {
   const there = unitsThere(root);
   const obsolete = obsoleteLinks(there, units);
   const changed = changedFiles(there, units);
+  if (units.size === 0 && there.size === 0) {
+    process.stdout.write(
+      json ? '{"files":[],"links":[]}\n' : 'the file has no network: nothing is to be made\n',
+    );
+    return 0;
+  }
   if (verb === 'apply') {
     if (!force) refuseLockOut(plan, readLive());
     writeUnits(root, units);
-    bringLinks(plan, obsolete, values['without-networkd'] ?? false);
+    if (values['without-networkd']) setLinks(plan, obsolete);
+    else bringLinks(plan, obsolete, units.size === 0 ? 'removed' : 'written');
   }
   const isAsked = verb === 'apply' && !values['without-networkd'];
   const differences = isAsked
@@ -82,7 +89,9 @@ export async function run(args: readonly string[]): Promise<number> {
     : networkDifferences(plan, readLive(), obsolete);
   const filesLeft = verb === 'apply' ? [] : changed;
   process.stdout.write(
-    json ? `${JSON.stringify({ files: filesLeft, links: differences })}\n` : told(filesLeft, differences),
+    json
+      ? `${JSON.stringify({ files: filesLeft.map(({ name }) => name), links: differences })}\n`
+      : told(root, filesLeft, differences),
   );
   if (verb === 'plan') return 0;
   return differences.length + (verb === 'verify' ? changed.length : 0) === 0 ? 0 : 1;
@@ -104,9 +113,22 @@ function obsoleteLinks(there: ReadonlyMap<string, string>, wanted: ReadonlyMap<s
     .map((name) => name.slice(UNIT_PREFIX.length, -'.netdev'.length));
 }
 
-function changedFiles(there: ReadonlyMap<string, string>, wanted: ReadonlyMap<string, string>): string[] {
+interface ChangedFile {
+  readonly name: string;
+  readonly what: 'is missing' | 'differs' | 'is obsolete';
+}
+
+function changedFiles(
+  there: ReadonlyMap<string, string>,
+  wanted: ReadonlyMap<string, string>,
+): ChangedFile[] {
   const names = [...new Set([...there.keys(), ...wanted.keys()])].toSorted();
-  return names.filter((name) => there.get(name) !== wanted.get(name));
+  return names.flatMap((name): ChangedFile[] => {
+    const [is, shall] = [there.get(name), wanted.get(name)];
+    if (is === shall) return [];
+    const what = is === undefined ? 'is missing' : shall === undefined ? 'is obsolete' : 'differs';
+    return [{ name, what }];
+  });
 }
 
 /** Before anything is written: units of which no link follows would be half a change. */
@@ -134,14 +156,14 @@ function refuseLockOut({ ports, bridge }: NetworkPlan, live: LiveNetwork): void 
 const isGone = ({ what }: NetworkDifference): boolean =>
   what.endsWith('nothing wants it') || what.startsWith('is VLAN');
 
+function setLinks(plan: NetworkPlan, obsolete: readonly string[]): void {
+  for (const { steps } of networkDifferences(plan, readLive(), obsolete)) take(steps);
+}
+
 /** networkd makes what is missing, and never takes away or changes what is there. */
-function bringLinks(plan: NetworkPlan, obsolete: readonly string[], withoutNetworkd: boolean): void {
-  if (withoutNetworkd) {
-    for (const { steps } of networkDifferences(plan, readLive(), obsolete)) take(steps);
-    return;
-  }
+function bringLinks(plan: NetworkPlan, obsolete: readonly string[], units: 'written' | 'removed'): void {
   if (!networkdRuns()) {
-    throw new SluiceError('SETUP', 'the units are written, and systemd-networkd does not run here', {
+    throw new SluiceError('SETUP', `the units are ${units}, and systemd-networkd does not run here`, {
       remedy: 'systemctl enable --now systemd-networkd; or --without-networkd sets the links by themselves',
     });
   }
@@ -165,9 +187,13 @@ async function settled(plan: NetworkPlan, obsolete: readonly string[]): Promise<
   }
 }
 
-function told(files: readonly string[], differences: readonly NetworkDifference[]): string {
+function told(
+  root: string,
+  files: readonly ChangedFile[],
+  differences: readonly NetworkDifference[],
+): string {
   const lines = [
-    ...files.map((name) => `/etc/systemd/network/${name} differs`),
+    ...files.map(({ name, what }) => `${join(root, '/etc/systemd/network', name)} ${what}`),
     ...differences.map(({ link, what }) => `${link} ${what}`),
   ];
   return lines.length === 0 ? 'nothing differs\n' : `${lines.map(visible).join('\n')}\n`;

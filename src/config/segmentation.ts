@@ -47,10 +47,12 @@ export function readSegmentation(
   checkMustWork(mustWork, conduits, report);
   const longest = milliseconds(Math.min(within ?? MUST_WORK_WITHIN[1], MUST_WORK_WITHIN[1]));
   const given = shape['must-work-within'];
+  const bound: Report = (at, found, fix) =>
+    report(at, found, longest < MUST_WORK_WITHIN[1] ? `${fix}, which is confirm-within` : fix);
   const atWork =
     given === undefined
       ? longest
-      : readDuration(given, [...path, 'must-work-within'], report, [MUST_WORK_WITHIN[0], longest]);
+      : readDuration(given, [...path, 'must-work-within'], bound, [MUST_WORK_WITHIN[0], longest]);
   if (mode === undefined || heal === undefined || within === undefined || atWork === undefined)
     return undefined;
   if (mode === 'enforce' && whole && shape.management === undefined) {

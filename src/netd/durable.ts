@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { errorText, SluiceError } from '../core/errors.ts';
+import { shellWord } from '../core/shell-word.ts';
 
 // Files that are replaced as a whole, and on the disk before anything goes on.
 
@@ -74,8 +75,8 @@ function syncFolder(folder: string): void {
 }
 
 /** Made here it would be root's alone, and a gateway that runs as a user of its own could not write there. */
-const NOT_YET =
-  'make the folder gateway.data first; where the gateway runs as a user of its own with owner and mode of deploy/tmpfiles/sluice.conf';
+const notYet = (data: string): string =>
+  `make gateway.data first: mkdir -m 700 ${shellWord(data)}; where the gateway runs as a user of its own, with owner and mode of deploy/tmpfiles/sluice.conf`;
 /** Whoever may not look or write there is told no other cause. */
 export const AS_ROOT = 'run this as root, or ask netd where it knows you (--socket PATH)';
 const NO_ROOM = 'check the room and the owner of gateway.data';
@@ -84,7 +85,8 @@ function onDisk(what: string, path: string, act: () => void): void {
   try {
     act();
   } catch (cause) {
-    throw failure(what, path, cause, isMissing(cause) ? NOT_YET : isDenied(cause) ? AS_ROOT : NO_ROOM);
+    const remedy = isMissing(cause) ? notYet(dirname(path)) : isDenied(cause) ? AS_ROOT : NO_ROOM;
+    throw failure(what, path, cause, remedy);
   }
 }
 

@@ -30,9 +30,9 @@ export function proveFrames({ mode, guard }: Policy, text: string): FrameProof {
     return gap('the listing', 'is not what nft -j prints');
   }
   if (guard === undefined || mode === 'off') {
-    return listing === undefined ? { boxes: 0 } : gap(TABLE, 'guards ports that the file does not name');
+    return listing === undefined ? { boxes: 0 } : { frames: [TOO_MUCH] };
   }
-  if (listing === undefined) return gap(TABLE, 'is not there: nothing guards the access ports');
+  if (listing === undefined) return { frames: [TOO_LITTLE] };
   if (listing.gaps.length > 0) return { notUnderstood: listing.gaps.map((what) => ({ place: TABLE, what })) };
   const space = new FrameSpace(guard.hosts);
   const { sets } = space;
@@ -55,6 +55,17 @@ export function proveFrames({ mode, guard }: Policy, text: string): FrameProof {
   ].flat();
   return differences.length > 0 ? { frames: differences } : { boxes: sets.count(accepted) };
 }
+
+const TOO_MUCH: FrameDifference = {
+  frame: 'a frame at a port that the file does not name',
+  declared: true,
+  rule: `${TABLE}, which the file does not ask for`,
+};
+const TOO_LITTLE: FrameDifference = {
+  frame: 'any frame at an access port',
+  declared: false,
+  rule: `nothing: there is no ${TABLE}`,
+};
 
 const gap = (place: string, what: string): FrameProof => ({ notUnderstood: [{ place, what }] });
 

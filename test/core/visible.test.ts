@@ -3,7 +3,7 @@ import t from 'tap';
 import { streamLog } from '../../src/core/log.ts';
 import { visible } from '../../src/core/visible.ts';
 import { messageLine } from '../../src/cli/message-line.ts';
-import { shellWord } from '../../src/cli/shell-word.ts';
+import { shellWord } from '../../src/core/shell-word.ts';
 
 /** Clears a screen, sets a title, colours, moves; then the same with 8-bit controls, then text from right to left. */
 const HOSTILE = '\u001b[2J\u001b]0;owned\u0007\r\nerror: all is well\u009b31m\u202egpj.exe\u{e0041}\ud800';

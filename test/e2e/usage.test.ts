@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import t from 'tap';
+import { run as runFirewall } from '../../src/cli/firewall.ts';
 import { run as runNetwork } from '../../src/cli/network.ts';
 import { missingPeer } from '../support/peer.ts';
 import { SLUICE } from '../support/process.ts';
@@ -56,6 +57,22 @@ t.test('every command says what it does, and wrong usage is 64 in one line', asy
   t.match(sluice('chek').err, /there is no command "chek"; did you mean check\?/);
   t.equal(sluice('version', 'more').status, 64);
   t.match(JSON.parse(sluice('version', '--json').out), { sluice: /^\d/, node: /^24\./ });
+});
+
+t.test('firewall: an option that means nothing to a verb is refused', async (t) => {
+  const wrong: Readonly<Record<string, string>> = {
+    'plan --because x': 'firewall plan takes no --because',
+    'prove --because x': 'firewall prove takes no --because',
+    'audit --because x': 'firewall audit takes no --because',
+    'apply --because x': 'firewall apply takes no --because',
+    'status --listing x': 'firewall status takes no --listing',
+    'prove --socket x': 'firewall prove takes no --socket',
+    'render --json': 'firewall render takes no --json',
+    'confirm plant.yaml':
+      'firewall confirm wants the change that apply named, as in: ./sluice firewall confirm 5f3a90c2 plant.yaml',
+  };
+  for (const [line, message] of Object.entries(wrong))
+    await t.rejects(runFirewall(line.split(' ')), { code: 'USAGE', message }, line);
 });
 
 t.test('network: wrong usage, a wrong file, and whoever is not root', async (t) => {

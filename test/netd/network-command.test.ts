@@ -43,7 +43,11 @@ t.test('units are rendered, written, reloaded, and obsolete ones are removed', {
   t.match(await network(bed, 'render'), { status: 0, stdout: /# ---- 10-sluice-vlan10\.netdev\n/ });
   t.match(await network(bed, 'render', '--out', 'units'), { status: 0, stdout: '' });
   const planned = await network(bed, 'plan', '--root', 'root');
-  t.match(planned, { status: 0, stdout: /10-sluice-vlan99\.netdev differs\n(?:.*\n)*vlan10 is missing\n/ });
+  t.match(planned, {
+    status: 0,
+    stdout:
+      /^root\/etc\/systemd\/network\/10-sluice-eth1\.network is missing\n(?:.*\n)*.*vlan99\.netdev is obsolete\n(?:.*\n)*vlan10 is missing\n/,
+  });
   t.same(readdirSync(folder).length, 2, 'a plan changes nothing');
 
   // The networkctl here makes no links: what is missing in the kernel is told, and is no success.
@@ -70,6 +74,29 @@ t.test('what networkd does after it has answered is waited for', { skip }, async
 
   t.equal(applied.status, 0, applied.stderr);
   t.equal(applied.stdout, 'nothing differs\n');
+});
+
+t.test('a file without a network has nothing to make', { skip }, async (t) => {
+  const bed = await bedOf(
+    t,
+    TRUNK.replace('network: { trunk: eth1 }', '').replace('vlan: 10', 'interface: eth2'),
+  );
+  bed.programIs('systemctl', 'exit 3');
+
+  for (const verb of ['plan', 'apply', 'verify'])
+    t.match(
+      await network(bed, verb, '--root', 'root'),
+      { status: 0, stdout: /^the file has no network: / },
+      verb,
+    );
+
+  mkdirSync(join(bed.folder, FOLDER), { recursive: true });
+  writeFileSync(join(bed.folder, FOLDER, '10-sluice-vlan99.netdev'), '[NetDev]\nName=vlan99\nKind=vlan\n');
+  t.match(await network(bed, 'apply', '--root', 'root'), {
+    status: 1,
+    stderr: /the units are removed, and /,
+  });
+  t.same(readdirSync(join(bed.folder, FOLDER)), []);
 });
 
 t.test('where networkd does not run, the command says what to do', { skip }, async (t) => {

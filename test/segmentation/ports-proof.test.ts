@@ -18,7 +18,7 @@ const rules = (yaml: string): number => rulesOf(yaml).split('{"rule":{"family":"
 t.test('what a stranger does to it is seen, and undone', { skip }, async (t) => {
   const document = rulesOf(PLANT);
   const strange: readonly (readonly [string, RegExp])[] = [
-    ['delete table bridge sluice', /nothing guards the access ports/],
+    ['delete table bridge sluice', /nothing: there is no table bridge sluice/],
     ['flush chain bridge sluice g_ports', /not declared, by g_ports, at its end/],
     ['insert rule bridge sluice g_arp accept', /kind arp, .*not declared/],
     ['flush set bridge sluice s_ip_4', /kind ipv4, .*, declared/],

@@ -8,7 +8,7 @@ const EXIT = { failed: 1, usage: 64, configuration: 78 } as const;
 interface Command {
   readonly summary: string;
   readonly run: (args: readonly string[]) => Promise<number>;
-  /** With --json it tells what it does as it goes: a failure has no place among those lines. */
+  /** What it prints may be a stream of values, among which a failure has no place. */
   readonly streams?: true;
 }
 
@@ -66,6 +66,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   export: {
     summary: 'write recorded samples as CSV, JSON lines or Parquet',
     run: async (args) => (await import('./cli/export.ts')).run(args),
+    streams: true,
   },
   backup: {
     summary: 'write the databases of a gateway, running or not, into one file',

@@ -24,10 +24,21 @@ export function startForwarding(before: Forwarded): void {
   for (const family of before) writeFileSync(SWITCHES[family], '1\n');
 }
 
+/**
+ * Which packets that come in at a link may go on to others. IPv4 has a switch for each link, which the one for all sets;
+ * of IPv6 only the one for all decides.
+ */
+export const forwardedFrom = (link: string): Forwarded => [
+  ...(isSwitched(`/proc/sys/net/ipv4/conf/${link}/forwarding`) ? (['v4'] as const) : []),
+  ...(isOn('v6') ? (['v6'] as const) : []),
+];
+
+const isOn = (family: Family): boolean => isSwitched(SWITCHES[family]);
+
 /** No IPv6 in the kernel: nothing is forwarded. */
-function isOn(family: Family): boolean {
+function isSwitched(path: string): boolean {
   try {
-    return readFileSync(SWITCHES[family], 'utf8').trim() !== '0';
+    return readFileSync(path, 'utf8').trim() !== '0';
   } catch {
     return false;
   }

@@ -1,6 +1,5 @@
 import { formatAddress, parseAddress } from '../config/network.ts';
 import { isRecord, text } from './field.ts';
-import type { NetworkPlan, PlannedPort } from './network-plan.ts';
 
 /** What the kernel has, as far as the plan asks for it. */
 export interface LiveLink {
@@ -11,16 +10,24 @@ export interface LiveLink {
   /** Of a VLAN: what it lies on. */
   readonly parent: string;
   readonly id: number | undefined;
+  /** Kind of the tags, of a VLAN and of a bridge. */
+  readonly protocol: string;
   readonly filters: boolean;
+  /** It talks to other bridges about loops, and closes ports because of what they say. */
+  readonly spans: boolean;
   /** VLAN of what comes in without a tag at a bridge that says nothing else; 0 is none. */
   readonly defaultVlan: number;
   readonly up: boolean;
   /** With the length of the subnet, canonical; without what the kernel made by itself. */
   readonly addresses: readonly string[];
   readonly vlans: readonly LiveVlan[];
+  /** Of a VLAN: which packets that come in there are led to other interfaces. */
+  readonly forwards: readonly Family[];
 }
 
-interface LiveVlan {
+export type Family = 'v4' | 'v6';
+
+export interface LiveVlan {
   readonly id: number;
   readonly pvid: boolean;
   readonly untagged: boolean;
@@ -28,8 +35,19 @@ interface LiveVlan {
 
 export type LiveNetwork = ReadonlyMap<string, LiveLink>;
 
-/** From what `ip -j -d link`, `bridge -j vlan show` and `ip -j addr` print. Throws where that is no JSON. */
-export function liveNetwork(links: string, bridge: string, addresses: string): LiveNetwork {
+/** The usual tags (802.1Q), as the kernel says it, and where it says nothing. */
+export const PLAIN_TAGS = '802.1Q';
+
+/** What the kernel tells: links, VLANs and addresses in the words of `ip -j -d link`, `bridge -j vlan show`, `ip -j addr`. */
+export interface Told {
+  readonly links: string;
+  readonly bridge: string;
+  readonly addresses: string;
+  readonly forwards: (link: string) => readonly Family[];
+}
+
+/** Throws where something is no JSON. */
+export function liveNetwork({ links, bridge, addresses, forwards }: Told): LiveNetwork {
   const vlans = new Map(recordsOf(bridge).map((one) => [text(one['ifname']), vlansOf(one['vlans'])]));
   const known = new Map(
     recordsOf(addresses).map((one) => [text(one['ifname']), addressesOf(one['addr_info'])]),
@@ -38,21 +56,26 @@ export function liveNetwork(links: string, bridge: string, addresses: string): L
     recordsOf(links).map((link) => {
       const name = text(link['ifname']);
       const info = record(link['linkinfo']);
+      const kind = text(info['info_kind']);
       const data = record(info['info_data']);
+      const protocol = text(data[kind === 'bridge' ? 'vlan_protocol' : 'protocol']);
       const flags: readonly unknown[] = Array.isArray(link['flags']) ? link['flags'] : [];
       return [
         name,
         {
           name,
-          kind: text(info['info_kind']),
+          kind,
           master: text(link['master']),
           parent: text(link['link']),
           id: typeof data['id'] === 'number' ? data['id'] : undefined,
+          protocol: protocol === '' ? PLAIN_TAGS : protocol,
           filters: data['vlan_filtering'] === 1,
+          spans: typeof data['stp_state'] === 'number' && data['stp_state'] !== 0,
           defaultVlan: typeof data['vlan_default_pvid'] === 'number' ? data['vlan_default_pvid'] : 0,
           up: flags.includes('UP'),
           addresses: known.get(name) ?? [],
           vlans: vlans.get(name) ?? [],
+          forwards: kind === 'vlan' ? forwards(name) : [],
         },
       ];
     }),
@@ -88,172 +111,4 @@ function addressesOf(json: unknown): string[] {
       ? []
       : [`${formatAddress(address.family, address.value)}/${String(prefixlen)}`];
   });
-}
-
-/** Something that is not as the file wants it, and the command that makes it so (programs ip and bridge). */
-export interface NetworkDifference {
-  readonly link: string;
-  readonly what: string;
-  /** Empty where no command can help: a port that is not plugged in yet. */
-  readonly steps: readonly (readonly string[])[];
-}
-
-/** `obsolete` are names of VLANs and bridges that were ours. */
-export function networkDifferences(
-  plan: NetworkPlan,
-  live: LiveNetwork,
-  obsolete: readonly string[],
-): NetworkDifference[] {
-  return [
-    ...gone(plan, live, obsolete),
-    ...(plan.bridge === undefined ? [] : bridgeDifferences(plan.bridge, plan, live)),
-    ...plan.ports.flatMap((port) => portDifferences(port, plan, live)),
-    ...plan.vlans.flatMap((vlan) => vlanDifferences(vlan, live)),
-  ];
-}
-
-/** Ours that the file names no more, and VLANs on our trunk or bridge that it never named. */
-function gone(plan: NetworkPlan, live: LiveNetwork, obsolete: readonly string[]): NetworkDifference[] {
-  const wanted = new Set([...plan.vlans.map(({ name }) => name), plan.bridge]);
-  const parents = new Set([...plan.vlans.map(({ parent }) => parent), ...obsolete]);
-  const isOurs = ({ name, kind, parent }: LiveLink): boolean =>
-    (obsolete.includes(name) && (kind === 'vlan' || kind === 'bridge')) ||
-    (kind === 'vlan' && parents.has(parent) && /^vlan\d+$/.test(name));
-  return [...live.values()]
-    .filter((link) => isOurs(link) && !wanted.has(link.name))
-    .map(({ name }) => ({
-      link: name,
-      what: 'is there, and nothing wants it',
-      steps: [['ip', 'link', 'del', name]],
-    }));
-}
-
-function bridgeDifferences(name: string, { vlans }: NetworkPlan, live: LiveNetwork): NetworkDifference[] {
-  const link = live.get(name);
-  const options = ['type', 'bridge', 'vlan_filtering', '1', 'vlan_default_pvid', '0', 'stp_state', '0'];
-  const found: NetworkDifference[] = [];
-  if (link === undefined) {
-    found.push({ link: name, what: 'is missing', steps: [['ip', 'link', 'add', name, ...options]] });
-  } else if (link.kind !== 'bridge') {
-    return [{ link: name, what: `is no bridge, but ${link.kind || 'a device'}`, steps: [] }];
-  } else if (!link.filters || link.defaultVlan !== 0) {
-    const what = link.filters ? `gives ports the VLAN ${link.defaultVlan}` : 'keeps no VLANs apart';
-    found.push({ link: name, what, steps: [['ip', 'link', 'set', name, ...options]] });
-  }
-  found.push(
-    ...vlanTable(
-      name,
-      vlans.map(({ id }) => ({ id, pvid: false, untagged: false })),
-      link,
-      ['self'],
-    ),
-  );
-  return [...found, ...isUp(name, link)];
-}
-
-function portDifferences(port: PlannedPort, { bridge }: NetworkPlan, live: LiveNetwork): NetworkDifference[] {
-  const { name, access, tagged } = port;
-  const link = live.get(name);
-  if (link === undefined) return [{ link: name, what: 'is missing: no such network interface', steps: [] }];
-  const found: NetworkDifference[] = [];
-  if (bridge !== undefined) {
-    if (link.master !== bridge) {
-      const what = `is a port of ${link.master || 'no bridge'}, not of ${bridge}`;
-      found.push({ link: name, what, steps: [['ip', 'link', 'set', name, 'master', bridge]] });
-    }
-    const own = access === undefined ? [] : [{ id: access, pvid: true, untagged: true }];
-    const wanted = [...own, ...tagged.map((id) => ({ id, pvid: false, untagged: false }))];
-    found.push(...vlanTable(name, wanted, link, []));
-  }
-  return [...found, ...strayAddresses(link, []), ...isUp(name, link)];
-}
-
-function vlanTable(
-  name: string,
-  wanted: readonly LiveVlan[],
-  link: LiveLink | undefined,
-  self: readonly string[],
-): NetworkDifference[] {
-  const live = link?.vlans ?? [];
-  const missing = wanted
-    .filter(
-      (one) =>
-        !live.some((two) => two.id === one.id && two.pvid === one.pvid && two.untagged === one.untagged),
-    )
-    .map(({ id, pvid, untagged }) => ({
-      link: name,
-      what: `has not VLAN ${id}${pvid ? ' for what comes without a tag' : ' with its tag'}`,
-      steps: [
-        [
-          'bridge',
-          'vlan',
-          'add',
-          'dev',
-          name,
-          'vid',
-          String(id),
-          ...(pvid ? ['pvid'] : []),
-          ...(untagged ? ['untagged'] : []),
-          ...self,
-        ],
-      ],
-    }));
-  const surplus = live
-    .filter(({ id }) => !wanted.some((one) => one.id === id))
-    .map(({ id }) => ({
-      link: name,
-      what: `has VLAN ${id}, and nothing wants it`,
-      steps: [['bridge', 'vlan', 'del', 'dev', name, 'vid', String(id), ...self]],
-    }));
-  return [...surplus, ...missing];
-}
-
-function vlanDifferences(
-  { name, id, parent, addresses }: NetworkPlan['vlans'][number],
-  live: LiveNetwork,
-): NetworkDifference[] {
-  const link = live.get(name);
-  const add = ['ip', 'link', 'add', 'link', parent, 'name', name, 'type', 'vlan', 'id', String(id)];
-  const quiet = ['ip', 'link', 'set', name, 'addrgenmode', 'none'];
-  const give = (address: string): string[] => [
-    'ip',
-    'address',
-    'add',
-    address,
-    'dev',
-    name,
-    ...(address.includes(':') ? ['nodad'] : []),
-  ];
-  if (link === undefined || link.kind !== 'vlan' || link.id !== id || link.parent !== parent) {
-    const what =
-      link === undefined
-        ? 'is missing'
-        : `is VLAN ${link.id ?? 'none'} on ${link.parent || 'nothing'}, not ${id} on ${parent}`;
-    const before = link === undefined ? [] : [['ip', 'link', 'del', name]];
-    const steps = [...before, add, quiet, ['ip', 'link', 'set', name, 'up'], ...addresses.map(give)];
-    return [{ link: name, what, steps }];
-  }
-  const missing = addresses
-    .filter((address) => !link.addresses.includes(address))
-    .map((address) => ({ link: name, what: `has not the address ${address}`, steps: [give(address)] }));
-  return [...strayAddresses(link, addresses), ...missing, ...isUp(name, link)];
-}
-
-/** Link-local ones that the kernel gives by itself are named too: nobody said what may claim them. */
-function strayAddresses({ name, addresses }: LiveLink, wanted: readonly string[]): NetworkDifference[] {
-  return addresses
-    .filter((address) => !wanted.includes(address))
-    .map((address) => ({
-      link: name,
-      what: `has the address ${address}, and nothing wants it`,
-      steps: [['ip', 'address', 'del', address, 'dev', name]],
-    }));
-}
-
-/** No address that nobody wrote: the kernel would make one as soon as the link is up. */
-function isUp(name: string, link: LiveLink | undefined): NetworkDifference[] {
-  const quiet = ['ip', 'link', 'set', name, 'addrgenmode', 'none'];
-  return link?.up === true
-    ? []
-    : [{ link: name, what: 'is down', steps: [quiet, ['ip', 'link', 'set', name, 'up']] }];
 }

@@ -7,6 +7,8 @@ export interface NetworkPlan {
   readonly bridge: string | undefined;
   readonly ports: readonly PlannedPort[];
   readonly vlans: readonly PlannedVlan[];
+  /** Interfaces of zones that somebody else sees to, whatever they are. */
+  readonly others: readonly string[];
 }
 
 /** An interface that carries VLANs: a trunk, or a port of the bridge. */
@@ -27,12 +29,11 @@ export interface PlannedVlan {
   readonly forwards: boolean;
 }
 
-const NO_NETWORK: NetworkPlan = { bridge: undefined, ports: [], vlans: [] };
-
-/** Nothing where the file has no section `network`. */
+/** No links where the file has no section `network`. */
 export function networkPlan(config: Config): NetworkPlan {
   const { network, zones } = config;
-  if (network === undefined) return NO_NETWORK;
+  const others = zones.flatMap((zone) => zone.interface ?? []);
+  if (network === undefined) return { bridge: undefined, ports: [], vlans: [], others };
   const parent = network.kind === 'trunk' ? network.trunk : network.name;
   const vlans = zones.flatMap((zone) => vlanOf(zone, parent, config));
   const ids = vlans.map(({ id }) => id);
@@ -44,6 +45,7 @@ export function networkPlan(config: Config): NetworkPlan {
     bridge: network.kind === 'trunk' ? undefined : network.name,
     ports: [...access, ...trunks.map((name) => ({ name, access: undefined, tagged: ids }))],
     vlans,
+    others,
   };
 }
 

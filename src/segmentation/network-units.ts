@@ -42,6 +42,37 @@ export function networkUnits(plan: NetworkPlan): ReadonlyMap<string, string> {
   return files;
 }
 
+/** A link that a unit of ours made, or was to make. */
+export interface MadeLink {
+  readonly kind: string;
+  /** Of a VLAN: what it was put on; undefined where no unit says it. */
+  readonly parent: string | undefined;
+  readonly addresses: readonly string[];
+}
+
+/** By name, from units as `networkUnits` writes them: what is left of a file that says something else by now. */
+export function madeLinks(units: ReadonlyMap<string, string>): ReadonlyMap<string, MadeLink> {
+  const made = new Map<string, MadeLink>();
+  for (const [file, netdev] of units) {
+    const name = nameOf(file, '.netdev');
+    if (name === undefined) continue;
+    const [parent] = [...units].flatMap(([other, text]) =>
+      values(text, 'VLAN').includes(name) ? (nameOf(other, '.network') ?? []) : [],
+    );
+    const addresses = values(units.get(`${UNIT_PREFIX}${name}.network`) ?? '', 'Address');
+    made.set(name, { kind: values(netdev, 'Kind')[0] ?? '', parent, addresses });
+  }
+  return made;
+}
+
+const nameOf = (file: string, ending: string): string | undefined =>
+  file.startsWith(UNIT_PREFIX) && file.endsWith(ending)
+    ? file.slice(UNIT_PREFIX.length, -ending.length)
+    : undefined;
+
+const values = (unit: string, key: string): string[] =>
+  unit.split('\n').flatMap((line) => (line.startsWith(`${key}=`) ? line.slice(key.length + 1) : []));
+
 /** A machine must not wait for a plant to be plugged in before it says that it is online. */
 const match = (name: string): string[] => ['[Match]', `Name=${name}`, '', '[Link]', 'RequiredForOnline=no'];
 

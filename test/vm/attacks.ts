@@ -7,6 +7,7 @@ import * as frames from '../segmentation/frames.ts';
 import { rulesOf } from '../segmentation/policies.ts';
 import { until } from '../support/wait.ts';
 import { be, type Check, sh } from './check.ts';
+import { noUnits } from './network.ts';
 
 // Spoofed ARP at an access port of a bridge that filters VLANs, against a real victim at another one. That the bridge
 // filters, and gives the port a VLAN of its own, stops none of these by itself.
@@ -45,7 +46,7 @@ export async function attacks(check: Check): Promise<void> {
   await check(
     'attacks: a bridge with VLAN filtering, a port for the attacker and one for the victim',
     async () => {
-      be((await run(['apply', '--without-networkd', '--root', '/run/attacks', FILE])) === 0, 'not applied');
+      be((await run(['apply', '--without-networkd', FILE])) === 0, 'not applied');
       await until(
         'a way',
         () =>
@@ -98,6 +99,7 @@ export async function attacks(check: Check): Promise<void> {
   sh(
     'nft flush ruleset; ip netns delete victim; ip link delete br-plant; ip link delete eth1; ip link delete lan1',
   );
+  noUnits();
 }
 
 const neighbour = (address: string): string => sh(`ip -n victim -o neighbour show ${address}`);

@@ -6,7 +6,7 @@ import { accessText } from '../segmentation/access-text.ts';
 import { kernelAccess } from '../segmentation/kernel-access.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyOfText } from '../segmentation/policy-file.ts';
-import { changesOfStructure, type StructureChange } from '../segmentation/structure.ts';
+import { changesOfStructure, EVERYWHERE, type StructureChange } from '../segmentation/structure.ts';
 import type { Known } from './outcome.ts';
 import type { Told } from './tell.ts';
 
@@ -110,24 +110,84 @@ function introOf(plan: Plan): string[] {
 const changes = ({ structure, access, still }: Plan): boolean =>
   structure.length + access.gained.length + access.lost.length + still.length > 0;
 
-function linesOf({ structure, access, still }: Pick<Plan, 'structure' | 'access' | 'still'>): string[] {
+/** Of one line of the file, and of what is there beside packets; programs get all of them. */
+const MOST_LINES = 24;
+
+/** Where nothing is denied, nobody gains or loses anything but what a later `enforce` would make of it. */
+const VERBS = {
+  acts: { lost: 'may no longer reach', gained: 'may reach' },
+  tells: { lost: 'would no longer be allowed to reach', gained: 'would be allowed to reach' },
+} as const;
+
+function linesOf({
+  structure,
+  access,
+  still,
+  turn,
+}: Pick<Plan, 'structure' | 'access' | 'still' | 'turn'>): string[] {
   const { gained, lost } = access;
+  const verbs = VERBS[turn === 'opens' || turn === 'stays open' ? 'tells' : 'acts'];
   return [
-    ...structure.map((change) => `~ ${structureText(change)}`),
-    ...lost.map((one) => `- ${accessText(one, 'may no longer reach')}`),
-    ...still.map((one) => `= ${accessText(one, 'may still reach')}`),
-    ...gained.map((one) => `+ ${accessText(one, 'may reach')}`),
+    ...some(structure, ({ what }) => what, structureText, '~'),
+    ...some(lost, placeOf, (one) => accessText(one, verbs.lost), '-'),
+    ...some(still, placeOf, (one) => accessText(one, 'may still reach'), '='),
+    ...some(gained, placeOf, (one) => accessText(one, verbs.gained), '+'),
   ];
 }
 
-function structureText({ what, zone, conduit, before, after }: StructureChange): string {
-  if (what === 'guard') return `${conduit}: guard, ${before}; becomes ${after}`;
-  if (what === 'mode') return `mode ${before} becomes ${after}`;
-  if (what !== 'zone') return `zone ${zone}: ${what} ${before} becomes ${after}`;
-  return before === undefined ? `zone ${zone} is new: ${after}` : `zone ${zone} is gone: ${before}`;
+const placeOf = ({ path = '' }: Access): string => path;
+
+/** The first of each group, and how many more there are. */
+function some<T>(
+  all: readonly T[],
+  group: (one: T) => string,
+  text: (one: T) => string,
+  sign: string,
+): string[] {
+  return [...Map.groupBy(all, group)].flatMap(([name, own]) => {
+    const more = own.length - MOST_LINES;
+    const lines = (more > 1 ? own.slice(0, MOST_LINES) : own).map((one) => `${sign} ${text(one)}`);
+    return more > 1
+      ? [...lines, `${sign} and ${more} more${name === '' ? '' : ` of ${name}`}: --json tells them`]
+      : lines;
+  });
 }
 
-function kernelLines({ kernel, waiting, against }: Plan): string[] {
+function structureText({ what, zone, name = '', conduit, before, after }: StructureChange): string {
+  switch (what) {
+    case 'mode':
+      return `mode ${before} becomes ${after}`;
+    case 'zone':
+      return before === undefined ? `zone ${zone} is new: ${after}` : `zone ${zone} is gone: ${before}`;
+    case 'interface':
+    case 'addresses':
+      return `zone ${zone}: ${what} ${before} becomes ${after}`;
+    case 'guard':
+      return `${conduit}: guard, ${before}; becomes ${after}`;
+    case 'observing':
+      return observingText(name, before, after);
+    case 'port':
+    case 'mac':
+      if (before === undefined) return `${what} ${name} is guarded: ${after}`;
+      return after === undefined
+        ? `${what} ${name} is no longer guarded: ${before}`
+        : `${what} ${name}: ${before}; becomes ${after}`;
+    default:
+      return what satisfies never;
+  }
+}
+
+function observingText(name: string, before: string | undefined, after: string | undefined): string {
+  if (name === EVERYWHERE) {
+    if (after === undefined) return `mode observe has no end any more, which was ${before}`;
+    return `mode observe ends ${after}${before === undefined ? '' : ` and not ${before}`}: from then on what no line allows is denied`;
+  }
+  if (after === undefined)
+    return `${name}: what no line allows is denied again; it was to pass until ${before}`;
+  return `${name}: what no line allows passes until ${after}${before === undefined ? '' : ` and not ${before}`}`;
+}
+
+function kernelLines({ kernel, waiting, against, turn }: Plan): string[] {
   const waits = waiting === undefined ? undefined : `change ${waiting} waits to be confirmed`;
   if (kernel === undefined) return waits === undefined ? [] : [waits];
   const than =
@@ -139,7 +199,7 @@ function kernelLines({ kernel, waiting, against }: Plan): string[] {
       ? `${waits}, and is what the kernel holds`
       : `${waits === undefined ? '' : `${waits}; `}the kernel holds ${than}`;
   if ('unclear' in kernel) return [`${head}: ${kernel.unclear}`];
-  const lines = linesOf({ structure: [], access: kernel.access, still: [] });
+  const lines = linesOf({ structure: [], access: kernel.access, still: [], turn });
   return lines.length === 0
     ? [`${head}; it accepts what the file declares`]
     : [`${head}; compared with it:`, ...lines];
@@ -151,9 +211,10 @@ export function forMachine(plan: Plan): object {
     against,
     changes: changes(plan),
     turn,
-    structure: structure.map(({ zone, conduit, before, after, what }) => ({
+    structure: structure.map(({ zone, name, conduit, before, after, what }) => ({
       what,
       zone: zone ?? null,
+      ...(name !== undefined && { name }),
       ...(conduit !== undefined && { conduit }),
       before: before ?? null,
       after: after ?? null,
@@ -175,7 +236,7 @@ const accessFor = ({ gained, lost }: AccessChanges): object => ({
   gained: gained.map(recordOf),
 });
 
-const recordOf = ({ from, to, traffic, path, because }: Access): object => ({
+const recordOf = ({ from, to, traffic, path, because, more }: Access): object => ({
   from,
   to,
   traffic:
@@ -186,4 +247,5 @@ const recordOf = ({ from, to, traffic, path, because }: Access): object => ({
     })) ?? null,
   path: path ?? null,
   because: because ?? null,
+  ...(more === true && { more }),
 });

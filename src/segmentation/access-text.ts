@@ -2,9 +2,9 @@ import { serviceName, type Traffic } from '../config/services.ts';
 import type { Access } from './access.ts';
 
 /** `supervision/* may reach control/press-1 tcp/502 modbus-tcp (conduits[0]: HMI reads the presses)`. */
-export function accessText({ from, to, traffic, path, because }: Access, verb: string): string {
+export function accessText({ from, to, traffic, path, because, more }: Access, verb: string): string {
   const place = path === undefined ? '' : ` (${path}: ${because})`;
-  return `${from} ${verb} ${to} ${servicesText(traffic)}${place}`;
+  return `${from} ${verb} ${to} ${servicesText(traffic)}${place}${more === true ? ', and more' : ''}`;
 }
 
 export function servicesText(traffic: Access['traffic']): string {

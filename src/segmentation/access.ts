@@ -23,6 +23,8 @@ export interface Access {
   /** Place in gateway.yaml and reason; undefined where no line of a file speaks of it. */
   readonly path: string | undefined;
   readonly because: string | undefined;
+  /** The last of so many that the rest is not told one by one. */
+  readonly more?: boolean;
 }
 
 export interface AccessChanges {
@@ -38,8 +40,8 @@ export interface Subject {
   readonly accepted?: PacketSet;
 }
 
-/** Sentences about one flow, or about what no flow speaks of; more of them tell nothing. */
-const MOST_PIECES = 24;
+/** Sentences about one flow, or about what no flow speaks of: a device each of a large plant; that there are more is told. */
+const MOST_PIECES = 1_000;
 
 /** Zones are what stays: an interface that has another name changes nobody's access. */
 export function changesOfAccess(before: Policy, after: Policy): AccessChanges {
@@ -126,7 +128,8 @@ function ofWholeFlow({ from, to, protocol, ports, path, because }: Flow, naming:
 
 function piecesOf(space: PacketSpace, set: PacketSet, subject: Subject, flow: Flow | undefined): Access[] {
   const { path, because } = flow ?? {};
-  const rectangles = Map.groupBy(rectanglesOf(space, set, MOST_PIECES), ({ family }) => family);
+  const all = rectanglesOf(space, set, MOST_PIECES);
+  const rectangles = Map.groupBy(all, ({ family }) => family);
   const [v4, v6] = ([4, 6] as const).map((family) =>
     joined(
       (rectangles.get(family) ?? []).map((rectangle) => {
@@ -141,10 +144,14 @@ function piecesOf(space: PacketSpace, set: PacketSet, subject: Subject, flow: Fl
     others.has(meaning(access)) || flow === undefined || !hasBoth(flow.to)
       ? access
       : { ...access, to: `${access.to} over ${family}` };
-  return [
+  const pieces = [
     ...(v4 ?? []).map((one) => half('IPv4', one, same4)),
     ...(v6 ?? []).map((one) => half('IPv6', one, same6)),
   ];
+  const last = pieces.at(-1);
+  return all.length < MOST_PIECES || last === undefined
+    ? pieces
+    : [...pieces.slice(0, -1), { ...last, more: true }];
 }
 
 /** Pings of both families mean the same to people. */
@@ -227,10 +234,12 @@ function joined(access: readonly Access[]): Access[] {
   return [...groups.values()].flatMap((group): Access[] => {
     const [first] = group;
     if (first === undefined) return [];
-    if (group.some(({ traffic }) => traffic === undefined)) return [{ ...first, traffic: undefined }];
+    const more = group.some((one) => one.more === true) ? { more: true } : {};
+    if (group.some(({ traffic }) => traffic === undefined))
+      return [{ ...first, ...more, traffic: undefined }];
     const traffic = new Map(
       group.flatMap((one) => one.traffic ?? []).map((one) => [JSON.stringify(one), one] as const),
     );
-    return [{ ...first, traffic: [...traffic.values()] }];
+    return [{ ...first, ...more, traffic: [...traffic.values()] }];
   });
 }

@@ -15,7 +15,7 @@ import {
   sideSet,
 } from './names.ts';
 import type { Flow, Policy, PolicyZone, Side } from './policy.ts';
-import { FAMILIES, type Family, joined, ofFamily } from './ranges.ts';
+import { FAMILIES, type Family, merged, ofFamily } from './ranges.ts';
 import type { Chain, Field, KeyType, MapElement, NamedSet, Rule, Ruleset, VerdictMap } from './ruleset.ts';
 import { accept, choose, count, goTo, is, isIn, lookUp, rule } from './statements.ts';
 
@@ -142,7 +142,7 @@ function wideLookUps(flows: readonly Flow[], family: Family): LookUps[] {
       type: ADDRESS[family],
       kind: 'declared',
       interval: true,
-      elements: joined(ofFamily(side, family)),
+      elements: merged(ofFamily(side, family)),
     });
     const between = [isIn(addressField(family, 'saddr'), from), isIn(addressField(family, 'daddr'), to)];
     const services = own.filter(({ protocol }) => protocol === 'tcp' || protocol === 'udp');

@@ -2,7 +2,7 @@ import { formatAddress } from '../config/network.ts';
 import { GATEWAY } from '../config/zones.ts';
 import type { Addresses } from './plant.ts';
 import type { AddressRange, Policy, PolicyDevice, PolicyZone } from './policy.ts';
-import { EVERY, FAMILIES, type Family, isSingle, ofFamily, without } from './ranges.ts';
+import { EVERY, FAMILIES, type Family, isSingle, merged, ofFamily, without } from './ranges.ts';
 
 /** More names in one sentence nobody reads. */
 const MOST_NAMES = 6;
@@ -67,17 +67,6 @@ function listed(names: readonly string[]): string {
   const more = names.length - MOST_NAMES;
   if (more > 1) return `${names.slice(0, MOST_NAMES).join(', ')} and ${more} more`;
   return names.join(', ');
-}
-
-/** Neighbours as one range. */
-export function merged(ranges: readonly AddressRange[]): AddressRange[] {
-  const result: AddressRange[] = [];
-  for (const range of ranges.toSorted((a, b) => (a.low < b.low ? -1 : 1))) {
-    const last = result.at(-1);
-    if (last === undefined || range.low > last.high + 1n) result.push(range);
-    else if (range.high > last.high) result[result.length - 1] = { low: last.low, high: range.high };
-  }
-  return result;
 }
 
 const minus = (from: Addresses, what: Addresses): Addresses => ({

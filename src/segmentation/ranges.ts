@@ -51,14 +51,13 @@ export function disjoint(ranges: readonly AddressRange[]): AddressRange[] {
   return result;
 }
 
-/** Of sorted and disjoint ranges, with what touches as one: fewer, and the same addresses. */
-export function joined(ranges: readonly AddressRange[]): AddressRange[] {
+/** Neighbours as one range. */
+export function merged(ranges: readonly AddressRange[]): AddressRange[] {
   const result: AddressRange[] = [];
-  for (const range of ranges) {
+  for (const range of ranges.toSorted((a, b) => (a.low < b.low ? -1 : 1))) {
     const last = result.at(-1);
-    if (last !== undefined && last.high + 1n === range.low)
-      result[result.length - 1] = { low: last.low, high: range.high };
-    else result.push(range);
+    if (last === undefined || range.low > last.high + 1n) result.push(range);
+    else if (range.high > last.high) result[result.length - 1] = { low: last.low, high: range.high };
   }
   return result;
 }

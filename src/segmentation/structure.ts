@@ -1,12 +1,16 @@
-import { merged, rangeText } from './naming.ts';
-import type { Flow, Policy, PolicyZone } from './policy.ts';
-import { FAMILIES, ofFamily } from './ranges.ts';
+import { rangeText } from './naming.ts';
+import { changesOfGuards } from './guard-changes.ts';
+import { changesOfPorts } from './port-changes.ts';
+import type { Policy, PolicyZone } from './policy.ts';
+import { FAMILIES, merged, ofFamily } from './ranges.ts';
 
 /** Something else than access that another policy changes. */
 export interface StructureChange {
-  readonly what: 'mode' | 'zone' | 'interface' | 'addresses' | 'guard';
-  /** Undefined for the mode and for guards. */
+  readonly what: 'mode' | 'zone' | 'interface' | 'addresses' | 'observing' | 'guard' | 'port' | 'mac';
+  /** Undefined where it is about no zone as such. */
   readonly zone: string | undefined;
+  /** Of a port of the bridge, or the hardware address; `from -> to` of two zones that are observed. */
+  readonly name?: string;
   /** Place in the file, of a conduit that is looked into otherwise, or no longer. */
   readonly conduit?: string;
   /** Undefined: it was not there, or will not be. */
@@ -14,12 +18,16 @@ export interface StructureChange {
   readonly after: string | undefined;
 }
 
-/** Mode, zones, their interfaces and addresses, and what of Modbus passes on conduits that were there before. Undefined: no rules at all, as in mode off. */
+/**
+ * Mode, zones, their interfaces and addresses, what passes for a while without a line, what of Modbus passes a guard, and
+ * who may be at which port. Undefined: no rules at all, as in mode off.
+ */
 export function changesOfStructure(before: Policy | undefined, after: Policy): StructureChange[] {
   const [old, next] = [zonesOf(before), zonesOf(after)];
   const names = [...new Set([...old.keys(), ...next.keys()])];
   return [
     ...changed('mode', undefined, before?.mode ?? 'off', after.mode),
+    ...changesOfObserving(before, after),
     ...names.flatMap((zone): StructureChange[] => {
       const [was, is] = [old.get(zone), next.get(zone)];
       if (was === undefined || is === undefined) return changed('zone', zone, placeOf(was), placeOf(is));
@@ -28,28 +36,35 @@ export function changesOfStructure(before: Policy | undefined, after: Policy): S
         ...changed('addresses', zone, addressesText(was), addressesText(is)),
       ];
     }),
-    ...changesOfGuards(before?.flows ?? [], after.flows),
+    ...changesOfGuards(before?.flows ?? [], after.flows).map(
+      ({ path, ...texts }): StructureChange => ({ what: 'guard', zone: undefined, conduit: path, ...texts }),
+    ),
+    ...changesOfPorts(before?.guard, after.guard).map(
+      (change): StructureChange => ({ zone: undefined, ...change }),
+    ),
   ];
 }
 
-/** Who reaches whom may be the same as before, and yet they may do more, or less. */
-function changesOfGuards(before: readonly Flow[], after: readonly Flow[]): StructureChange[] {
-  const [old, next] = [guardsOf(before), guardsOf(after)];
-  return [...next].flatMap(([key, { conduit, guard }]): StructureChange[] => {
-    const was = old.get(key)?.guard;
-    if (was === undefined || was === guard) return [];
-    return [{ what: 'guard', zone: undefined, conduit, before: was, after: guard }];
+/** Until when what no line allows passes, as a whole and between two zones. */
+function changesOfObserving(before: Policy | undefined, after: Policy): StructureChange[] {
+  const [old, next] = [endsOf(before), endsOf(after)];
+  return [...new Set([...old.keys(), ...next.keys()])].flatMap((name): StructureChange[] => {
+    const [was, is] = [old.get(name), next.get(name)];
+    // That the mode is another one is told already.
+    if (was === is || (name === EVERYWHERE && after.mode !== 'observe')) return [];
+    return [{ what: 'observing', zone: undefined, name, before: was, after: is }];
   });
 }
 
-/** Of each conduit and port of TCP: how it is guarded. */
-function guardsOf(flows: readonly Flow[]): Map<string, { readonly conduit: string; readonly guard: string }> {
-  const conduits = flows.filter(({ kind, protocol }) => kind === 'conduit' && protocol === 'tcp');
+/** Everything, where it is no pair of zones. */
+export const EVERYWHERE = 'everything';
+
+function endsOf(policy: Policy | undefined): ReadonlyMap<string, string> {
+  const { observeUntil, observed = [] } = policy ?? {};
+  const whole = observeUntil === undefined ? [] : [[EVERYWHERE, observeUntil] as const];
+  const pairs = observed.map(({ from, to, until }) => [`${from} -> ${to}`, until] as const);
   return new Map(
-    conduits.map(({ name, path, ports, guard }) => [
-      `${name} ${ports.join('-')}`,
-      { conduit: path, guard: guard === undefined ? 'no guard' : `${guard.grade}: ${guard.limits}` },
-    ]),
+    [...whole, ...pairs].map(([name, until]) => [name, `${new Date(until).toISOString().slice(0, 16)}Z`]),
   );
 }
 

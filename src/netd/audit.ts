@@ -58,11 +58,11 @@ export interface AuditRecord extends Deed, Who {
 }
 
 /** What a roll back is that nobody asked for. */
-export const nobodyConfirmed = (change: string): Deed => ({
+export const takenBack = (change: string, why = 'nobody confirmed'): Deed => ({
   verb: 'rollback',
   outcome: 'done',
   change,
-  detail: 'nobody confirmed',
+  detail: why,
 });
 
 export const auditFile = (folder: string, age = 0): string =>

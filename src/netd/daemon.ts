@@ -3,7 +3,7 @@ import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds, seconds } from '../core/units.ts';
-import { nobodyConfirmed, type Who } from './audit.ts';
+import { takenBack, type Who } from './audit.ts';
 import { AuditRation } from './audit-ration.ts';
 import { Bucket } from './bucket.ts';
 import { DriftBook } from './drift-book.ts';
@@ -174,15 +174,16 @@ class Turns {
 async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): Promise<void> {
   let waited = firewall.waits();
   const look = async (): Promise<void> => {
-    const id = await firewall.settle(GRACE);
+    const settled = await firewall.settle(GRACE);
     const before = waited;
     waited = firewall.waits();
     // By its guards, or by a command that did not ask us.
-    if (id === undefined && before !== undefined && before !== waited)
+    if (settled === undefined && before !== undefined && before !== waited)
       log.info('a change waits no more', { change: before, see: './sluice firewall audit' });
-    if (id === undefined) return;
-    log.warn('rolled back: nobody confirmed', { change: id });
-    await audit.record(OURSELVES, nobodyConfirmed(id));
+    if (settled === undefined) return;
+    const { id, why } = settled;
+    log.warn(`rolled back: ${why}`, { change: id });
+    await audit.record(OURSELVES, takenBack(id, why));
   };
   await glances(
     look,

@@ -4,6 +4,7 @@ import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, epochMs, milliseconds, minutes, seconds } from '../core/units.ts';
 import { canonical, fingerprint } from '../segmentation/canonical.ts';
+import { encloses } from '../segmentation/closed.ts';
 import { type Consequences, consequences, differing, unknown } from '../segmentation/consequences.ts';
 import type { Audit, Deed, Who } from './audit.ts';
 import { type Culprit, culpritText } from './culprit.ts';
@@ -79,6 +80,7 @@ class DriftWatch {
   #failures = 0;
   #wake: () => void = () => {};
   #awake = false;
+  #damaged: readonly string[] = [];
   /** What was told and left: it is not told again. */
   #left: string | undefined;
   readonly #trouble = new ToldOnce((error) =>
@@ -140,6 +142,7 @@ class DriftWatch {
       });
       this.#trouble.over();
       if (typeof inspected === 'string') return inspected === 'nothing' ? EVERY : AGAIN;
+      await this.#tellDamage(inspected.damaged);
       if (inspected.holds) this.#rest();
       else await this.#tell(inspected, decided, suspects);
       return this.#next(inspected);
@@ -147,6 +150,18 @@ class DriftWatch {
       this.#trouble.failed(error);
       return AGAIN;
     }
+  }
+
+  /** Once; it is no reason to open anything, and somebody has to look at the disk. */
+  async #tellDamage(damaged: readonly string[]): Promise<void> {
+    const { audit, who, log } = this.#parts;
+    const before = this.#damaged;
+    this.#damaged = damaged;
+    for (const one of damaged.filter((now) => !before.includes(now))) {
+      log.error('what is known about the rules is damaged', { damaged: one });
+      await audit.record(who, { verb: 'damage', outcome: 'failed', detail: one });
+    }
+    if (before.length > 0 && damaged.length === 0) log.info('what is known about the rules is whole again');
   }
 
   #next({ healed }: Inspected): Duration {
@@ -318,10 +333,6 @@ function detailOf({ healed }: Inspected, decided: Heal): string | undefined {
   if (healed === 'not asked') return 'it is left: ./sluice firewall rollback puts it right';
   return healed === 'done' ? undefined : healed.failed;
 }
-
-/** Rules that only observe deny nothing, whoever changes them. */
-const encloses = (document: string): boolean =>
-  [...(canonical(document)?.chains.values() ?? [])].some(({ policy }) => policy === 'drop');
 
 /** The same for the same content, in whatever order nft lists it. */
 function stateOf({ listing, unreadable }: Found): string {

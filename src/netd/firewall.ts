@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs, milliseconds, seconds } from '../core/units.ts';
-import { closed } from '../segmentation/closed.ts';
+import { closedRules } from '../segmentation/closed.ts';
 import { compile } from '../segmentation/compile.ts';
 import { hasTable } from '../segmentation/listing.ts';
 import type { Policy } from '../segmentation/policy.ts';
@@ -41,11 +41,11 @@ import { type MustWork, mustWork } from './must-work.ts';
 import { Nft } from './nft.ts';
 import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
 import { ObservingEnds } from './observing-ends.ts';
-import type { Applied, Known, Listing, RolledBack, Status, Proven } from './outcome.ts';
+import type { Applied, Known, Listing, RolledBack, Settled, Status, Proven } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
 import { findShadows } from './shadow.ts';
-import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
+import { digest, type Kept, NO_RULES, type Pending, remaining, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
 const PATIENCE: Duration = seconds(60);
@@ -112,10 +112,14 @@ export class Firewall {
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
     await this.#refuseWhileWaiting(nft);
-    const confirmed = this.#state.confirmed();
+    const kept = this.#state.kept();
+    const confirmed = kept?.rules;
     if (confirmed !== undefined && digest(confirmed) === digest(document)) {
       await by.intend?.({ rules: digest(document) });
+      if (this.#force.policyOf(document) === undefined)
+        this.#state.keepPolicy(policyText(policy, digest(document)));
       const brought = await this.#loadProven(nft, document, policy);
+      if (kept?.lost !== undefined) this.#state.confirm(document, this.#force.document(document));
       this.#force.keepBoot();
       this.#state.keepClosed(closedRules(policy));
       return { id: undefined, within, first: false, ...brought };
@@ -148,7 +152,14 @@ export class Firewall {
       const unanswered = work === undefined ? [] : await mustWork(nft, this.#force.policy(policy), work);
       // Whoever has to look at the plant gets the whole time for it.
       this.#state.prolong({ ...pending, until: milliseconds(sinceBoot() + within) });
-      return { id, within, first: confirmed === undefined, closes: isForeign, unanswered, ...brought };
+      return {
+        id,
+        within,
+        first: confirmed === undefined,
+        closes: isForeign || kept?.from === 'closed.json',
+        unanswered,
+        ...brought,
+      };
     } catch (error) {
       throw await this.#takenBack(nft, before, error);
     }
@@ -172,7 +183,7 @@ export class Firewall {
       });
     }
     mustBeNew(pending, by);
-    mustEnforce({ force: this.#force }, this.#state.candidate() ?? '');
+    if (!this.#state.isLost(pending)) mustEnforce({ force: this.#force }, this.#state.candidate() ?? '');
     await by.intend?.({ change: id, rules: pending.rules });
     const document = this.#state.candidate();
     const problem = await objection(nft, pending, document, this.#force);
@@ -192,8 +203,8 @@ export class Firewall {
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
     const id = this.#waitingOrDamaged();
-    const confirmed = this.#state.confirmed();
-    if (confirmed === undefined && id === undefined) {
+    const kept = this.#state.kept();
+    if (kept === undefined && id === undefined) {
       throw new SluiceError(
         'SETUP',
         'no rules were ever confirmed, and no change waits: nothing to return to',
@@ -207,7 +218,7 @@ export class Firewall {
     const brought = await this.#force.bring(nft, before);
     this.#state.end();
     const isLost = this.#force.isAny && !enforces(before);
-    return { id, to: heldBy(before, confirmed), isLost, ...brought };
+    return { id, to: heldBy(before, kept), isLost, damaged: this.#force.damaged(), ...brought };
   }
 
   /** What is confirmed, and what the kernel holds where it may be asked. Changes nothing. */
@@ -233,12 +244,13 @@ export class Firewall {
 
   /**
    * Takes back a change whose time was over `grace` ago, or that another start of the machine left, where its guards did
-   * not do it. Its id; undefined where there was none.
+   * not do it; and one that nobody can confirm any more. Undefined where there was none.
    */
-  async settle(grace: Duration, by: Actor = {}): Promise<string | undefined> {
-    if (!this.#isOverdue(grace)) return undefined;
+  async settle(grace: Duration, by: Actor = {}): Promise<Settled | undefined> {
+    if (this.#overdue(grace) === undefined) return undefined;
     using lock = await this.#locked();
-    if (!this.#isOverdue(grace)) return undefined;
+    const why = this.#overdue(grace);
+    if (why === undefined) return undefined;
     // Undefined where it was confirmed by someone who was killed at it: then that is what has to hold.
     const id = this.#waitingOrDamaged();
     const before = this.#state.before();
@@ -246,7 +258,7 @@ export class Firewall {
     await this.#force.bring(new Nft({ lock: lock.descriptor }), before);
     if (before !== NO_RULES) this.#force.holdBoot();
     this.#state.end();
-    return id;
+    return id === undefined ? undefined : { id, why };
   }
 
   /** The change that waits to be confirmed; undefined where none does, or its file is damaged. */
@@ -258,13 +270,17 @@ export class Firewall {
     }
   }
 
-  #isOverdue(grace: Duration): boolean {
+  /** Why a change has to be taken back that its guards left; undefined where it may wait. */
+  #overdue(grace: Duration): string | undefined {
+    let pending: Pending | undefined;
     try {
-      const pending = this.#state.pending();
-      return pending !== undefined && (pending.boot !== bootId() || sinceBoot() > pending.until + grace);
+      pending = this.#state.pending();
     } catch {
-      return true; // damaged: nobody can know until when it waits
+      return 'nobody can know until when it waits';
     }
+    if (pending === undefined) return undefined;
+    if (pending.boot !== bootId() || sinceBoot() > pending.until + grace) return 'nobody confirmed';
+    return this.#state.isLost(pending) ? 'nobody can confirm it, as its rules are damaged' : undefined;
   }
 
   /** What the kernel holds beside what it should, put right where `heal` says so; see inspect.ts. */
@@ -403,7 +419,8 @@ export class Firewall {
           .length,
       },
       everConfirmed: confirmed !== undefined,
-      quarantined: this.#force.held(listing),
+      quarantined: this.#force.isReadable ? this.#force.held(listing) : [],
+      damaged: this.#force.damaged(),
       isEnforced: isEnforced(listing),
       notKept: notKeptOf({ force: this.#force, stays: this.#stays }),
       shadows: await findShadows(policy, () => book.read().stopped !== undefined),
@@ -413,9 +430,10 @@ export class Firewall {
 
   #kernel(listing: string | undefined): Status['kernel'] {
     const confirmed = this.#state.confirmed();
-    if (confirmed !== undefined && holds(listing, this.#force.document(confirmed))) return 'confirmed';
-    const candidate = this.#state.pending() && this.#state.candidate();
-    if (candidate !== undefined && holds(listing, this.#force.document(candidate))) return 'waiting';
+    const isHeld = (rules: string | undefined): boolean =>
+      rules !== undefined && holds(listing, this.#force.lenient(rules, listing));
+    if (isHeld(confirmed)) return 'confirmed';
+    if (isHeld(this.#state.pending() && this.#state.candidate())) return 'waiting';
     return listing === undefined ? 'nothing' : 'something else';
   }
 
@@ -471,7 +489,7 @@ export class Firewall {
     try {
       await this.#force.bring(nft, before);
       this.#state.end();
-      return tell(HELD[heldBy(before, this.#state.confirmed())], remedy);
+      return tell(HELD[heldBy(before, this.#state.kept())], remedy);
     } catch (second) {
       return tell(`and it could not be taken back yet: ${errorText(second)}`, './sluice firewall status');
     }
@@ -488,7 +506,9 @@ const HELD = {
 /** Could the kernel hold anybody back? */
 const isEnforced = (listing: string | undefined): boolean => quarantinedIn(listing).size > 0;
 
-const heldBy = (before: string, confirmed: string | undefined): RolledBack['to'] =>
-  before === NO_RULES ? 'nothing' : confirmed === undefined ? 'closed' : 'confirmed';
-
-const closedRules = (policy: Policy): string => render(compile(closed(policy)));
+const heldBy = (before: string, kept: Kept | undefined): RolledBack['to'] =>
+  before === NO_RULES
+    ? 'nothing'
+    : kept === undefined || kept.from === 'closed.json'
+      ? 'closed'
+      : 'confirmed';

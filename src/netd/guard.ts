@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ToldOnce } from './told-once.ts';
 import { type Log, streamLog } from '../core/log.ts';
 import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
-import { Audit, nobodyConfirmed, type Who } from './audit.ts';
+import { Audit, takenBack, type Who } from './audit.ts';
 import { armedFile, GUARDS, guardPid, start } from './arm.ts';
 import { InForce } from './in-force.ts';
 import { lockOf } from './lock.ts';
@@ -94,7 +94,7 @@ async function rolledBack(known: Pending, before: string): Promise<boolean> {
         cut: cut.connections,
         ...(cut.problem !== undefined && { 'not cut': cut.problem }),
       });
-      await new Audit(state.folder).record(OURSELVES, nobodyConfirmed(id));
+      await new Audit(state.folder).record(OURSELVES, takenBack(id));
     }
     state.end();
     return true;

@@ -1,16 +1,17 @@
 import { errorText } from '../core/errors.ts';
 import { epochMs } from '../core/units.ts';
+import { encloses, NOTHING_PASSES } from '../segmentation/closed.ts';
 import { compile } from '../segmentation/compile.ts';
 import { type Connection, Judge } from '../segmentation/connections.ts';
 import { islanded } from '../segmentation/island.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyOfText } from '../segmentation/policy-file.ts';
 import { policyAt } from '../segmentation/policy-at.ts';
-import { quarantinedIn, quarantineElements, withQuarantine } from '../segmentation/quarantine.ts';
+import { joined, quarantinedIn, quarantineElements, withQuarantine } from '../segmentation/quarantine.ts';
 import { render } from '../segmentation/render.ts';
 import { bring, type Brought } from './bring.ts';
 import { connectionsThat, deleteConnections, ownAddresses } from './conntrack.ts';
-import { type Island, IslandMark, noPolicy } from './island.ts';
+import { type Island, IslandMark } from './island.ts';
 import type { Nft } from './nft.ts';
 import { type Entry, isOver, QuarantineBook } from './quarantine-book.ts';
 import { digest, NO_RULES, type State } from './state.ts';
@@ -50,7 +51,7 @@ export class InForce {
 
   /** Is there anything that has to be enforced? */
   get isAny(): boolean {
-    return this.island !== undefined || this.quarantined.length > 0;
+    return this.island !== undefined || !this.isReadable || this.quarantined.length > 0;
   }
 
   /** Those, and whom the kernel holds on though their time is over: nobody was there to release them. */
@@ -67,9 +68,42 @@ export class InForce {
     return [...within, ...this.book.entries().filter((entry) => isOver(entry) && isHeld(entry))];
   }
 
-  /** What the kernel shall hold while these are the rules; also what a machine that starts may load. */
+  /** What the kernel shall hold while these are the rules. Throws where it is not known who is in quarantine. */
   document(rules: string, suspects: readonly Entry[] = this.quarantined): string {
     return withQuarantine(this.#cut(rules), quarantineElements(suspects));
+  }
+
+  /**
+   * The same, whatever is damaged. A book that cannot be read releases nobody: those stay in quarantine whom a start of the
+   * machine would put there, or the kernel holds.
+   */
+  lenient(rules: string, listing: string | undefined): string {
+    try {
+      return this.document(rules);
+    } catch (error) {
+      if (this.isReadable) throw error;
+      return withQuarantine(
+        this.#cut(rules),
+        joined(quarantinedIn(this.#state.booted()?.document), quarantinedIn(listing)),
+      );
+    }
+  }
+
+  /** For people: what cannot be read, and what is gone by instead. */
+  damaged(): readonly string[] {
+    const book = this.isReadable
+      ? []
+      : [
+          'quarantine.json is damaged: nobody is let go; put it back from a backup, or remove it and put the devices into quarantine again',
+        ];
+    const rules = this.#state.confirmed();
+    const island =
+      rules !== undefined && this.#isOnlyClosed(rules)
+        ? [
+            'what the confirmed rules were made of is not known: as an island, nothing but management is let through',
+          ]
+        : [];
+    return [...this.#state.damaged(), ...book, ...island];
   }
 
   /** What has to be proven while this is declared. */
@@ -85,8 +119,8 @@ export class InForce {
 
   /** What a machine that starts loads: what is confirmed, with the island and whoever is in quarantine. */
   keepBoot(): void {
-    const confirmed = this.#state.confirmed();
-    if (confirmed !== undefined) this.#state.keepBoot(this.document(confirmed));
+    const kept = this.#state.kept();
+    if (kept !== undefined) this.#state.keepBoot(kept, this.lenient(kept.rules, undefined));
     this.#bootOwed = undefined;
   }
 
@@ -114,9 +148,26 @@ export class InForce {
   #cut(rules: string): string {
     if (this.island === undefined || rules === NO_RULES) return rules;
     const policy = this.policyOf(rules);
-    if (policy === undefined && this.#state.isClosed(rules)) return rules; // nothing in it to cut
-    if (policy === undefined) throw noPolicy();
-    return render(compile(islanded(policy)));
+    if (policy !== undefined) return render(compile(islanded(policy)));
+    if (this.#state.isClosed(rules)) return rules; // nothing in it to cut
+    return this.#state.islandOf(rules) ?? this.#enclosing ?? NOTHING_PASSES;
+  }
+
+  /** Can they be cut to an island, or at least to management alone? */
+  canBeCut(rules: string): boolean {
+    return this.policyOf(rules) !== undefined || this.#state.isClosed(rules) || this.#enclosing !== undefined;
+  }
+
+  /** Is more cut than an island cuts? */
+  #isOnlyClosed(rules: string): boolean {
+    if (this.island === undefined || this.policyOf(rules) !== undefined) return false;
+    const cut = this.#cut(rules);
+    return cut !== rules && (cut === NOTHING_PASSES || this.#state.isClosed(cut));
+  }
+
+  get #enclosing(): string | undefined {
+    const closed = this.#state.closed();
+    return closed !== undefined && encloses(closed) ? closed : undefined;
   }
 
   /** The kernel holds these rules and what is in force beside them when this returns. */
@@ -126,22 +177,13 @@ export class InForce {
 
   /** For a return, which no damage may keep from happening; then connections are cut that nobody could open now. */
   async bring(nft: Nft, rules: string): Promise<Brought & { readonly cut: Cut }> {
-    const brought = await bring(nft, await this.#lenient(nft, rules));
+    const listing = this.isReadable ? undefined : await nft.list().catch(() => undefined);
+    const brought = await bring(nft, this.lenient(rules, listing));
     return { ...brought, cut: await this.cut(rules) };
   }
 
-  /** A book that cannot be read releases nobody: then those stay in quarantine whom the kernel holds there. */
-  async #lenient(nft: Nft, rules: string): Promise<string> {
-    try {
-      return this.document(rules);
-    } catch (error) {
-      if (this.#isReadable()) throw error;
-      const listing = await nft.list().catch(() => undefined);
-      return withQuarantine(this.#cut(rules), quarantinedIn(listing));
-    }
-  }
-
-  #isReadable(): boolean {
+  /** Is it known who is in quarantine? */
+  get isReadable(): boolean {
     try {
       this.book.entries();
       return true;

@@ -16,6 +16,8 @@ export interface Found {
   readonly document: string;
   /** What that was made of; undefined where it is not known. */
   readonly policy: Policy | undefined;
+  /** What on the disk cannot be read, for people. */
+  readonly damaged: readonly string[];
   /** The change that waits and whose rules should hold; undefined where the confirmed ones should. */
   readonly change: string | undefined;
 }
@@ -40,22 +42,25 @@ export async function inspect(
 ): Promise<Inspected | Unclear> {
   const should = shouldHold(ground);
   if (typeof should === 'string') return should;
+  const { rules } = should;
   const { listing, unreadable } = await listed(nft);
-  const isSame = unreadable === undefined && holds(listing, should.document);
+  const document = ground.force.lenient(rules, listing);
+  const isSame = unreadable === undefined && holds(listing, document);
   // Those whose time is over are about to be released.
-  if (!isSame && unreadable === undefined && isAboutToRelease(ground, should.rules, listing)) return 'busy';
-  const found = { ...should, listing, unreadable, holds: isSame };
+  if (!isSame && unreadable === undefined && isAboutToRelease(ground, rules, listing)) return 'busy';
+  const damaged = ground.force.damaged();
+  const found = { ...should, document, listing, unreadable, damaged, holds: isSame };
   if (isSame || !(await heal(found))) return { ...found, healed: 'not asked' };
   try {
     // Connections that came in by what was changed are cut as well.
-    await ground.force.bring(nft, should.rules);
+    await ground.force.bring(nft, rules);
     return { ...found, healed: 'done' };
   } catch (error) {
     return { ...found, healed: { failed: errorText(error) } };
   }
 }
 
-type Should = Pick<Found, 'document' | 'policy' | 'change'> & { readonly rules: string };
+type Should = Pick<Found, 'policy' | 'change'> & { readonly rules: string };
 
 function shouldHold({ state, force }: Ground): Should | Unclear {
   const pending = state.pending();
@@ -63,21 +68,20 @@ function shouldHold({ state, force }: Ground): Should | Unclear {
   // Confirmed by someone who was killed at it: it waits no longer.
   const waits = pending !== undefined && (confirmed === undefined || digest(confirmed) !== pending.rules);
   if (waits && remaining(pending) <= 0) return 'busy';
+  // Damaged on the disk: it is about to be taken back.
+  if (waits && state.isLost(pending)) return 'busy';
   const rules = waits ? state.candidate() : confirmed;
-  if (rules === undefined) return waits ? 'busy' : 'nothing';
-  // Damaged on the disk: the guards take it back.
-  if (waits && digest(rules) !== pending.rules) return 'busy';
+  if (rules === undefined) return 'nothing';
   const policy = force.policyOf(rules);
   return {
     rules,
-    document: force.document(rules),
     policy: policy && force.policy(policy),
     change: waits ? pending.id : undefined,
   };
 }
 
 function isAboutToRelease({ force }: Ground, rules: string, listing: string | undefined): boolean {
-  const entries = force.book.entries();
+  const entries = force.isReadable ? force.book.entries() : [];
   return entries.some((entry) => isOver(entry)) && holds(listing, force.document(rules, entries));
 }
 

@@ -50,9 +50,9 @@ function isIsland(json: unknown): json is Island {
 export function noPolicy(): SluiceError {
   return new SluiceError(
     'SETUP',
-    'these rules were made by another version, and cannot be cut to an island',
+    'what the rules that hold, or those that were confirmed, were made of is not known: they cannot be cut to an island',
     {
-      remedy: './sluice firewall apply and confirm, then again',
+      remedy: './sluice firewall apply and confirm, then again; to cut by hand: ip link set INTERFACE down',
     },
   );
 }

@@ -8,6 +8,7 @@ import { canonicalName, type Managing, managingFrom, type Meant } from '../segme
 import type { Intended } from './actor.ts';
 import { ownAddresses } from './conntrack.ts';
 import { type Cut, cutAll, type InForce } from './in-force.ts';
+import { noPolicy } from './island.ts';
 import type { Lock } from './lock.ts';
 import { type Named, type Sightings, sightings } from './neighbours.ts';
 import { Nft } from './nft.ts';
@@ -243,6 +244,10 @@ export async function island(ground: Ground, { who, because }: Because): Promise
   const { force, state } = ground;
   const rules = current(state);
   const policy = rules === undefined ? undefined : force.policyOf(rules);
+  const kept = state.confirmed();
+  // The mark lasts: what is gone back to has to be cut too.
+  const cannot = [rules, kept].some((one) => one !== undefined && !force.canBeCut(one));
+  if (cannot || (rules !== undefined && policy === undefined)) throw noPolicy();
   if (rules === undefined || policy === undefined || policy.mode === 'off') {
     throw new SluiceError('SETUP', 'no rules of Sluice are in force: nothing can be cut', {
       remedy: './sluice firewall apply, then confirm; to cut by hand: ip link set INTERFACE down',
@@ -293,14 +298,18 @@ export async function rejoin(ground: Ground): Promise<void> {
   const { force, state } = ground;
   const before = force.island;
   if (before === undefined) throw new SluiceError('SETUP', 'the gateway is no island');
+  const rules = current(state);
+  if (rules !== undefined && state.islandOf(rules) === rules) {
+    throw new SluiceError('SETUP', 'what was confirmed is damaged, and what is left of it is cut', {
+      remedy: './sluice firewall apply, then confirm; then again',
+    });
+  }
   await intended(ground);
   force.mark.clear();
-  const rules = current(state);
-  const policy = rules === undefined ? undefined : force.policyOf(rules);
-  if (rules === undefined || policy === undefined) return;
+  if (rules === undefined) return;
   try {
     force.keepBoot();
-    await reload(ground, rules, policy);
+    await reload(ground, rules, force.policyOf(rules));
   } catch (error) {
     force.mark.set(before);
     force.holdBoot();
@@ -308,8 +317,11 @@ export async function rejoin(ground: Ground): Promise<void> {
   }
 }
 
-async function reload(ground: Ground, rules: string, policy: Policy): Promise<void> {
-  await loadProven(ground.force, new Nft({ lock: ground.lock.descriptor }), rules, policy);
+/** Proven where it is known what the rules were made of. */
+async function reload(ground: Ground, rules: string, policy: Policy | undefined): Promise<void> {
+  const nft = new Nft({ lock: ground.lock.descriptor });
+  if (policy === undefined) await ground.force.load(nft, rules);
+  else await loadProven(ground.force, nft, rules, policy);
 }
 
 /** What holds, or waits to be confirmed; undefined where nothing was ever applied. */

@@ -31,11 +31,18 @@ export interface Applied {
 export interface RolledBack extends Brought {
   /** The change that was taken back, if one waited. */
   readonly id: string | undefined;
-  /** What holds now: the confirmed rules, or what there is before any were. */
+  /** What holds now: the confirmed rules, or what there is before any were, or where none can be read. */
   readonly to: 'confirmed' | 'closed' | 'nothing';
   /** Somebody is in quarantine, or the gateway an island, and what holds now enforces none of it. */
   readonly isLost: boolean;
+  readonly damaged: readonly string[];
   readonly cut: Cut;
+}
+
+/** A change that was taken back by itself. */
+export interface Settled {
+  readonly id: string;
+  readonly why: string;
 }
 
 export interface Proven {
@@ -58,6 +65,8 @@ export interface Status extends Proven {
   readonly isEnforced: boolean;
   /** That some of it is not on the disk, and what follows. */
   readonly notKept: string | undefined;
+  /** What on the disk cannot be read, and what is gone by instead. */
+  readonly damaged: readonly string[];
   /** What undermines the rules although they hold. */
   readonly shadows: readonly Shadow[];
   readonly drift: DriftTold;

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
-import { lstatSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { SluiceError } from '../core/errors.ts';
 import { type Duration, type EpochMs, epochMs, milliseconds } from '../core/units.ts';
+import { NOTHING_PASSES } from '../segmentation/closed.ts';
 import { belongsTo } from '../segmentation/policy-text.ts';
+import { withoutQuarantine } from '../segmentation/quarantine.ts';
 import {
   AS_ROOT,
   makeFolder,
@@ -15,7 +17,7 @@ import {
 } from './durable.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { whoElse } from './ours.ts';
-import { sealed } from './sealed.ts';
+import { sealed, unsealed } from './sealed.ts';
 import { userName } from './users.ts';
 
 /** A change that was, or is about to be, applied and is not confirmed. */
@@ -39,6 +41,25 @@ export const NO_RULES =
 
 export const digest = (document: string): string => createHash('sha256').update(document).digest('hex');
 
+/** What is gone back to until other rules are confirmed. */
+export interface Kept {
+  readonly rules: string;
+  readonly from: 'confirmed.json' | 'boot.json' | 'closed.json';
+  /** For people: why they are not read where they were written down; undefined where they are. */
+  readonly lost: string | undefined;
+}
+
+/** What the next start of the machine loads. */
+interface Booted {
+  readonly document: string;
+  /** Without whoever is in quarantine. */
+  readonly rules: string;
+  /** Digest of the rules that were confirmed. */
+  readonly of: string | undefined;
+}
+
+const MENDED = 'confirmed.json.damaged';
+
 /** Which rules hold or wait, and what they were made of. */
 const STAMPED = [
   'confirmed.json',
@@ -50,7 +71,7 @@ const STAMPED = [
 
 /**
  * What of the firewall is on disk, in `segmentation/` below gateway.data:
- * `confirmed.json` the rules that hold until others are confirmed, as nft takes them (`nft -j -f`);
+ * `confirmed.json` the rules that hold until others are confirmed, as nft takes them (`nft -j -f`), sealed;
  * `candidate.json` the rules of a change that waits; `pending.json` the change; `rollback.log` what roll backs said;
  * `confirmed-policy.json` and `candidate-policy.json` what these rules were made of, for people;
  * `boot.json` what is loaded when the machine starts, `closed.json` what where that cannot be, both sealed;
@@ -103,9 +124,46 @@ export class State {
     );
   }
 
-  /** Undefined where nothing was ever confirmed. Throws where it is there and no rules: that is not the same. */
+  /** Undefined where nothing was ever confirmed. What is damaged or gone is not that: see `kept`. */
   confirmed(): string | undefined {
-    return this.#rules('confirmed.json');
+    return this.kept()?.rules;
+  }
+
+  /**
+   * No damage opens the network, and none keeps anybody from returning to something: where the confirmed rules cannot be
+   * read they are those that a start of the machine would load, and where these cannot either, management alone.
+   */
+  kept(): Kept | undefined {
+    const text = this.#read('confirmed.json');
+    const confirmed = text === undefined ? undefined : unsealed(text)?.document;
+    if (confirmed !== undefined) return { rules: confirmed, from: 'confirmed.json', lost: undefined };
+    if (text === undefined && !this.#isThere('boot.json') && !this.#isThere('closed.json')) return undefined;
+    const why = `confirmed.json is ${text === undefined ? 'gone' : 'damaged'}`;
+    const boot = this.booted();
+    if (boot !== undefined) {
+      const what = isAsConfirmed(boot) ? 'the same rules' : 'rules that an island may have cut';
+      return { rules: boot.rules, from: 'boot.json', lost: `${why}; boot.json, ${what}, is gone by` };
+    }
+    const lost = `${why}, and boot.json too: nothing but management is let through`;
+    return { rules: this.closed() ?? NOTHING_PASSES, from: 'closed.json', lost };
+  }
+
+  /** Undefined where it is missing or damaged. */
+  booted(): Booted | undefined {
+    const boot = this.#unsealed('boot.json');
+    return boot && { ...boot, rules: withoutQuarantine(boot.document) };
+  }
+
+  /** What these rules were cut to an island to, as a start of the machine would load it; undefined where it would not. */
+  islandOf(rules: string): string | undefined {
+    const boot = this.booted();
+    if (boot === undefined || isAsConfirmed(boot)) return undefined;
+    return boot.rules === rules || boot.of === digest(rules) ? boot.rules : undefined;
+  }
+
+  /** The rules that let nothing but management through; undefined where they are missing or damaged. */
+  closed(): string | undefined {
+    return this.#unsealed('closed.json')?.document;
   }
 
   /** Another one when other rules are confirmed, or wait, or what they were made of; costs a few looks at a folder. */
@@ -119,11 +177,25 @@ export class State {
 
   /** What a change that is not confirmed is taken back to. */
   before(): string {
-    return this.confirmed() ?? this.#rules('before.json') ?? NO_RULES;
+    return this.confirmed() ?? this.#foreign() ?? NO_RULES;
   }
 
+  /** There were rules of nobody known: then those of management alone, which are written twice. */
+  #foreign(): string | undefined {
+    const text = this.#read('before.json');
+    if (text === undefined) return undefined;
+    return unsealed(text)?.document ?? this.#unsealed('candidate-closed.json')?.document ?? NOTHING_PASSES;
+  }
+
+  /** What waits may be damaged: its digest is with the change. */
   candidate(): string | undefined {
-    return this.#rules('candidate.json');
+    return this.#read('candidate.json');
+  }
+
+  /** Nobody can confirm a change whose rules are damaged. */
+  isLost({ rules }: Pending): boolean {
+    const candidate = this.candidate();
+    return candidate === undefined || digest(candidate) !== rules;
   }
 
   /** Undefined where nothing waits. Throws where that cannot be known. */
@@ -155,7 +227,7 @@ export class State {
   begin(pending: Pending, document: string, { policy, closed, before }: Beside): void {
     this.#write('candidate-policy.json', policy);
     this.#write('candidate-closed.json', sealed(closed));
-    if (before !== undefined) this.#write('before.json', before);
+    if (before !== undefined) this.#write('before.json', sealed(before));
     this.#write('candidate.json', document);
     this.#write('pending.json', pendingText(pending));
   }
@@ -173,21 +245,44 @@ export class State {
   confirm(document: string, boot = document): void {
     const closed = this.#read('candidate-closed.json');
     const files = [
-      ['confirmed.json', document],
-      ['boot.json', sealed(boot)],
+      ['confirmed.json', sealed(document)],
+      ['boot.json', sealed(boot, digest(document))],
       ...(closed === undefined ? [] : [['closed.json', closed] as const]),
     ] as const;
     for (const [name, text] of files) prepareDurably(this.#path(name), text);
     for (const [name] of files) nameDurably(this.#path(name));
+    rmSync(this.#path(MENDED), { force: true });
   }
 
-  /** What is loaded when the machine starts; written only where it differs. */
-  keepBoot(document: string): void {
-    if (this.#read('boot.json') !== sealed(document)) this.#write('boot.json', sealed(document));
+  /**
+   * What is loaded when the machine starts, while these are the rules that were kept; written only where it differs. What
+   * is only there stays: where nothing that was confirmed can be read any more, a start closes.
+   */
+  keepBoot({ rules, from }: Kept, document: string): void {
+    if (from === 'closed.json') return;
+    const boot = from === 'boot.json' ? this.booted() : undefined;
+    const of = boot === undefined ? digest(rules) : boot.of;
+    // They were damaged, and are the same: before an island takes their place there too.
+    if (boot !== undefined && isAsConfirmed(boot)) this.#mend(rules);
+    const text = sealed(document, of);
+    if (this.#read('boot.json') !== text) this.#write('boot.json', text);
+  }
+
+  /** What was damaged stays beside it, for people, until rules are confirmed. */
+  #mend(rules: string): void {
+    if (this.#isThere('confirmed.json')) renameSync(this.#path('confirmed.json'), this.#path(MENDED));
+    this.#write('confirmed.json', sealed(rules));
+  }
+
+  /** For people: what of these files is damaged, or was, and what is gone by instead. */
+  damaged(): readonly string[] {
+    const lost = this.kept()?.lost;
+    const was = `confirmed.json was damaged, and is written again from boot.json; ${MENDED} is what it was`;
+    return [...(lost === undefined ? [] : [lost]), ...(this.#isThere(MENDED) ? [was] : [])];
   }
 
   hasClosed(): boolean {
-    return this.#read('closed.json') !== undefined;
+    return this.closed() !== undefined;
   }
 
   /** Are these the rules that leave management alone open? */
@@ -216,6 +311,11 @@ export class State {
     return text !== undefined && belongsTo(text, rules) ? text : undefined;
   }
 
+  /** What the confirmed rules were made of, written again where that was lost. */
+  keepPolicy(policy: string): void {
+    this.#write('confirmed-policy.json', policy);
+  }
+
   /** The policy of a change that was confirmed stays with its rules; that of any other goes. Never in the way of a roll back. */
   #keepPolicy(): void {
     const [candidate, kept] = [this.#path('candidate-policy.json'), this.#path('confirmed-policy.json')];
@@ -230,12 +330,13 @@ export class State {
     }
   }
 
-  #rules(name: string): string | undefined {
+  #unsealed(name: string): ReturnType<typeof unsealed> {
     const text = this.#read(name);
-    if (text === undefined || isRules(text)) return text;
-    throw new SluiceError('SETUP', `${this.#path(name)} is damaged: it holds no rules`, {
-      remedy: 'put it back from a backup, or remove it and apply again',
-    });
+    return text === undefined ? undefined : unsealed(text);
+  }
+
+  #isThere(name: string): boolean {
+    return existsSync(this.#path(name));
   }
 
   #read(name: string): string | undefined {
@@ -265,10 +366,7 @@ export function remaining({ until, boot }: Pending): Duration {
 
 const pendingText = (pending: Pending): string => `${JSON.stringify(pending, undefined, 2)}\n`;
 
-function isRules(text: string): boolean {
-  const document = parsed(text);
-  return isRecord(document) && Array.isArray(document['nftables']);
-}
+const isAsConfirmed = ({ rules, of }: Booted): boolean => of === digest(rules);
 
 function pendingOf(text: string): Pending | undefined {
   const json = parsed(text);

@@ -43,18 +43,19 @@ export const confirmedTold = (id: string): Told => ({
 
 const RETURNED: Readonly<Record<RolledBack['to'], string>> = {
   confirmed: 'the rules that were confirmed last hold',
-  closed: 'no rules were ever confirmed: all but management is closed',
+  closed: 'there are no confirmed rules to load: all but management is closed',
   nothing: 'no rules were ever confirmed: none are loaded',
 };
 
 const LOST = `  warning: nothing enforces any more who is in quarantine, or that the gateway is an island: ./sluice firewall status
 `;
 
-export function rolledBackTold({ id, to, isLost, ...how }: RolledBack): Told {
+export function rolledBackTold({ id, to, isLost, damaged, ...how }: RolledBack): Told {
   const taken = id === undefined ? '' : `; change ${id} is taken back`;
+  const lost = damaged.map((what) => `  damaged: ${visible(what)}\n`);
   return {
-    result: { id: id ?? null, to, enforced: !isLost, ...howFor(how) },
-    text: `${RETURNED[to]}${taken}\n${howText(how)}${isLost ? LOST : ''}`,
+    result: { id: id ?? null, to, enforced: !isLost, damaged, ...howFor(how) },
+    text: `${RETURNED[to]}${taken}\n${lost.join('')}${howText(how)}${isLost ? LOST : ''}`,
     good: true,
   };
 }
@@ -63,7 +64,11 @@ export const statusTold = (status: Status): Told => ({
   result: statusFor(status),
   text: statusText(status),
   good:
-    status.kernel === 'confirmed' && status.proof.proven && !isUnenforced(status) && !isUndermined(status),
+    status.kernel === 'confirmed' &&
+    status.proof.proven &&
+    status.damaged.length === 0 &&
+    !isUnenforced(status) &&
+    !isUndermined(status),
 });
 
 type How = Pick<Applied, 'changes' | 'replaces' | 'complaints' | 'cut'>;
@@ -144,13 +149,14 @@ function kernelText({
     : 'the kernel holds something else than the rules that wait to be confirmed: ./sluice firewall rollback takes it away';
 }
 
-function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): object {
+function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, damaged, ...now }: Status): object {
   return {
     nft,
     kernel,
     proven: proof.proven,
     filtered: proof.proven ? proof.filtered : [],
     'ever-confirmed': everConfirmed,
+    damaged,
     pending:
       pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
     ...measuresFor(now),
@@ -159,9 +165,10 @@ function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }
   };
 }
 
-function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, ...now }: Status): string {
+function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, damaged, ...now }: Status): string {
   const lines = [
     kernelText({ kernel, everConfirmed, pending }),
+    ...damaged.map((what) => `damaged: ${visible(what)}`),
     ...measuresLines(now),
     ...underminingLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),

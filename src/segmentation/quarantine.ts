@@ -1,6 +1,7 @@
 import { parseAddress } from '../config/network.ts';
 import { objectsOf } from './canonical.ts';
 import { isRecord, text } from './field.ts';
+import { written } from './written.ts';
 
 // Who is in quarantine, as elements of the sets that the rules look into before anything else.
 
@@ -45,7 +46,27 @@ export function withQuarantine(document: string, elements: QuarantineElements): 
     const some = set === undefined ? undefined : elements.get(text(set['name']));
     return some === undefined || some.length === 0 ? command : { add: { set: { ...set, elem: some } } };
   });
-  return `{"nftables":[\n${commands.map((command) => JSON.stringify(command)).join(',\n')}\n]}\n`;
+  return written(commands);
+}
+
+/** The same rules with nobody in quarantine: what `withQuarantine` was given. */
+export function withoutQuarantine(document: string): string {
+  const names: readonly string[] = QUARANTINE_SETS;
+  const commands = commandsOf(document).map((command) => {
+    const { add } = command;
+    const set = isRecord(add) && isRecord(add['set']) ? add['set'] : undefined;
+    if (set === undefined || !names.includes(text(set['name']))) return command;
+    const { elem: _, ...rest } = set;
+    return { add: { set: rest } };
+  });
+  return written(commands);
+}
+
+/** All who are in one of them. */
+export function joined(one: QuarantineElements, other: QuarantineElements): QuarantineElements {
+  return new Map(
+    QUARANTINE_SETS.map((name) => [name, sorted([...(one.get(name) ?? []), ...(other.get(name) ?? [])])]),
+  );
 }
 
 /** Who the kernel holds in quarantine now. */

@@ -16,6 +16,7 @@ import type {
   Verdict,
   VerdictMap,
 } from './ruleset.ts';
+import { written } from './written.ts';
 
 // The subset of libnftables-json(5) that nft 1.0.6 reads and lists again as it was, and nothing else.
 
@@ -35,7 +36,7 @@ export function render(ruleset: Ruleset): string {
   const packets = commandsOf(ruleset);
   checkCommands(packets);
   const commands = [...packets, ...(ruleset.frames === undefined ? [] : frameCommands(ruleset.frames))];
-  return `{"nftables":[\n${commands.map(lineOf).join(',\n')}\n]}\n`;
+  return written(commands);
 }
 
 function commandsOf({ loaded, counters, sets, maps, portMaps, chains }: Ruleset): Command[] {
@@ -225,16 +226,3 @@ const FIELDS: Readonly<Record<Field, Json>> = {
   'ct original ip6 daddr': { ct: { key: 'ip6 daddr', dir: 'original' } },
   'ct original proto-dst': { ct: { key: 'proto-dst', dir: 'original' } },
 };
-
-/** One command in a line, and each element in one of its own, for whoever compares two policies. */
-function lineOf(command: Command): string {
-  const lines: string[] = [];
-  const withHoles = JSON.stringify(command, (key, value: unknown) => {
-    if (key !== 'elem' || !Array.isArray(value)) return value;
-    lines.push(...value.map((element) => JSON.stringify(element)));
-    return [];
-  });
-  return lines.length === 0
-    ? withHoles
-    : withHoles.replace(/\[\]\}\}\}$/, () => `[\n  ${lines.join(',\n  ')}\n]}}}`);
-}

@@ -15,7 +15,7 @@ import { long } from '../support/long.ts';
 import { holds } from '../../src/netd/bring.ts';
 import { sealed } from '../../src/netd/sealed.ts';
 import { State } from '../../src/netd/state.ts';
-import { closedRulesOf } from '../segmentation/policies.ts';
+import { closedRulesOf, rulesOf } from '../segmentation/policies.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY } from '../support/process.ts';
@@ -108,11 +108,7 @@ t.test(
         () => writeFileSync(file, whole.replace('10.20.40', '10.20.41')),
         /boot.json is damaged/,
       ],
-      [
-        'without a seal',
-        () => writeFileSync(file, readFileSync(join(bed.state, 'confirmed.json'))),
-        /boot.json is damaged/,
-      ],
+      ['without a seal', () => writeFileSync(file, rulesOf(BEFORE)), /boot.json is damaged/],
       ['refused', () => writeFileSync(file, refused), /boot.json is refused: .*Error/],
       ['of another', () => chownSync(file, 61_000, 0), /boot.json belongs to user 61000/],
       ['open to others', () => chmodSync(file, 0o666), /boot.json can be written by others/],

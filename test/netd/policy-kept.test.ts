@@ -7,7 +7,7 @@ import { policyText } from '../../src/segmentation/policy-text.ts';
 
 // What rules were made of stays beside them, whatever happens in between.
 
-const rulesOf = (name: string): string => `{"nftables":[{"metainfo":"${name}"}]}`;
+const rulesOf = (name: string): string => `{"nftables":[\n{"metainfo":"${name}"}]}`;
 const textOf = (name: string): string =>
   policyText(
     { mode: 'observe', zones: [{ name, interface: 'eth0', v4: [], v6: [] }], flows: [] },

@@ -32,7 +32,7 @@ user that it runs as, or one that is named here; everybody else is refused, and 
   --allow-uid UID     this user may ask too; may be given several times
   --allow-group NAME  everybody in this group of /etc/group may ask too
 
-./sluice firewall apply, confirm, rollback and status go through it where it answers. docs/segmentation.md tells more.
+./sluice firewall plan, apply, confirm, rollback and status go through it where it answers. docs/segmentation.md tells more.
 
 Exit status: 0 stopped on request, 1 failed, 64 wrong usage, 78 wrong configuration.
 `;

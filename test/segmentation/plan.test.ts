@@ -6,6 +6,7 @@ import { forMachine, forPerson, planOf } from '../../src/netd/tell-plan.ts';
 import { digest } from '../../src/netd/state.ts';
 import { changesOfAccess } from '../../src/segmentation/access.ts';
 import { compile } from '../../src/segmentation/compile.ts';
+import { Naming } from '../../src/segmentation/naming.ts';
 import type { Policy } from '../../src/segmentation/policy.ts';
 import { policyText } from '../../src/segmentation/policy-text.ts';
 import { render } from '../../src/segmentation/render.ts';
@@ -81,6 +82,16 @@ t.test('without the policy of older rules, what these accept is compared', async
     '',
   ]);
   t.match(forPerson(planOf(knownOf(before, { withPolicy: false }), before)), /^nothing changes, /);
+});
+
+t.test('addresses that are all there are have no number of their own', async (t) => {
+  const policy = policyIn('test/golden/plan/02-a-conduit-goes-and-one-comes/after.yaml');
+  const naming = new Naming(policy);
+  const all = (bits: bigint) => [{ low: 0n, high: (1n << bits) - 1n }];
+
+  t.equal(naming.name('control', { v4: all(32n), v6: [] }), 'control/any IPv4');
+  t.equal(naming.name('control', { v4: all(32n), v6: all(128n) }), 'control/any IPv4, any IPv6');
+  t.equal(naming.name('control', { v4: all(31n), v6: [] }), 'control/0.0.0.0/1');
 });
 
 t.test('a thousand devices and four hundred conduits are compared while a person waits', async (t) => {

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { formatDuration } from '../config/duration.ts';
 import { GATEWAY } from '../config/zones.ts';
 import { counted } from '../core/counted.ts';
@@ -11,6 +10,7 @@ import type { Listing, Status } from './outcome.ts';
 import type { Cut } from './in-force.ts';
 import type { Islanded, Quarantined, Released } from './measures.ts';
 import { type Entry, leftOf } from './quarantine-book.ts';
+import { isObject } from './request.ts';
 import type { Told } from './tell.ts';
 
 // What came of measures that change no declaration.
@@ -91,8 +91,9 @@ export const listTold = ({ entries, isEnforced }: Listing): Told =>
 
 /** The same of what netd answers to status. */
 export function listOfStatus(result: object): Told {
-  const { success, data } = quarantinedResult.safeParse(result);
-  if (success) return listedTold(data.quarantined, data.enforced);
+  const { quarantined, enforced }: Readonly<Record<string, unknown>> = isObject(result) ? result : {};
+  const all: readonly unknown[] = Array.isArray(quarantined) ? quarantined : [undefined];
+  if (all.every(isListed) && typeof enforced === 'boolean') return listedTold(all, enforced);
   throw new SluiceError('SETUP', 'netd does not say who is in quarantine', {
     remedy: 'restart netd after an update: systemctl restart sluice-netd',
   });
@@ -110,17 +111,25 @@ function listedTold(quarantined: readonly Listed[], isEnforced: boolean | undefi
 }
 
 /** Somebody in quarantine as --json prints it. */
-const listed = z.object({
-  device: z.string(),
-  mac: z.string().nullable(),
-  addresses: z.array(z.string()),
-  who: z.string(),
-  because: z.string(),
-  since: z.string(),
-  'left-ms': z.number().nullable(),
-});
-type Listed = z.infer<typeof listed>;
-const quarantinedResult = z.object({ quarantined: z.array(listed), enforced: z.boolean() });
+interface Listed {
+  readonly device: string;
+  readonly mac: string | null;
+  readonly addresses: readonly string[];
+  readonly who: string;
+  readonly because: string;
+  readonly since: string;
+  readonly 'left-ms': number | null;
+}
+
+function isListed(json: unknown): json is Listed {
+  if (!isObject(json)) return false;
+  const { mac, addresses, 'left-ms': left } = json;
+  const texts = ['device', 'who', 'because', 'since'].every((key) => typeof json[key] === 'string');
+  const ends = Array.isArray(addresses) && addresses.every((one) => typeof one === 'string');
+  return (
+    texts && ends && (mac === null || typeof mac === 'string') && (left === null || typeof left === 'number')
+  );
+}
 
 export const islandTold = ({ cut, ...how }: Islanded): Told => ({
   result: { island: true, ...doubtsFor(how), ...cutFor(cut) },

@@ -22,6 +22,8 @@ export const familiesOf = ({
   ...(v6 === undefined ? [] : [[6, v6] as const]),
 ];
 
+const KNOCKS = '127.128.0.1/10';
+
 /**
  * Each interface of a zone is a cable to its only host, or a switch whose ports do not talk to one another; or a bridge
  * with the access ports that the file names.
@@ -30,7 +32,8 @@ export function gatewayLinks(
   { hosts, gateway, listening }: TwinPlant,
   pid: (host: TwinHost) => number,
 ): string[] {
-  const lines: string[] = [];
+  // A guard knocks at its own listeners; other addresses of the machine itself may be those of devices.
+  const lines: string[] = ['link set lo up', 'addr flush dev lo', `addr add ${KNOCKS} dev lo`];
   for (const [name, own] of gateway) {
     const there = hosts.filter((host) => host.interface === name);
     if (there.length === 0) continue;

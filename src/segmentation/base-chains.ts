@@ -68,11 +68,13 @@ export interface Placed {
   readonly inspected: readonly Rule[];
   /** Who is told that its connection does not go past a guard; none where there is no guard. */
   readonly told: readonly Rule[];
+  /** Whom of the machine itself the listeners of guards are for. */
+  readonly knocks: readonly Rule[];
 }
 
 export function baseChains(
   { mode, observeUntil }: Policy,
-  { management, guarded, inspected, told }: Placed,
+  { management, guarded, inspected, told, knocks }: Placed,
 ): Chain[] {
   // A policy cannot know the time: where observing has an end, the rules alone let pass.
   const closed = mode === 'enforce' || observeUntil !== undefined;
@@ -99,6 +101,7 @@ export function baseChains(
       name: 'g_input',
       base: base('input'),
       rules: [
+        ...knocks,
         rule(is('iifname', 'lo'), accept),
         ...management,
         ...neighbours('in'),

@@ -100,6 +100,26 @@ export function guardedBoxes({ flows }: Policy, space: PacketSpace): Box[] {
     .map((box) => ({ ...box, hook: onHook('forward') }));
 }
 
+/** Who of the machine itself knocks at listeners of guards: the gateway that runs this very file alone. */
+export function knockBoxes({ flows }: Policy, space: PacketSpace): { at: Box[]; gateway: Box[] } {
+  const listeners = flows.flatMap(({ guard }) => guard?.listeners ?? []);
+  const at = (port: number): Box => ({
+    hook: onHook('input'),
+    in: space.interface(LOOPBACK),
+    protocol: [exactly(TCP)],
+    port: [exactly(port)],
+  });
+  return {
+    at: listeners.map(({ port }) => at(port)),
+    gateway: listeners.map(({ port, knock }) => ({
+      ...at(port),
+      family: ofFamily('ipv4'),
+      source: [exactly(Number(knock.from))],
+      destination: [exactly(Number(knock.to))],
+    })),
+  };
+}
+
 /** Packets of which also what they carry decides, in every state of a connection. */
 export function filteredBoxes({ flows }: Policy, space: PacketSpace): Box[] {
   return flows

@@ -2,9 +2,11 @@ import { flowChain } from './names.ts';
 import { apart } from './elements.ts';
 import { denial } from './denials.ts';
 import { filterChain, filterChains, tellingClient } from './filter-rules.ts';
-import type { Flow, Policy } from './policy.ts';
+import type { Flow, FlowListener, Policy } from './policy.ts';
 import { FAMILIES, type Family, ofFamily } from './ranges.ts';
-import type { Chain, Field, KeyPart, KeyType, MapElement, PortMap, Rule, VerdictMap } from './ruleset.ts';
+import type {
+  Chain, Field, KeyPart, KeyType, MapElement, PortMap, Rule, Verdict, VerdictMap,
+} from './ruleset.ts'; // biome-ignore format: one line reads better
 import { accept, is, lookUp, redirect, rule } from './statements.ts';
 
 // Conduits that are looked into. Their connections are led to a listener of the gateway before they are routed; what
@@ -18,6 +20,9 @@ const leadMap = (family: Family): string => `p_guard_${family}`;
 const guardedMap = (family: Family): string => `m_guarded_${family}`;
 const toldMap = (family: Family): string => `m_told_${family}`;
 const inspectedMap = (family: Family): string => `m_inspected_${family}`;
+const KNOCKS = 'm_knock';
+const LISTENERS = 'm_listeners';
+const OTHER_GUARD = 'd_knock';
 
 export interface GuardRules {
   readonly chains: readonly Chain[];
@@ -26,6 +31,7 @@ export interface GuardRules {
   readonly guarded: readonly Rule[];
   readonly inspected: readonly Rule[];
   readonly told: readonly Rule[];
+  readonly knocks: readonly Rule[];
 }
 
 type Fields = Readonly<Record<Family, Field>>;
@@ -38,7 +44,7 @@ export function guardRules(policy: Policy): GuardRules {
   const { flows } = policy;
   const guarded = flows.filter(({ guard }) => guard !== undefined);
   if (guarded.length === 0)
-    return { chains: [], maps: [], portMaps: [], guarded: [], inspected: [], told: [] };
+    return { chains: [], maps: [], portMaps: [], guarded: [], inspected: [], told: [], knocks: [] };
   const maps: VerdictMap[] = [];
   const portMaps: PortMap[] = [];
   const leading: Rule[] = [];
@@ -94,13 +100,46 @@ export function guardRules(policy: Policy): GuardRules {
     inspected.push(rule(lookUp(then, inspectedMap(family))));
   }
   const chains: Chain[] = [pastTheGuard(policy), ...filterChains(policy, filtering)];
-  if (leading.length > 0)
-    chains.push({
-      name: LEADING,
-      base: { type: 'nat', hook: 'prerouting', priority: DESTINATIONS, policy: 'accept' },
-      rules: [...leading, rule(accept)],
-    });
-  return { chains, maps, portMaps, guarded: past, inspected, told };
+  if (leading.length === 0) return { chains, maps, portMaps, guarded: past, inspected, told, knocks: [] };
+  chains.push({
+    name: LEADING,
+    base: { type: 'nat', hook: 'prerouting', priority: DESTINATIONS, policy: 'accept' },
+    rules: [...leading, rule(accept)],
+  });
+  const listeners = guarded.flatMap(({ guard }) => guard?.listeners ?? []);
+  maps.push(...knockMaps(listeners));
+  chains.push(otherGuard());
+  const knocks = [
+    rule(is('iifname', 'lo'), lookUp(['ip saddr', 'ip daddr', 'tcp dport'], KNOCKS)),
+    rule(is('iifname', 'lo'), lookUp(['tcp dport'], LISTENERS)),
+  ];
+  return { chains, maps, portMaps, guarded: past, inspected, told, knocks };
+}
+
+/** From the machine itself nobody comes to a listener but the gateway that these rules are of. */
+function knockMaps(listeners: readonly FlowListener[]): VerdictMap[] {
+  const elements = (key: (one: FlowListener) => readonly KeyPart[], verdict: Verdict): MapElement[] =>
+    listeners.map((one) => ({ key: key(one), verdict }));
+  return [
+    {
+      name: KNOCKS,
+      types: ['ipv4_addr', 'ipv4_addr', 'inet_service'],
+      interval: false,
+      elements: elements(({ knock, port }) => [same(knock.from), same(knock.to), single(port)], 'accept'),
+    },
+    {
+      name: LISTENERS,
+      types: ['inet_service'],
+      interval: false,
+      elements: elements(({ port }) => [single(port)], { goto: OTHER_GUARD }),
+    },
+  ];
+}
+
+/** A gateway that runs another file than the rules are of has to know it at once, in mode observe too. */
+function otherGuard(): Chain {
+  const chain = denial(OTHER_GUARD, 'knock of another guard', { mode: 'enforce' });
+  return { ...chain, rules: chain.rules.flatMap(tellingClient) };
 }
 
 /** Packets that come past the guard, or belong to a connection from before there was one: its client is told, and asks again. */
@@ -124,7 +163,8 @@ function toldElements(guarded: readonly Flow[], family: Family): MapElement[] {
   return apart(entries).map(({ key }) => ({ key, verdict: 'accept' }));
 }
 
-const single = (port: number): KeyPart => ({ low: BigInt(port), high: BigInt(port) });
+const same = (value: bigint): KeyPart => ({ low: value, high: value });
+const single = (port: number): KeyPart => same(BigInt(port));
 
 /** Packets of a guarded flow as they come from the client. */
 function directElements(flow: Flow, family: Family): MapElement[] {
@@ -152,7 +192,7 @@ function ledElements(flow: Flow, family: Family): Led[] {
     listeners.map(({ address, port }) => ({
       flow,
       client: [flow.from.interface ?? '', source],
-      device: [{ low: address, high: address }, single(flow.ports[0])],
+      device: [same(address), single(flow.ports[0])],
       port,
     })),
   );

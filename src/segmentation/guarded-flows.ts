@@ -81,7 +81,12 @@ function checkFiltered(plant: Plant, path: string, targets: readonly GuardTarget
 /** Clients of one family cannot open connections to the other one. */
 const reaches = (flow: Flow, { family }: GuardTarget): boolean => ofFamily(flow.to, family).length > 0;
 
-const listenerOf = ({ family, address, listener }: GuardTarget) => ({ family, address, port: listener });
+const listenerOf = ({ family, address, listener, knock }: GuardTarget) => ({
+  family,
+  address,
+  port: listener,
+  knock,
+});
 
 const place = ({ endpoint }: Reachable): string => `${endpoint.host} ${endpoint.port}`;
 

@@ -4,6 +4,7 @@ import { conduitNames } from '../config/conduits.ts';
 import { parseAddress } from '../config/network.ts';
 import { type EpochMs, epochMs } from '../core/units.ts';
 import { type Addresses, addressesOf, isReachable, Plant, type Reachable } from './plant.ts';
+import type { Knock } from './policy.ts';
 import { isObserved } from './policy-at.ts';
 import type { Family } from './ranges.ts';
 
@@ -26,6 +27,8 @@ export interface GuardTarget {
   readonly port: number;
   /** Port of the gateway that connections to it are led to; below 0 where packets are filtered. */
   readonly listener: number;
+  /** How the gateway finds out whether the rules in force lead this target's connections there. */
+  readonly knock: Knock;
   /** Units that may be asked. */
   readonly units: readonly Span[];
   /** Requests at a time that every device here can take. */
@@ -112,8 +115,8 @@ function targetsOf(
     if (address === undefined) return [];
     // Behind one address there may be devices of another conduit: then only the units of those that are meant.
     const units = head.limits.units ?? (meant.length === here.length ? ALL_UNITS : meant.flatMap(unitOf));
-    const listener =
-      head.limits.grade === 'filtered' ? NO_LISTENER : listenerOf({ ...head, units, host, port }, taken);
+    const digest = digestOf({ ...head, units, host, port });
+    const listener = head.limits.grade === 'filtered' ? NO_LISTENER : listenerOf(digest, taken);
     return [
       {
         devices: meant.map(({ name }) => name),
@@ -122,6 +125,7 @@ function targetsOf(
         address: address.value,
         port,
         listener,
+        knock: knockOf(digest),
         units,
         inFlight: Math.min(...meant.map(({ endpoint }) => ('inFlight' in endpoint ? endpoint.inFlight : 1))),
         timeout: first.timeout,
@@ -141,26 +145,23 @@ function unitOf({ endpoint }: DeviceConfig): Span[] {
   return 'unit' in endpoint ? [{ low: endpoint.unit, high: endpoint.unit }] : [];
 }
 
-/**
- * A port that follows from everything that the guard behind it does: a gateway that still runs an older file listens
- * on another one, and cannot be reached with limits that are no longer meant.
- */
-function listenerOf(
-  {
-    name,
-    limits,
-    observes,
-    units,
-    host,
-    port,
-  }: Head & { units: readonly Span[]; host: string; port: number },
-  taken: Set<number>,
-): number {
+type Whole = Head & { readonly units: readonly Span[]; readonly host: string; readonly port: number };
+
+/** Everything that the guard behind a port does. */
+function digestOf({ name, limits, observes, units, host, port }: Whole): Buffer {
   const { read, write, grade } = limits;
   const text = JSON.stringify([name, host, port, units, read, write, grade, observes]);
+  return createHash('sha256').update(text).digest();
+}
+
+/**
+ * A gateway that still runs an older file listens on another port, most often. There are few ports: where the port of
+ * one guard was that of another before, the knock tells them apart.
+ */
+function listenerOf(digest: Buffer, taken: Set<number>): number {
   const { low, high } = GUARD_PORTS;
   const count = high - low + 1;
-  const first = createHash('sha256').update(text).digest().readUInt32BE(0) % count;
+  const first = digest.readUInt32BE(0) % count;
   for (let step = 0; step < count; step += 1) {
     const candidate = low + ((first + step) % count);
     if (taken.has(candidate)) continue;
@@ -168,6 +169,15 @@ function listenerOf(
     return candidate;
   }
   return 0; // told by whoever declares: no plant has that many
+}
+
+/** Addresses of the machine itself that nobody has a use for: 127.128.0.0/10. */
+const KNOCKS = 0x7f80_0000;
+const KNOCK_BITS = 0x3f_ffff;
+
+function knockOf(digest: Buffer): Knock {
+  const at = (byte: number): bigint => BigInt(KNOCKS + (digest.readUInt32BE(byte) & KNOCK_BITS));
+  return { from: at(4), to: at(8) };
 }
 
 /** Undefined where no part is named: all of it. */

@@ -22,7 +22,14 @@ const flow = z.object({
   guard: z
     .object({
       grade: z.enum(['enforced', 'filtered']),
-      listeners: z.array(z.object({ family: z.literal([4, 6]), address, port: z.int() })),
+      listeners: z.array(
+        z.object({
+          family: z.literal([4, 6]),
+          address,
+          port: z.int(),
+          knock: z.object({ from: address, to: address }),
+        }),
+      ),
       limits: z.string(),
     })
     .optional(),

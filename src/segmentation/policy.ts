@@ -60,6 +60,16 @@ export interface FlowListener {
   readonly address: bigint;
   /** Port of the gateway where it ends instead. */
   readonly port: number;
+  readonly knock: Knock;
+}
+
+/**
+ * Two addresses of the machine itself that stand for everything that a guard does. Nobody but the gateway uses them: it
+ * knocks at a port of its own, from the one to the other, and gets through only where the rules in force are of this guard.
+ */
+export interface Knock {
+  readonly from: bigint;
+  readonly to: bigint;
 }
 
 export interface PolicyZone {

@@ -6,6 +6,7 @@ import {
   filteredBoxes,
   flowBoxes,
   guardedBoxes,
+  knockBoxes,
   ledBoxes,
   observedBoxes,
   quarantineBoxes,
@@ -180,14 +181,16 @@ function expectationOf(policy: Policy, space: PacketSpace): { accepted: PacketSe
   const all = space.union(HOOKS.map((hook) => possible(space, hook)));
   if (policy.mode === 'off') return { accepted: all, observed: space.nothing };
   const guarded = setOf(space, guardedBoxes(policy, space));
-  const accepted = space.minus(space.and(all, declared), guarded);
+  const knocks = knockBoxes(policy, space);
+  const strange = space.minus(setOf(space, knocks.at), setOf(space, knocks.gateway));
+  const accepted = space.minus(space.minus(space.and(all, declared), guarded), strange);
   if (policy.mode === 'enforce') {
     const pairs = space.minus(setOf(space, observedBoxes(policy, space)), guarded);
     return { accepted, observed: space.minus(space.and(all, pairs), accepted) };
   }
   // Quarantine is in force here too; what it does not reach, it does not reach by any interface.
   const exempt = setOf(space, exemptBoxes(policy, space, [space.interfaces]));
-  const dropped = space.minus(setOf(space, quarantineBoxes()), exempt);
+  const dropped = space.or(space.minus(setOf(space, quarantineBoxes()), exempt), strange);
   return { accepted, observed: space.minus(space.minus(all, accepted), dropped) };
 }
 

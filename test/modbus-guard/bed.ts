@@ -62,6 +62,7 @@ export async function guardBed(t: Test, wanted: Wanted = {}): Promise<GuardBed> 
         address: 0x7f00_0001n,
         port: device.port,
         listener: port,
+        knock: { from: 0x7f80_0001n, to: 0x7f80_0002n },
         units: wanted.units ?? [{ low: 0, high: 255 }],
         inFlight: 1,
         timeout: milliseconds(wanted.timeout ?? 2_000),

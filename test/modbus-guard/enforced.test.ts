@@ -1,9 +1,13 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
+import { parseConfig } from '../../src/config/parse.ts';
+import { guardsOf } from '../../src/segmentation/guards.ts';
 import { missingPymodbus } from '../support/modbus-peers.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
-import { policyOf } from '../segmentation/policies.ts';
+import { policyOf, rulesOf } from '../segmentation/policies.ts';
 import { prove } from '../../src/segmentation/prove.ts';
 import { DEVICE, GuardedPlant, NO_RESETS } from './plant.ts';
 
@@ -95,6 +99,50 @@ t.test('through the guard reads pass and no write does, whatever is tried', { sk
   await plant.sh('gateway', 'nft flush chain inet sluice g_guard');
   t.match(await plant.attack(DEVICE[4], 'plain'), /no way/, 'and nothing passes beside it');
   t.same(plant.writes, []);
+});
+
+/** A file with a third device, where a span of holding registers may be written. */
+const written = (low: number, high: number): string =>
+  YAML.replace('modbus-tcp/read', 'modbus-tcp')
+    .replace('reads the presses"', `reads the presses", guard: { write: ["holding:${low}-${high}"] }`)
+    .replace('press-2:', 'press-3: { class: press, at: "modbus-tcp://10.20.10.13" }\n  press-2:');
+
+/** A file whose guard of press-1 listens where the rules of another one lead connections to `host`. */
+function sharingPort([low, last]: readonly [number, number], host: string): string {
+  const parsed = parseConfig(written(low, last), 'gateway.yaml');
+  if (!('config' in parsed)) throw new Error(JSON.stringify(parsed.problems));
+  const { config } = parsed;
+  const portOf = (high: number, wanted: string): number | undefined => {
+    const write = [{ table: 'holding', low, high }] as const;
+    const conduits = config.conduits.map((one) => ({ ...one, guard: one.guard && { ...one.guard, write } }));
+    const targets = guardsOf({ ...config, conduits }).flatMap((guard) => guard.targets);
+    return targets.find((target) => target.host === wanted)?.listener;
+  };
+  const port = portOf(last, host);
+  for (let high = last + 1; high < 65_536; high += 1)
+    if (portOf(high, DEVICE[4]) === port) return written(low, high);
+  throw new Error('no file has a guard at this port');
+}
+
+t.test('a gateway of another file serves nobody whom the rules lead to it', { skip }, async (t) => {
+  for (const [what, host] of [
+    ['of another device', '10.20.10.13'],
+    ['of the same device, with other limits', DEVICE[4]],
+  ] as const) {
+    const older = sharingPort([5, 6], host);
+    const plant = await GuardedPlant.make(t, written(5, 6));
+    writeFileSync(join(plant.folder, 'older.yaml'), older);
+    writeFileSync(join(plant.folder, 'older.json'), rulesOf(older));
+    const guard = await plant.guard('older.yaml');
+
+    t.match(await plant.attack(host, 'plain'), /^plain : (?:no way.*)?\n$/, what);
+    t.same(plant.writes, [], 'no device hears of it');
+    t.match(guard.told.join('\n'), /"what":"guard: the rules in force are of another gateway.yaml/);
+
+    await plant.sh('gateway', `nft -j -f ${plant.folder}/older.json`);
+    t.match(await plant.attack(DEVICE[4], 'plain'), /^plain : [0-9a-f]+060005/, 'by its own rules it serves');
+    t.equal(plant.writes.length, 1);
+  }
 });
 
 t.test('a connection from before there was a guard does not go on past it', { skip }, async (t) => {

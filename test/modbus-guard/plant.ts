@@ -113,12 +113,14 @@ export class GuardedPlant {
     await until('the device', () => lines.includes('ready'));
   }
 
-  /** Runs the guard until the test ends, or the function that comes back is called. */
-  async guard(): Promise<{ readonly told: string[]; readonly stop: () => Promise<void> }> {
+  /** Runs the guard of a file until the test ends, or the function that comes back is called. */
+  async guard(
+    file = 'gateway.yaml',
+  ): Promise<{ readonly told: string[]; readonly stop: () => Promise<void> }> {
     const told: string[] = [];
     const child = this.#spawn('gateway', process.execPath, [
       join(HERE, 'guard-child.ts'),
-      join(this.folder, 'gateway.yaml'),
+      join(this.folder, file),
     ]);
     child.stdout?.on('data', (chunk: Buffer) => told.push(...chunk.toString().split('\n').filter(Boolean)));
     child.stderr?.on('data', (chunk: Buffer) => told.push(chunk.toString()));

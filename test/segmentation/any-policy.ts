@@ -144,6 +144,8 @@ const limits = fc
   )
   .map(([units, reads, writes]) => `${reads}; ${writes}; ${units}`);
 
+const KNOCK = 0x7f80_0000n;
+
 /** Single devices of a net that share a family with their clients, and where connections to them end. */
 function guardedFlow(i: number): fc.Arbitrary<Flow[]> {
   return fc
@@ -171,7 +173,14 @@ function guardedFlow(i: number): fc.Arbitrary<Flow[]> {
       const ends = FAMILIES.flatMap((family) =>
         ofFamily(to, family).map(({ low }) => ({ family, address: low })),
       );
-      const listeners = grade === 'filtered' ? [] : ends.map((end, k) => ({ ...end, port: first + k }));
+      const listeners =
+        grade === 'filtered'
+          ? []
+          : ends.map((end, k) => ({
+              ...end,
+              port: first + k,
+              knock: { from: KNOCK + BigInt(k), to: KNOCK + BigInt(first) },
+            }));
       const rest = { protocol: 'tcp', ports: [port, port], devices: [] } as const;
       const guarded: Flow = {
         ...rest,

@@ -39,6 +39,38 @@ function parsed(yaml: string) {
   return read.config;
 }
 
+const many = (write: string): string => `
+gateway: { id: plant7 }
+zones:
+  control: { vlan: 10, subnet: 10.20.0.0/16 }
+  supervision: { vlan: 40, subnet: 10.30.0.0/24 }
+conduits:
+  - { from: supervision, to: control, allow: [modbus-tcp], because: "b", guard: { write: ["${write}"] } }
+classes:
+  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
+devices:
+${Array.from({ length: 200 }, (_, i) => `  press-${i}: { class: press, at: "modbus-tcp://10.20.1.${i + 1}" }`).join('\n')}
+segmentation: { mode: enforce, management: { zone: supervision, from: [10.30.0.2], allow: [ssh] } }
+`;
+
+t.test('where the port of one guard was that of another before, they knock otherwise', async (t) => {
+  const targets = (write: string) => guardsOf(parsed(many(write))).flatMap((guard) => guard.targets);
+  const [before, after] = [targets('holding:5'), targets('holding:6')];
+
+  const same = after.flatMap((one) => {
+    const other = before.find(({ listener }) => listener === one.listener);
+    return other === undefined ? [] : [{ one, other }];
+  });
+  t.ok(same.length > 0, `${same.length} ports of 200`);
+  for (const { one, other } of same) t.notSame(one.knock, other.knock, `${one.host}, before ${other.host}`);
+  const knocks = [...before, ...after].map(({ knock }) => knock);
+  t.equal(new Set(knocks.map(({ from, to }) => `${from} ${to}`)).size, 400);
+  t.ok(
+    knocks.every(({ from, to }) => [from, to].every((at) => at >> 22n === 0x7f80_0000n >> 22n)),
+    'from the machine itself to itself: 127.128.0.0/10',
+  );
+});
+
 t.test('what would be a way around a guard is refused', async (t) => {
   for (const [conduits, found] of [
     [[READ, line('tcp/1-1000')], /conduits\[1\] allows connections that are guarded here/],
@@ -156,6 +188,18 @@ const FOUND: readonly (readonly [title: string, conduits: string, change: string
     /input new .*not declared, accept, by g_input, rule 1/,
   ],
   [
+    'a gateway of another file that may knock',
+    READ,
+    'add element inet sluice m_knock { 127.0.0.1 . 127.0.0.1 . PORT : accept }',
+    /input new lo .*127\.0\.0\.1 -> 127\.0\.0\.1.*not declared, accept/,
+  ],
+  [
+    'a listener that anybody of the machine may knock at',
+    READ,
+    'delete element inet sluice m_listeners { PORT }',
+    /input new lo .*not declared, accept/,
+  ],
+  [
     'a filter with another function',
     FILTERED,
     'insert rule inet sluice x_request @ih,16,48 & 0xffffffff00ff == 0x060006 goto x_read',
@@ -191,7 +235,9 @@ for (const [title, conduits, change, finds] of FOUND) {
   t.test(`found: ${title}`, { skip }, async (t) => {
     const policy = policyOf(plant(conduits));
     t.equal(proofOf(t, policy).proven, true, 'before the change');
-    const proof = proofOf(t, policy, change.replaceAll('; ', '\n'));
+    const [listener] = policy.flows.flatMap(({ guard }) => guard?.listeners ?? []);
+    const lines = change.replaceAll('; ', '\n').replace('PORT', String(listener?.port));
+    const proof = proofOf(t, policy, lines);
     t.equal(proof.proven, false);
     t.match(told(proof).join('\n'), finds);
   });

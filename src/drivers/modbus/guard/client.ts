@@ -90,6 +90,11 @@ export class Client implements FrameSink, Asker {
     return this.#pending > 0 ? Infinity : this.#lastRequest;
   }
 
+  /** Reads from now on: the socket came paused. */
+  begin(): void {
+    if (!this.#gone) this.#socket.resume();
+  }
+
   close(): void {
     if (this.#gone) return;
     this.#gone = true;

@@ -8,6 +8,7 @@ import { viewOf } from '../pdu.ts';
 import type { Book } from './book.ts';
 import { type Asked, Client, exception, MOST_UNREAD } from './client.ts';
 import { accessText, BROADCAST, decide } from './decide.ts';
+import { Knock } from './knock.ts';
 import { Lane, LONGEST_WAIT } from './lane.ts';
 import { Pace } from './pace.ts';
 import { parseRequest, type Request } from './request.ts';
@@ -32,6 +33,7 @@ export class GuardListener {
   readonly #deps: Dependencies;
   readonly #lane: Lane;
   readonly #pace: Pace;
+  readonly #knock: Knock;
   readonly #stop = new AbortController();
   readonly #clients = new Set<Client>();
   readonly #server: Server;
@@ -42,8 +44,10 @@ export class GuardListener {
     const endpoint = `modbus-tcp://${host.includes(':') ? `[${host}]` : host}:${port}`;
     this.#lane = new Lane({ endpoint, host, port, inFlight, timeout, clock: deps.clock });
     this.#pace = new Pace(deps.clock);
+    this.#knock = new Knock(deps.target, deps.clock);
     this.#server = createServer({
       allowHalfOpen: true,
+      pauseOnConnect: true,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_AFTER,
@@ -53,10 +57,10 @@ export class GuardListener {
     this.#server.on('connection', (socket) => this.#connected(socket));
   }
 
-  /** Connections are led to whatever address of the gateway is nearest: it listens on all of them. */
+  /** Connections are led to whatever address of the gateway is nearest: it listens on all of them, and knocks by IPv4. */
   async listen(): Promise<void> {
     const { family, listener: port } = this.#deps.target;
-    const where = family === 4 ? { port, host: '0.0.0.0' } : { port, host: '::', ipv6Only: true };
+    const where = { port, host: family === 4 ? '0.0.0.0' : '::', ipv6Only: false };
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(where, () => {
@@ -83,9 +87,14 @@ export class GuardListener {
 
   /** Rules let only clients of the conduit come here; where they are not loaded, this is what is left. */
   #connected(socket: Socket): void {
-    const { book, clock, conduit } = this.#deps;
-    const address = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
-    if (!isClient(conduit, address)) {
+    const { book, clock, conduit, target } = this.#deps;
+    const address = plain(socket.remoteAddress);
+    if (this.#knock.isAt({ local: plain(socket.localAddress), remote: address })) {
+      socket.on('error', () => {});
+      socket.destroy();
+      return;
+    }
+    if (!isClient(conduit, target, address)) {
       book.counters.refused += 1;
       socket.on('error', () => {});
       socket.resetAndDestroy();
@@ -111,6 +120,22 @@ export class GuardListener {
       },
     });
     this.#clients.add(client);
+    void this.#admit(client);
+  }
+
+  /** Nothing of what it says is looked at before it is certain that it means the device of this listener. */
+  async #admit(client: Client): Promise<void> {
+    const { book, target } = this.#deps;
+    const error = await this.#knock.refusal();
+    if (error === undefined) return client.begin();
+    if (!this.#clients.has(client)) return;
+    client.close();
+    book.counters.refused += 1;
+    book.tell(
+      'guard-outdated',
+      'guard: the rules in force are of another gateway.yaml, the connection is closed; load the rules or start the gateway again',
+      { ...this.#facts(client.address), port: target.listener, error },
+    );
   }
 
   /**
@@ -217,9 +242,12 @@ function requestFacts(request: Request | undefined): Facts {
   };
 }
 
-function isClient({ clients }: GuardedConduit, text: string): boolean {
+/** Without the clothes of IPv6 that a listener for both families gives an address of IPv4. */
+const plain = (address: string | undefined): string => (address ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+
+function isClient({ clients }: GuardedConduit, { family }: GuardTarget, text: string): boolean {
   const address = parseAddress(text);
-  if (address === undefined) return false;
+  if (address?.family !== family) return false;
   const ranges = address.family === 4 ? clients.v4 : clients.v6;
   return ranges.some(({ low, high }) => low <= address.value && address.value <= high);
 }

@@ -312,6 +312,8 @@ t.test('a flood of forbidden requests is counted, and told a few times', async (
 
   t.equal(guard.counters.forbidden, 100);
   t.equal(told.length, 5);
+  t.same(await client.ask(100, 1, [43, 14, 1, 0]), [0xab, 1]);
+  t.match(told[5], { facts: { function: 43 } }, 'what is no write has a line of its own');
   t.same(device.requests, []);
 });
 

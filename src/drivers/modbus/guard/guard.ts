@@ -69,12 +69,14 @@ export function modbusGuard({ guards, clock, log, onEvent }: Dependencies): Modb
           if (place.listener === undefined) await open(place);
           else place.listener.sweep();
         }
+        book.sweep();
         await clock.sleep(SWEEP_EVERY, signal);
       }
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
       for (const { listener } of places) listener?.close();
+      book.close();
     }
   }
 

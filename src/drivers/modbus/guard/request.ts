@@ -19,6 +19,17 @@ import {
 // every byte of it is accounted for: two programs that read it differently would be a way around the guard.
 
 export const READ_WRITE_REGISTERS = 0x17; // 6.17
+const WRITE_FILE_RECORD = 0x15; // 6.15
+/** Functions that change what a device holds. */
+export const WRITING: ReadonlySet<number> = new Set([
+  WRITE_SINGLE_COIL,
+  WRITE_SINGLE_REGISTER,
+  WRITE_MULTIPLE_COILS,
+  WRITE_MULTIPLE_REGISTERS,
+  WRITE_FILE_RECORD,
+  MASK_WRITE_REGISTER,
+  READ_WRITE_REGISTERS,
+]);
 const MAX_REGISTERS_WRITTEN_WITH_READ = 121; // 6.17 (0x0079)
 const ADDRESSES = 65_536; // 4.4
 

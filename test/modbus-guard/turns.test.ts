@@ -246,6 +246,41 @@ t.test('somebody with one connection is not pushed out by those with many', asyn
   ]);
 });
 
+t.test('somebody who asks is not pushed out by those who never do', async (t) => {
+  const { port, guard } = await guardBed(t);
+  const hmi = await RawClient.to(t, port, OTHER);
+  t.same(await hmi.ask(1, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+  const slow = await RawClient.to(t, port, '127.0.1.1');
+  slow.socket.write(adu(1, 1, read(OF_GREEDY)).subarray(0, 8));
+
+  const silent = [slow];
+  for (let i = 0; i < 63; i += 1) {
+    silent.push(await RawClient.to(t, port, `127.0.2.${i + 1}`));
+    await until('it is taken', () => guard.counters.connections >= i + 3);
+  }
+  t.same(await hmi.ask(2, 1, read(OF_OTHER)), [3, 2, 0, 7], 'however many come');
+  await until('the oldest go, also with half a request', () => silent.slice(0, 33).every(ended));
+
+  const last = silent.at(-1);
+  t.same(await last?.ask(1, 1, read(OF_OTHER)), [3, 2, 0, 7], 'and the newest has its time to ask');
+});
+
+t.test('of one address those go first that never asked', async (t) => {
+  const { port, guard } = await guardBed(t);
+  const first = await RawClient.to(t, port);
+  t.same(await first.ask(1, 1, read(OF_GREEDY)), [3, 2, 0, 7]);
+  const before = guard.counters.connections;
+
+  const silent: RawClient[] = [];
+  for (let i = 0; i < 8; i += 1) {
+    silent.push(await RawClient.to(t, port));
+    await until('it is taken', () => guard.counters.connections > before + i);
+  }
+
+  await until('one of them goes', () => silent.some(ended));
+  t.same(await first.ask(2, 1, read(OF_GREEDY)), [3, 2, 0, 7]);
+});
+
 t.test('who is refused without end is refused at a pace, and delays nobody', async (t) => {
   const waits: (() => void)[] = [];
   const clock: typeof systemClock = {

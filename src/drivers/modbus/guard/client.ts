@@ -59,6 +59,7 @@ export class Client implements FrameSink, Asker {
   #behindSince: number | undefined;
   #stops = 0;
   #pending = 0;
+  #hasAsked = false;
   #lastRequest: number;
   #frameSince: number | undefined;
   #ended = false;
@@ -83,6 +84,11 @@ export class Client implements FrameSink, Asker {
   /** Requests that have no answer yet. */
   get pending(): number {
     return this.#pending;
+  }
+
+  /** Has it ever sent a whole request? */
+  get hasAsked(): boolean {
+    return this.#hasAsked;
   }
 
   /** Since when nothing was asked. */
@@ -159,6 +165,7 @@ export class Client implements FrameSink, Asker {
 
   frame(transaction: number, view: DataView, start: number, end: number): void {
     if (this.#gone) return;
+    this.#hasAsked = true;
     this.#lastRequest = this.#clock.elapsed();
     this.#frameSince = undefined;
     const unit = view.getUint8(start);

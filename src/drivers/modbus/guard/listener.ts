@@ -140,7 +140,8 @@ export class GuardListener {
 
   /**
    * The one that has not been used for longest goes (Messaging Guide V1.0b, 4.2.2): of the same address, or of the one
-   * that has most, so that nobody with a few is pushed out by somebody with many.
+   * that has most, so that nobody with a few is pushed out by somebody with many. Before them go those that never asked
+   * for anything: addresses cost nothing, and a connection that is new has not been used.
    */
   #makeRoom(address: string): void {
     const { book } = this.#deps;
@@ -148,8 +149,11 @@ export class GuardListener {
     const own = crowds.get(address) ?? [];
     const isOne = own.length >= MOST_OF_ONE_ADDRESS;
     if (!isOne && this.#clients.size < MOST_CLIENTS) return;
-    const most = Math.max(...crowds.values().map(({ length }) => length));
-    const crowd = isOne ? own : [...this.#clients].filter((one) => crowds.get(one.address)?.length === most);
+    const most = isOne ? own.length : Math.max(...crowds.values().map(({ length }) => length));
+    const all = isOne ? own : [...this.#clients];
+    const silent = all.filter(({ hasAsked }) => !hasAsked);
+    const crowd =
+      silent.length > 0 ? silent : all.filter(({ address: one }) => crowds.get(one)?.length === most);
     book.counters.refused += 1;
     const [idlest] = crowd.toSorted((a, b) => a.idleSince - b.idleSince);
     if (idlest === undefined) return;

@@ -34,6 +34,7 @@ export interface Wanted {
   readonly clock?: Clock;
   readonly answer?: (request: WireRequest) => void;
   readonly timeout?: number;
+  readonly inFlight?: number;
 }
 
 const READ: ModbusGuard['read'] = [
@@ -64,7 +65,7 @@ export async function guardBed(t: Test, wanted: Wanted = {}): Promise<GuardBed> 
         listener: port,
         knock: { from: 0x7f80_0001n, to: 0x7f80_0002n },
         units: wanted.units ?? [{ low: 0, high: 255 }],
-        inFlight: 1,
+        inFlight: wanted.inFlight ?? 1,
         timeout: milliseconds(wanted.timeout ?? 2_000),
       },
     ],

@@ -281,6 +281,56 @@ t.test('of one address those go first that never asked', async (t) => {
   t.same(await first.ask(2, 1, read(OF_GREEDY)), [3, 2, 0, 7]);
 });
 
+t.test('who writes to all units takes nobody the answer that is on its way', async (t) => {
+  const { held, answer } = heldDevice();
+  const everyone = [{ low: 0, high: 255 }];
+  const { port, device, guard } = await guardBed(t, {
+    answer, timeout: 300, inFlight: 2, units: everyone,
+    limits: { units: everyone, write: [{ table: 'holding', low: 0, high: 9 }] },
+  }); // biome-ignore format: one line of what matters here
+  const hmi = await RawClient.to(t, port, OTHER);
+  device.answer(answered);
+  t.same(await hmi.ask(1, 1, read(OF_OTHER)), [3, 2, 0, 7]);
+  device.answer(answer);
+  const writer = await RawClient.to(t, port);
+  writer.socket.end(adu(1, 0, FORBIDDEN));
+  await until('the device has it', () => held.length === 1);
+  let asked = 1;
+  // One read after the other is on its way, whenever the time of the write is over.
+  device.answer(answered);
+  while (!ended(writer)) t.same(await hmi.ask((asked += 1), 1, read(OF_OTHER)), [3, 2, 0, 7]);
+
+  t.same(writer.frames, [], 'nobody answers a broadcast');
+  t.equal(device.connections, 1, 'and its connection stands');
+  t.match(guard.counters, { unanswered: 0, busy: 0 });
+});
+
+t.test('a write to all units does not arrive much later', async (t) => {
+  const { clock, wind } = woundClock();
+  const sweeps: (() => void)[] = [];
+  const sleep: typeof systemClock.sleep = async (duration, signal) =>
+    duration === seconds(5)
+      ? new Promise((resolve, reject) => {
+          sweeps.push(resolve);
+          signal?.addEventListener('abort', () => reject(new Error('over')));
+        })
+      : systemClock.sleep(duration, signal);
+  const everyone = [{ low: 0, high: 255 }];
+  const { port, device } = await guardBed(t, {
+    answer: () => {}, timeout: 100, units: everyone, clock: { ...clock, sleep },
+    limits: { units: everyone, write: [{ table: 'holding', low: 0, high: 9 }] },
+  }); // biome-ignore format: one line of what matters here
+  const writer = await RawClient.to(t, port);
+  writer.socket.end(adu(1, 0, FORBIDDEN));
+  await until('its end', () => ended(writer));
+  t.equal(device.sockets.size, 1);
+
+  wind(TOO_LONG);
+  sweeps.shift()?.();
+
+  await until('a connection that nothing came from is given up', () => device.sockets.size === 0);
+});
+
 t.test('who is refused without end is refused at a pace, and delays nobody', async (t) => {
   const waits: (() => void)[] = [];
   const clock: typeof systemClock = {

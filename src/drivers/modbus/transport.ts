@@ -36,6 +36,8 @@ export interface Exchange {
   readonly what: string;
   /** It must not arrive after its time-out, as TCP would see to once the way is open again: the connection goes with it. */
   readonly inTimeOnly?: boolean;
+  /** A broadcast, which a unit itself may answer and a serial line does not: then it is done when its time is over. */
+  readonly mayBeSilent?: boolean;
   /**
    * The reply of the right transaction and unit: its PDU is in `view` from `start` up to `end`, during the call only.
    * Throws a SluiceError where it is no answer.
@@ -135,6 +137,11 @@ export class Connection implements FrameSink {
   /** Why nothing goes through this connection any more; undefined while it stands. */
   get lost(): SluiceError | undefined {
     return this.#lost;
+  }
+
+  /** Nothing came since a request that nothing answered: it may still lie in the kernel. */
+  get isSilent(): boolean {
+    return this.#silentRequests > 0;
   }
 
   onLost(tell: (error: SluiceError) => void): void {
@@ -282,6 +289,10 @@ export class Connection implements FrameSink {
       this.#options.wire.missed(exchange.unit, exchange.timeout);
       if (this.#silentRequests++ === 0) this.#silentSince = now;
       this.#silent.add(exchange.unit);
+      if (exchange.mayBeSilent === true) {
+        pending.resolve();
+        continue;
+      }
       if (this.#isHalfDead(now) || exchange.inTimeOnly === true) {
         const error =
           exchange.inTimeOnly === true

@@ -5,6 +5,7 @@ import { zeroCounters } from '../counters.ts';
 import { ACCEPTED, checkEcho, checkRead, MISMATCH } from '../pdu.ts';
 import { type Connection, openConnection } from '../transport.ts';
 import { MbapWire } from '../wire.ts';
+import { BROADCAST } from './decide.ts';
 import { READ_WRITE_REGISTERS, type Request } from './request.ts';
 import { type Asker, Turns } from './turns.ts';
 
@@ -75,7 +76,9 @@ export class Lane {
   sweep(): void {
     this.#giveBack();
     const now = this.#options.clock.elapsed();
-    if (this.#running === 0 && this.#waiting.isEmpty && now - this.#usedAt > IDLE)
+    // A broadcast that nobody answered has to be as good as sent, or nobody means it any more.
+    const longest = this.#connection?.isSilent === true ? LONGEST_WAIT : IDLE;
+    if (this.#running === 0 && this.#waiting.isEmpty && now - this.#usedAt > longest)
       this.#close('not used any more');
   }
 
@@ -134,6 +137,7 @@ export class Lane {
   }
 
   async #run(errand: Errand, connection: Connection): Promise<void> {
+    const mayBeSilent = isBroadcast(errand);
     this.#running += 1;
     let reply: Uint8Array | undefined;
     try {
@@ -142,7 +146,8 @@ export class Lane {
         pdu: errand.pdu,
         timeout: this.#options.timeout,
         // Its client is told that nothing answered: hours later it would be a surprise.
-        inTimeOnly: errand.request === undefined || errand.request.write !== undefined,
+        inTimeOnly: !mayBeSilent && (errand.request === undefined || errand.request.write !== undefined),
+        mayBeSilent,
         what: `guarded request ${errand.pdu[0]} to unit ${errand.unit}`,
         accept: (view, start, end) => {
           if (!answers(errand, view, start, end))
@@ -163,6 +168,13 @@ export class Lane {
     this.#next();
   }
 }
+
+/**
+ * Written to every unit of a serial line, none of which answers (Modbus over Serial Line V1.02, 2.1); a device without
+ * such a line answers for itself (Messaging Guide V1.0b, 4.4.1.2).
+ */
+export const isBroadcast = ({ unit, request }: Pick<Errand, 'unit' | 'request'>): boolean =>
+  unit === BROADCAST && request?.write !== undefined;
 
 /** Is it the answer to this very request, an exception among them? */
 function answers({ pdu, request }: Errand, view: DataView, start: number, end: number): boolean {

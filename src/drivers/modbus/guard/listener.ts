@@ -7,9 +7,9 @@ import { type GuardedConduit, type GuardTarget, observesAt } from '../../../segm
 import { viewOf } from '../pdu.ts';
 import type { Book } from './book.ts';
 import { type Asked, Client, exception, MOST_UNREAD } from './client.ts';
-import { accessText, BROADCAST, decide } from './decide.ts';
+import { accessText, decide } from './decide.ts';
 import { Knock } from './knock.ts';
-import { Lane, LONGEST_WAIT } from './lane.ts';
+import { isBroadcast, Lane, LONGEST_WAIT } from './lane.ts';
 import { Pace } from './pace.ts';
 import { parseRequest, type Request } from './request.ts';
 
@@ -171,10 +171,10 @@ export class GuardListener {
     book.counters.requests += 1;
     const view = viewOf(pdu);
     const parsed = parseRequest(view, 0, pdu.length);
+    const request = 'exception' in parsed ? undefined : parsed;
     const decision = decide({ guard: conduit.limits, units: target.units }, unit, parsed);
     if (!decision.allowed) {
       book.counters.forbidden += 1;
-      const request = 'exception' in parsed ? undefined : parsed;
       const facts = { ...this.#facts(client.address), unit, function: pdu[0], ...requestFacts(request) };
       const observes = observesAt(conduit, clock.now());
       const what = observes ? 'guard: a request would be forbidden' : 'guard: a request is forbidden';
@@ -188,19 +188,18 @@ export class GuardListener {
       }
     }
     book.counters.forwarded += 1;
-    const isSilent = unit === BROADCAST && !('exception' in parsed) && parsed.write !== undefined;
     this.#lane.ask(client, {
       unit,
       pdu,
       since,
-      request: 'exception' in parsed ? undefined : parsed,
+      request,
       answer: (reply) => {
         if (typeof reply !== 'string') return answer(reply);
         if (reply === 'busy') {
           this.#tellBusy(client.address);
           return answer(exception(pdu, BUSY));
         }
-        if (isSilent) return done();
+        if (isBroadcast({ unit, request })) return done();
         book.counters.unanswered += 1;
         return answer(exception(pdu, NO_RESPONSE));
       },

@@ -53,9 +53,10 @@ ${Array.from({ length: 200 }, (_, i) => `  press-${i}: { class: press, at: "modb
 segmentation: { mode: enforce, management: { zone: supervision, from: [10.30.0.2], allow: [ssh] } }
 `;
 
+const targetsOf = (write: string) => guardsOf(parsed(many(write))).flatMap(({ targets }) => targets);
+
 t.test('where the port of one guard was that of another before, they knock otherwise', async (t) => {
-  const targets = (write: string) => guardsOf(parsed(many(write))).flatMap((guard) => guard.targets);
-  const [before, after] = [targets('holding:5'), targets('holding:6')];
+  const [before, after] = [targetsOf('holding:5'), targetsOf('holding:6')];
 
   const same = after.flatMap((one) => {
     const other = before.find(({ listener }) => listener === one.listener);

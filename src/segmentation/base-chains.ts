@@ -27,6 +27,7 @@ const SPOOFED = 'd_spoofed';
 const NO_IPV6 = 'd_ipv6';
 const INVALID = 'd_invalid';
 const RELATED = 'g_related';
+const relatedOf = (family: 4 | 6): string => `${RELATED}_${family}`;
 const TOLD = 'g_told';
 /** Where errors are forwarded, and where they come in: to the zones that a connection leads between. */
 const RELATED_BETWEEN = 'g_related_between';
@@ -173,13 +174,28 @@ export function byState(errors = RELATED_BETWEEN): Rule[] {
  * kernel looks at what an error is about and not at who sends it: only the zones at both ends of a connection may.
  */
 function related(): Chain[] {
+  // Apart by family: a listing does not tell whether a look at a type of ICMP is also one at the family.
   const errors = [
-    rule(isOneOf('icmp type', 3, 11, 12), accept), // unreachable, time exceeded, parameter problem (RFC 792)
-    rule(isOneOf('icmpv6 type', 1, 2, 3, 4), accept), // the same and packet too big (RFC 4890, 4.3.1)
-    rule(goTo(UNRELATED)),
-  ];
+    { family: 4, type: isOneOf('icmp type', 3, 11, 12) }, // unreachable, time exceeded, parameter problem (RFC 792)
+    { family: 6, type: isOneOf('icmpv6 type', 1, 2, 3, 4) }, // the same and packet too big (RFC 4890, 4.3.1)
+  ] as const;
   return [
-    { name: RELATED, rules: errors },
+    {
+      name: RELATED,
+      rules: [
+        rule(
+          choose(
+            'nfproto',
+            errors.map(({ family }) => [`ipv${family}`, { goto: relatedOf(family) }]),
+          ),
+        ),
+        rule(goTo(UNRELATED)),
+      ],
+    },
+    ...errors.map(({ family, type }) => ({
+      name: relatedOf(family),
+      rules: [rule(type, accept), rule(goTo(UNRELATED))],
+    })),
     {
       name: RELATED_BETWEEN,
       rules: [rule(lookUp(['iifname', 'oifname'], RELATED_PAIRS)), rule(goTo(UNRELATED))],

@@ -4,7 +4,7 @@ import type { BaseHook, Chain, Gap, Listing, Rule } from './listing.ts';
 import type { Statement } from './listing-rule.ts';
 import type { Verdict } from './listing-set.ts';
 import { Matcher } from './match-set.ts';
-import { HOOKS, type Hook } from './packet.ts';
+import { HOOKS, type Hook, packetText } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
 import type { PacketSpace } from './packet-space.ts';
 import { possible } from './possible.ts';
@@ -76,7 +76,7 @@ export function evaluate(space: PacketSpace, listing: Listing, observes: Observe
 
 /** The way of packets through one base chain and the chains it leads to. */
 interface Walk {
-  readonly hook: BaseHook;
+  readonly base: BaseChain['base'];
   readonly accepted: PacketSet[];
   readonly observed: PacketSet[];
   depth: number;
@@ -86,6 +86,12 @@ interface Walk {
 interface Step {
   here: PacketSet;
   out: PacketSet;
+}
+
+/** What of the packets meets the conditions of a rule so far, and what may or may not: see `leastGuard`. */
+interface Meeting {
+  surely: PacketSet;
+  perhaps: PacketSet;
 }
 
 class Evaluator {
@@ -120,7 +126,7 @@ class Evaluator {
   /** Where both ways of a filter lead: one for reads, the other for whatever else a segment carries. */
   #filter(packets: PacketSet, rule: Rule, step: Step, walk: Walk): void {
     this.#seen.push(packets);
-    const other: Walk = { hook: walk.hook, accepted: [], observed: [], depth: walk.depth };
+    const other: Walk = { base: walk.base, accepted: [], observed: [], depth: walk.depth };
     const left = this.#enter(FILTER_REFUSED, packets, other, rule);
     this.#refused.push({
       observed: this.#space.union(other.observed),
@@ -136,7 +142,7 @@ class Evaluator {
     let passed = possible(space, hook);
     let observed = space.nothing;
     for (const chain of baseChainsOf(this.#listing, hook)) {
-      const walk: Walk = { hook: chain.base.hook, accepted: [], observed: [], depth: 0 };
+      const walk: Walk = { base: chain.base, accepted: [], observed: [], depth: 0 };
       const left = this.#chain(chain, passed, walk);
       if (chain.base.policy === 'accept') walk.accepted.push(left);
       const noticed = space.union(walk.observed);
@@ -163,8 +169,9 @@ class Evaluator {
       let matched = here;
       for (const statement of rule.statements) {
         if (statement.kind === 'note') continue;
+        if (statement.kind === 'match' || statement.kind === 'redirect') this.#checkLeading(statement, rule);
         if (statement.kind === 'match') {
-          matched = space.and(matched, this.#matcher.matchSet(statement, rule.place));
+          matched = space.and(matched, this.#matcher.matchSets(statement, rule.place).set);
         } else if (statement.kind === 'redirect') {
           const rest = space.minus(here, matched);
           for (const [port, wanted] of this.#matcher.portSets(statement, rule.place)) {
@@ -196,29 +203,41 @@ class Evaluator {
   }
 
   #rule(rule: Rule, step: Step, walk: Walk): void {
-    let matched = step.here;
+    const space = this.#space;
+    const meeting: Meeting = { surely: step.here, perhaps: space.nothing };
     let chance: string | undefined;
     for (const statement of rule.statements) {
       switch (statement.kind) {
-        case 'match':
-          this.#check(statement, matched, rule, walk);
-          matched = this.#space.and(matched, this.#matcher.matchSet(statement, rule.place));
+        case 'match': {
+          this.#check(statement, space.or(meeting.surely, meeting.perhaps), rule, walk);
+          const { set, most } = this.#matcher.matchSets(statement, rule.place);
+          this.#meet(meeting, set, most);
           break;
+        }
         case 'vmap':
         case 'verdict':
           if (chance !== undefined) this.#gap(rule.place, `decides by chance (${chance})`);
-          if (statement.kind === 'verdict') this.#apply([[statement.verdict, matched]], rule, step, walk);
-          else {
-            this.#check(statement, matched, rule, walk);
-            this.#apply(this.#cases(statement, matched, rule), rule, step, walk);
+          if (statement.kind === 'verdict') {
+            this.#checkCertain(meeting, rule);
+            this.#apply([[statement.verdict, meeting.surely]], rule, step, walk);
+          } else {
+            this.#check(statement, space.or(meeting.surely, meeting.perhaps), rule, walk);
+            const { fields } = statement;
+            this.#meet(meeting, this.#matcher.guard(fields), this.#matcher.leastGuard(fields));
+            this.#checkCertain(meeting, rule);
+            this.#apply(this.#cases(statement, meeting.surely, rule), rule, step, walk);
           }
           return;
         case 'note':
           break;
-        case 'filter':
-          if (walk.hook !== 'forward') this.#gap(rule.place, `filters segments on hook ${walk.hook}`);
-          this.#filter(this.#space.and(matched, this.#matcher.guard(statement.fields)), rule, step, walk);
+        case 'filter': {
+          const { hook } = walk.base;
+          if (hook !== 'forward') this.#gap(rule.place, `filters segments on hook ${hook}`);
+          const seen = space.and(meeting.surely, this.#matcher.guard(statement.fields));
+          if (seen !== meeting.surely) this.#gap(rule.place, 'filters segments of the other family');
+          this.#filter(seen, rule, step, walk);
           return;
+        }
         case 'redirect':
           this.#gap(rule.place, 'leads connections elsewhere, where nothing should');
           return;
@@ -231,8 +250,21 @@ class Evaluator {
         default:
           statement satisfies never;
       }
-      if (matched === this.#space.nothing) return;
+      if (meeting.surely === space.nothing && meeting.perhaps === space.nothing) return;
     }
+  }
+
+  #meet(meeting: Meeting, set: PacketSet, most: PacketSet): void {
+    const space = this.#space;
+    const may = space.and(space.or(meeting.surely, meeting.perhaps), most);
+    meeting.surely = space.and(meeting.surely, set);
+    meeting.perhaps = space.minus(may, meeting.surely);
+  }
+
+  #checkCertain({ perhaps }: Meeting, rule: Rule): void {
+    const packet = this.#space.witness(perhaps);
+    if (packet === undefined) return;
+    this.#gap(rule.place, `may look at the family or not, nft lists both alike: ${packetText(packet)}`);
   }
 
   #cases(
@@ -294,11 +326,22 @@ class Evaluator {
     walk: Walk,
   ): void {
     for (const field of statement.fields) {
-      if (!isKnownOn(walk.hook, field)) this.#gap(rule.place, `looks at ${field.text} on hook ${walk.hook}`);
-      if (walk.hook === 'prerouting' && this.#listing.leading.length > 0 && isDestination(field))
+      const { hook, priority } = walk.base;
+      if (!isKnownOn(hook, field)) this.#gap(rule.place, `looks at ${field.text} on hook ${hook}`);
+      if (!isKnownAt(walk.base, field))
+        this.#gap(rule.place, `looks at ${field.text} on hook ${hook}, priority ${priority}: too early`);
+      if (hook === 'prerouting' && this.#listing.leading.length > 0 && isDestination(field))
         this.#gap(rule.place, `looks at ${field.text} of packets that may be led elsewhere`);
     }
     this.#matcher.checkPorts(statement, packets, rule.place);
+  }
+
+  /** Behind connection tracking, in front of routing. */
+  #checkLeading({ fields }: Extract<Statement, { kind: 'match' | 'redirect' }>, rule: Rule): void {
+    for (const field of fields) {
+      if (!isKnownOn('prerouting', field) || field.leastGuard !== undefined)
+        this.#gap(rule.place, `looks at ${field.text} where connections are led elsewhere`);
+    }
   }
 
   /** A set that packets fill may only count or limit what is logged: what rules read must not change by traffic. */
@@ -318,10 +361,35 @@ function isKnownOn(hook: BaseHook, { dimension }: Field): boolean {
   switch (hook) {
     case 'prerouting':
       return dimension !== 'out' && dimension !== 'originalDestination' && dimension !== 'originalPort';
+    // What is forwarded has been counted down already, and what comes in has not.
+    case 'forward':
+      return dimension !== 'hopLimit';
     case 'postrouting':
-      return dimension !== 'in' && dimension !== 'ether' && dimension !== 'reversePath';
+      return !['in', 'ether', 'reversePath', 'hopLimit'].includes(dimension);
     case 'output':
       return dimension !== 'reversePath';
+    default:
+      return true;
+  }
+}
+
+/** NF_IP_PRI_CONNTRACK and NF_IP_PRI_CONNTRACK_DEFRAG (linux/netfilter_ipv4.h). */
+const CONNTRACK = -200;
+const DEFRAGMENTATION = -400;
+
+/**
+ * Where packets enter, connection tracking has not looked at them yet: it calls all invalid then. In front of that still,
+ * fragments are single ones, of which all but the first have no port.
+ */
+function isKnownAt({ hook, priority }: BaseChain['base'], { dimension }: Field): boolean {
+  if (hook !== 'prerouting' && hook !== 'output') return true;
+  switch (dimension) {
+    case 'state':
+    case 'originalDestination':
+    case 'originalPort':
+      return priority > CONNTRACK;
+    case 'port':
+      return priority > DEFRAGMENTATION;
     default:
       return true;
   }

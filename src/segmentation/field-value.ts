@@ -175,11 +175,17 @@ export class ValueReader {
     }
   }
 
-  /** A name with a star is a prefix of names: not known here, it would need the names of all interfaces. */
   #interface(json: unknown): number | undefined {
-    if (typeof json !== 'string' || json === '' || json.includes('*')) return undefined;
-    return this.#interfaceNumber(json);
+    return isInterfaceName(json) ? this.#interfaceNumber(json) : undefined;
   }
+}
+
+/**
+ * A name with a star is a prefix of names: not known here, it would need the names of all interfaces. One with a space is
+ * of none: the kernel takes no such name.
+ */
+export function isInterfaceName(json: unknown): json is string {
+  return typeof json === 'string' && /^[^*\s]+$/.test(json);
 }
 
 function prefixInterval(first: Value, hostBits: number): Interval | undefined {

@@ -23,6 +23,8 @@ export interface Field {
   readonly dimension: Dimension;
   readonly type: DataType;
   readonly guard: Box;
+  /** Where nft lists alike what asks for less: the least that it may ask for. */
+  readonly leastGuard?: Box;
 }
 
 const IPV4: Box = { family: ofFamily('ipv4') };
@@ -31,7 +33,10 @@ const HAS_PORT: readonly Interval[] = [{ low: 0, high: 65_535 }];
 const HAS_ETHER: Box = { ether: [{ low: 0, high: 2 ** 48 - 1 }] };
 const ofProtocol = (protocol: number): Box => ({ protocol: [exactly(protocol)], port: HAS_PORT });
 
-/** The guards are those that nft 1.0.6 puts in front (seen with `--debug=netlink`). */
+/**
+ * The guards are those that nft 1.0.6 puts in front (seen with `--debug=netlink`). Where "meta l4proto" stands in front,
+ * it asks for no family before a type of ICMP, and leaves that condition out of the listing all the same.
+ */
 const PAYLOAD: ReadonlyMap<string, Omit<Field, 'text'>> = new Map(
   Object.entries({
     'ip saddr': { dimension: 'source', type: 'ipv4_addr', guard: IPV4 },
@@ -45,8 +50,18 @@ const PAYLOAD: ReadonlyMap<string, Omit<Field, 'text'>> = new Map(
     'th dport': { dimension: 'port', type: 'inet_service', guard: { port: HAS_PORT } },
     'tcp dport': { dimension: 'port', type: 'inet_service', guard: ofProtocol(6) },
     'udp dport': { dimension: 'port', type: 'inet_service', guard: ofProtocol(17) },
-    'icmp type': { dimension: 'port', type: 'icmp_type', guard: { ...IPV4, ...ofProtocol(ICMP) } },
-    'icmpv6 type': { dimension: 'port', type: 'icmpv6_type', guard: { ...IPV6, ...ofProtocol(ICMPV6) } },
+    'icmp type': {
+      dimension: 'port',
+      type: 'icmp_type',
+      guard: { ...IPV4, ...ofProtocol(ICMP) },
+      leastGuard: ofProtocol(ICMP),
+    },
+    'icmpv6 type': {
+      dimension: 'port',
+      type: 'icmpv6_type',
+      guard: { ...IPV6, ...ofProtocol(ICMPV6) },
+      leastGuard: ofProtocol(ICMPV6),
+    },
     'ether saddr': { dimension: 'ether', type: 'ether_addr', guard: HAS_ETHER },
   } satisfies Record<string, Omit<Field, 'text'>>),
 );
@@ -80,7 +95,8 @@ const REVERSE_PATH: Field = {
   type: 'boolean',
   guard: {},
 };
-const REVERSE_PATH_FLAGS = new Set(['iif,saddr', 'iif,mark,saddr']);
+/** One way to ask alone: with the mark or without it, the answers may differ. */
+const REVERSE_PATH_FLAGS = 'iif,mark,saddr';
 
 /** The destination port where the transport protocol is not fixed by the field itself. */
 export function readsChecksum(field: Field): boolean {
@@ -126,7 +142,7 @@ function named(fields: ReadonlyMap<string, Omit<Field, 'text'>>, name: string): 
 
 function reversePath(fib: Readonly<Record<string, unknown>>): Field | undefined {
   const flags = Array.isArray(fib['flags']) ? fib['flags'].map(text).sort().join(',') : text(fib['flags']);
-  return fib['result'] === 'oif' && REVERSE_PATH_FLAGS.has(flags) ? REVERSE_PATH : undefined;
+  return fib['result'] === 'oif' && flags === REVERSE_PATH_FLAGS ? REVERSE_PATH : undefined;
 }
 
 export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

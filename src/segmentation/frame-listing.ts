@@ -2,6 +2,7 @@ import { objectsOf, type TableObject } from './canonical.ts';
 import { isRecord, text } from './field.ts';
 import type { FrameHook } from './frame-rules.ts';
 import { HOOKS } from './frame-space.ts';
+import { flagsOf } from './listing-set.ts';
 
 /** The table `bridge sluice` as nft lists it, as far as its evaluation needs it. */
 export interface FrameListing {
@@ -78,7 +79,7 @@ function setOf(inside: Inside, gaps: string[]): FrameElements {
   const { type, flags, elem } = inside;
   const name = text(inside['name']);
   const types = (Array.isArray(type) ? type : [type]).map(text);
-  const known: readonly string[] = Array.isArray(flags) ? flags.map(text) : [];
+  const known = flagsOf(flags).map(text);
   const dynamic = known.includes('timeout');
   if (known.some((flag) => flag !== 'timeout' && flag !== 'dynamic'))
     gaps.push(`set ${name} has ${known.join(', ')}`);

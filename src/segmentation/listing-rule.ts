@@ -1,6 +1,8 @@
+import { exactly } from './boxes.ts';
 import { type Field, fieldOf, hasOnly, isPayload, isRecord, text } from './field.ts';
 import { ORDERED, type ValueReader } from './field-value.ts';
 import { holdsAt, isTime } from './time-match.ts';
+import { TCP } from './packet.ts';
 import { type Elements, elementsOf, type Verdict, VerdictReader } from './listing-set.ts';
 
 /** `outside` is "not equal" and "not in". */
@@ -40,9 +42,9 @@ export function statementsOf(
 ): readonly Statement[] {
   const statements: Statement[] = [];
   for (const expression of expressions) {
-    const statement = isRecord(expression) ? statementOf(expression, values) : undefined;
-    if (statement === undefined) complain(`says ${short(expression)}`);
-    else statements.push(statement);
+    const read = isRecord(expression) ? (rejectOf(expression) ?? statementOf(expression, values)) : undefined;
+    if (read === undefined) complain(`says ${short(expression)}`);
+    else statements.push(...[read].flat());
   }
   if (statements.filter(isBareDenial).length > 1) complain('has two "not equal", which nft may have joined');
   // The kernel goes on behind "continue", also one that a map gives, with the rest of the same rule.
@@ -81,13 +83,44 @@ function statementOf(json: Readonly<Record<string, unknown>>, values: ValueReade
       return isRecord(inside) && hasOnly(inside, LIMIT_KEYS) ? chance('limit') : undefined;
     case 'set':
       return isRecord(inside) ? updateOf(inside) : undefined;
-    case 'reject':
-      return { kind: 'verdict', verdict: DROP };
     default: {
       const verdict = new VerdictReader().read(json);
       return verdict === undefined ? undefined : { kind: 'verdict', verdict };
     }
   }
+}
+
+/** What nft puts in front of a reject of one kind, and does not list. */
+const REJECTS: ReadonlyMap<unknown, Field> = new Map(
+  (
+    [
+      ['icmp', 'family', 'nf_proto', exactly(0)],
+      ['icmpv6', 'family', 'nf_proto', exactly(1)],
+      ['tcp reset', 'protocol', 'inet_proto', exactly(TCP)],
+    ] as const
+  ).map(([kind, dimension, type, one]) => [
+    kind,
+    {
+      text: `what a reject with ${kind} is for`,
+      dimension,
+      type,
+      guard: { [dimension]: [one] },
+      leastGuard: {},
+    },
+  ]),
+);
+
+/** A drop, of those packets that can be answered so; `icmpx` is for both families. */
+function rejectOf({ reject, ...more }: Readonly<Record<string, unknown>>): readonly Statement[] | undefined {
+  if (!isRecord(reject) || Object.keys(more).length > 0 || !hasOnly(reject, ['type', 'expr']))
+    return undefined;
+  const drop: Statement = { kind: 'verdict', verdict: DROP };
+  const field = REJECTS.get(reject['type']);
+  if (field === undefined) return reject['type'] === 'icmpx' ? [drop] : undefined;
+  return [
+    { kind: 'match', fields: [field], how: 'outside', values: { inline: { elements: [], gaps: [] } } },
+    drop,
+  ];
 }
 
 function chance(what: string, writes = ''): Statement {

@@ -72,7 +72,7 @@ export function namedSet(
   const width = Array.isArray(json['type']) ? json['type'].length : 1;
   if (types.length !== width) gaps.push(`is of type ${JSON.stringify(json['type'])}`);
   if (!hasOnly(json, [...SET_KEYS, ...MORE_SET_KEYS])) gaps.push(`has ${Object.keys(json).join(', ')}`);
-  const flags: readonly unknown[] = Array.isArray(json['flags']) ? json['flags'] : [];
+  const flags = flagsOf(json['flags']);
   if (!flags.every((flag) => FLAGS.has(text(flag)))) gaps.push(`has flags ${JSON.stringify(flags)}`);
   if (json['timeout'] !== undefined) gaps.push('forgets its elements');
   if (json['stmt'] !== undefined && !onlyCounts(json['stmt'])) gaps.push('has statements in its elements');
@@ -92,6 +92,11 @@ export function namedSet(
     elements: read.elements,
     gaps: [...gaps, ...read.gaps],
   };
+}
+
+/** A single one is listed without brackets by other versions of nft. */
+export function flagsOf(flags: unknown): readonly unknown[] {
+  return Array.isArray(flags) ? flags : flags === undefined ? [] : [flags];
 }
 
 const NONE: Elements = { elements: [], gaps: [] };

@@ -28,12 +28,20 @@ export function quarantineBits({ fields, values, how }: Match): number | undefin
   return QUARANTINE_SETS.get(`${values.set} ${field.text}`);
 }
 
+interface Matched {
+  readonly set: PacketSet;
+  readonly most: PacketSet;
+}
+
+const isVague = (fields: readonly Field[]): boolean =>
+  fields.some(({ leastGuard }) => leastGuard !== undefined);
+
 /** The sets of packets that the conditions and maps of a listing stand for. */
 export class Matcher {
   readonly #space: PacketSpace;
   readonly #listing: Listing;
   readonly #complain: (place: string, what: string) => void;
-  readonly #matches = new Map<Statement, PacketSet>();
+  readonly #matches = new Map<Statement, Matched>();
   readonly #verdicts = new Map<Statement, readonly (readonly [Verdict, PacketSet])[]>();
   readonly #checksums = new Map<Statement, PacketSet>();
   readonly #read: ReadonlySet<string>;
@@ -49,16 +57,21 @@ export class Matcher {
     return this.#read.has(set);
   }
 
-  /** A field that the packet does not have means no match, also where the rule says "not". */
-  matchSet(statement: Match, place: string): PacketSet {
+  /**
+   * A field that the packet does not have means no match, also where the rule says "not". `most` are those that match
+   * where nft listed what asks for less.
+   */
+  matchSets(statement: Match, place: string): Matched {
     const known = this.#matches.get(statement);
     if (known !== undefined) return known;
     const space = this.#space;
     const inside = this.#quarantined(statement, place) ?? this.#inside(statement, place);
     const wanted = statement.how === 'outside' ? space.minus(space.everything, inside) : inside;
-    const set = space.and(this.guard(statement.fields), wanted);
-    this.#matches.set(statement, set);
-    return set;
+    const { fields } = statement;
+    const set = space.and(this.guard(fields), wanted);
+    const sets = { set, most: isVague(fields) ? space.and(this.leastGuard(fields), wanted) : set };
+    this.#matches.set(statement, sets);
+    return sets;
   }
 
   #inside(statement: Match, place: string): PacketSet {
@@ -203,6 +216,14 @@ export class Matcher {
   guard(fields: readonly Field[]): PacketSet {
     return fields.reduce(
       (set, { guard }) => this.#space.and(set, this.#space.set(guard)),
+      this.#space.everything,
+    );
+  }
+
+  /** Packets that may have passed for such. */
+  leastGuard(fields: readonly Field[]): PacketSet {
+    return fields.reduce(
+      (set, { guard, leastGuard = guard }) => this.#space.and(set, this.#space.set(leastGuard)),
       this.#space.everything,
     );
   }

@@ -1,4 +1,4 @@
-import { exactly, free, inState, type Interval, onHook, quarantined } from './boxes.ts';
+import { exactly, free, inState, type Interval, ofFamily, onHook, quarantined } from './boxes.ts';
 import { ABSENT, type Hook, ICMPV6, QUARANTINE } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
 import type { PacketSpace } from './packet-space.ts';
@@ -36,6 +36,7 @@ export function possible(space: PacketSpace, hook: Hook): PacketSet {
   const impossible = [
     space.set({ ether: [exactly(ABSENT)], quarantine: quarantined(QUARANTINE.ether) }),
     space.set({
+      family: ofFamily('ipv6'),
       protocol: [exactly(ICMPV6)],
       port: UNFOLLOWED,
       state: inState('new', 'established', 'related'),

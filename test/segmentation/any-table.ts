@@ -79,6 +79,13 @@ const WORDS: readonly Word[] = [
     exact: one(['new', 'established', 'related', 'invalid']),
   },
 ];
+/** Of what family it is, a type of ICMP alone does not tell a listing: most rules ask for it once more. */
+const OF_FAMILY: ReadonlyMap<string, Json> = new Map(
+  [
+    ['icmp_type', payload('ip', 'ttl')],
+    ['icmpv6_type', payload('ip6', 'hoplimit')],
+  ].map(([type, left]) => [String(type), { match: { op: '<=', left, right: 255 } }]),
+);
 const ORDERED = new Set(['ipv4_addr', 'ipv6_addr', 'inet_service', 'integer']);
 
 const word = fc.constantFrom(...WORDS);
@@ -196,13 +203,20 @@ const ofHosts = fc
   .tuple(fc.constantFrom('saddr', 'daddr'), fc.constantFrom('==', '!='))
   .map(([field, op]): Json => ({ match: { op, left: payload('ip', field), right: '@s_hosts' } }));
 
+const alone: fc.Arbitrary<Json[]> = word.chain((chosen) => {
+  const family = OF_FAMILY.get(chosen.type);
+  return fc
+    .tuple(condition(fc.constant(chosen)), fc.constantFrom(true, true, true, false))
+    .map(([one, twice]) => (family !== undefined && twice ? [one, family] : [one]));
+});
+
 function rule(chain: number): fc.Arbitrary<Json[]> {
   const counted = fc.constantFrom<Json[]>([], [{ counter: null }]);
   const conditions = fc.array(
     fc.oneof(
-      { weight: 4, arbitrary: condition(word) },
-      { weight: 1, arbitrary: concatCondition() },
-      { weight: 1, arbitrary: ofHosts },
+      { weight: 4, arbitrary: alone },
+      { weight: 1, arbitrary: concatCondition().map((one) => [one]) },
+      { weight: 1, arbitrary: ofHosts.map((one) => [one]) },
     ),
     { maxLength: 2 },
   );
@@ -212,7 +226,7 @@ function rule(chain: number): fc.Arbitrary<Json[]> {
     { weight: 1, arbitrary: vmap(chain) },
     ...(chain < SUBCHAINS.length ? [{ weight: 1, arbitrary: fc.constant(inFlows) }] : []),
   );
-  return fc.tuple(conditions, counted, end).map(([all, count, last]) => [...all, ...count, last]);
+  return fc.tuple(conditions, counted, end).map(([all, count, last]) => [...all.flat(), ...count, last]);
 }
 
 /** The objects of a table with one base chain on a hook. */
@@ -252,4 +266,4 @@ export function commandsOf(objects: readonly Json[]): string {
 
 /** "th dport" reads the checksum of ICMP, and is then listed so; and nft joins comparisons so that the listing no longer tells. */
 export const UNREADABLE =
-  /^compares the port of ICMP|"right":\{"range":|^has two "not equal"|elements disagree|"field":"checksum"/;
+  /^compares the port of ICMP|^may look at the family|"right":\{"range":|^has two "not equal"|elements disagree|"field":"checksum"/;

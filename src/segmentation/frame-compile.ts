@@ -129,8 +129,6 @@ function between(deny: Deny): FrameChain {
 }
 
 function arriving(deny: Deny): FrameChain[] {
-  const router = deny('d_router', 'rogue router');
-  const fragment = deny('d_fragment', 'fragmented neighbour message');
   return [
     {
       name: 'g_ports',
@@ -151,10 +149,6 @@ function arriving(deny: Deny): FrameChain[] {
           deny('d_unknown', 'unknown device'),
         ],
         [is('udp sport', DHCP_SERVERS), deny('d_dhcp', 'rogue dhcp server')],
-        [is('icmpv6 type', [ROUTER_ADVERT, REDIRECT]), router],
-        [is('icmp type', ICMP_ROUTERS), router],
-        [{ kind: 'is fragment' }, is('icmpv6 type', NEIGHBOUR_DISCOVERY), fragment],
-        [is('frag nexthdr', HIDING), fragment],
         [is('ether type', 'arp'), goTo('g_arp')],
         [is('ether type', 'ip'), goTo('g_ip_4')],
         [is('ether type', 'ip6'), goTo('g_ip_6')],
@@ -190,6 +184,7 @@ function ipv4Chain(deny: Deny): FrameChain {
   return {
     name: 'g_ip_4',
     rules: [
+      [is('icmp type', ICMP_ROUTERS), rogueRouter(deny)],
       [isIn(SETS.own[4], 'ip saddr'), deny('d_gateway', 'address of the gateway')],
       [isIn(SETS.bound[4], ...PLACE, 'ip saddr'), accept],
       [isIn(SETS.macs, 'ether saddr'), spoofed],
@@ -199,7 +194,10 @@ function ipv4Chain(deny: Deny): FrameChain {
   };
 }
 
+const rogueRouter = (deny: Deny): FrameStatement => deny('d_router', 'rogue router');
+
 function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
+  const fragment = deny('d_fragment', 'fragmented neighbour message');
   const spoofed = deny('d_address', 'foreign address');
   const gateway = deny('d_gateway', 'address of the gateway');
   // A frame that passes in mode observe must not carry the mark on.
@@ -212,6 +210,8 @@ function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
     owners.length === 0
       ? []
       : [
+          // Whatever others marked it with.
+          [{ kind: 'unmark' } as const],
           [{ kind: 'mark owner', owners } as const],
           [isNot('mark', 0), isNotIn(SETS.about, ...PLACE, 'mark'), neighbour],
           [{ kind: 'unmark' } as const],
@@ -219,7 +219,11 @@ function ipv6Chains({ hosts, own }: PortGuard, deny: Deny): FrameChain[] {
   return [
     {
       name: 'g_ip_6',
+      // Here what it is has been looked at, which a listing does not tell of conditions about ICMP.
       rules: [
+        [is('icmpv6 type', [ROUTER_ADVERT, REDIRECT]), rogueRouter(deny)],
+        [{ kind: 'is fragment' }, is('icmpv6 type', NEIGHBOUR_DISCOVERY), fragment],
+        [is('frag nexthdr', HIDING), fragment],
         [isIn(SETS.own[6], 'ip6 saddr'), gateway],
         [is('icmpv6 type', NEIGHBOUR_ADVERT), goTo('g_about')],
         // Whether somebody has the address: from who has none yet, it is a claim too (RFC 4862, 5.4).

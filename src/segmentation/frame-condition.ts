@@ -1,6 +1,7 @@
 import { ipv4Value, ipv6Value } from './addresses.ts';
 import { exactly, type Interval } from './boxes.ts';
 import { isRecord, text } from './field.ts';
+import { isInterfaceName } from './field-value.ts';
 import type { FrameListing } from './frame-listing.ts';
 import { macValue } from './ownership.ts';
 import {
@@ -11,6 +12,8 @@ import {
   type FrameSpace,
   HELD,
   held,
+  PACKETS,
+  TAGGED,
 } from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 
@@ -32,18 +35,30 @@ interface Looked {
   readonly held?: { readonly set: string; readonly type: string; readonly bit: number };
   /** What a frame has to be to have the field at all. */
   readonly guard: FrameBox;
+  /** Where nft lists alike what asks for less: the least that it may ask for. */
+  readonly leastGuard?: FrameBox;
+  /** A frame that is cut off may lack it; then it matches neither "equal" nor "not equal". */
+  readonly mayLack?: true;
   /** No address at all is a place of its own. */
   readonly mayBeNobody?: true;
   readonly read: (json: unknown) => number | bigint | undefined;
 }
 
-/** What matches of rules mean, as sets of frames. Frames come in without a mark: nothing in front of us sets one. */
+/** Frames that meet a condition; `most` are those that do where nft listed what asks for less. */
+interface Matched {
+  readonly set: PacketSet;
+  readonly most: PacketSet;
+}
+
+/** What matches of rules mean, as sets of frames. */
 export class FrameConditions {
   readonly #listing: FrameListing;
   readonly #space: FrameSpace;
   /** Addresses that a mark stands for, and the frames that carry one. */
   readonly #owners = new Map<number, Interval[]>();
   #marked: PacketSet;
+  /** Frames of which a rule of ours said what mark they carry; before that it may be any. */
+  #known: PacketSet;
   #map = '';
   readonly #fields: Readonly<Record<string, Looked>>;
   readonly #intervals = new Map<number | bigint, Interval>();
@@ -53,25 +68,42 @@ export class FrameConditions {
     this.#space = space;
     this.#fields = fieldsOf(space);
     this.#marked = space.sets.nothing;
+    this.#known = space.sets.nothing;
   }
 
-  of(match: unknown, place: string): PacketSet {
+  /** `frames` are those that it is asked of. */
+  of(match: unknown, frames: PacketSet, place: string): Matched {
     if (!isRecord(match)) throw new NotUnderstood(place, 'has a match of no kind');
     const { op, left, right } = match;
     if (op !== '==' && op !== '!=' && op !== '<') throw new NotUnderstood(place, `compares by ${text(op)}`);
     const concat: readonly unknown[] =
       isRecord(left) && Array.isArray(left['concat']) ? left['concat'] : [left];
     const looked = concat.map((one) => this.#looked(one, place));
-    const guard = looked.reduce(
-      (set, { guard: own }) => this.#space.sets.and(set, this.#space.set(own)),
-      this.#space.sets.everything,
-    );
-    const named = typeof right === 'string' && right.startsWith('@');
+    for (const one of looked) this.#checkKnown(one, frames, place);
+    if (op === '!=' && looked.some(({ mayLack }) => mayLack === true))
+      throw new NotUnderstood(place, 'denies what a frame may not have');
+    const guard = this.#meet(looked.map(({ guard: own }) => own));
+    const least = this.#meet(looked.map(({ guard: own, leastGuard = own }) => leastGuard));
+    const named = typeof right === 'string' && right.startsWith('@') && op !== '<';
     const equal = named
       ? (this.#quarantined(right.slice(1), looked, place) ?? this.#members(right.slice(1), looked, place))
       : this.#equal(looked, op, right, place);
     const { sets } = this.#space;
-    return op === '!=' ? sets.minus(guard, equal) : sets.and(guard, equal);
+    const kept = (set: PacketSet): PacketSet => (op === '!=' ? sets.minus(set, equal) : sets.and(set, equal));
+    return { set: kept(guard), most: kept(least) };
+  }
+
+  #meet(boxes: readonly FrameBox[]): PacketSet {
+    const { sets } = this.#space;
+    return boxes.reduce((set, box) => sets.and(set, this.#space.set(box)), sets.everything);
+  }
+
+  #checkKnown({ place: what }: Looked, frames: PacketSet, place: string): void {
+    const { sets } = this.#space;
+    if (what === 'out' && sets.and(frames, this.#space.set(atHook('prerouting'))) !== sets.nothing)
+      throw new NotUnderstood(place, 'looks at where frames go that have only come in');
+    if (what === 'mark' && sets.minus(frames, this.#known) !== sets.nothing)
+      throw new NotUnderstood(place, 'looks at a mark that others may have set');
   }
 
   /** Frames that go on after their mark was set. */
@@ -81,6 +113,7 @@ export class FrameConditions {
       throw new NotUnderstood(place, 'changes something else than the mark');
     const { value } = mangle;
     if (value === 0) {
+      this.#known = sets.or(this.#known, frames);
       this.#marked = sets.minus(this.#marked, frames);
       return frames;
     }
@@ -106,6 +139,7 @@ export class FrameConditions {
     const inside = [...this.#owners.values()].flat();
     const hit = sets.and(frames, this.#space.set({ ...field.guard, inside }));
     this.#marked = sets.or(this.#marked, hit);
+    this.#known = sets.or(this.#known, hit);
     return hit;
   }
 
@@ -122,7 +156,7 @@ export class FrameConditions {
     const set = this.#listing.sets.get(name);
     if (set === undefined || set.dynamic || set.types.join() !== by.type)
       throw new NotUnderstood(place, `asks @${name}, which is no set of those in quarantine`);
-    return this.#space.set({ ...field.guard, ...held(by.bit) });
+    return this.#space.set(held(by.bit));
   }
 
   #members(name: string, looked: readonly Looked[], place: string): PacketSet {
@@ -198,10 +232,10 @@ export class FrameConditions {
       const range = [prefixOf(prefix, place)];
       // A prefix that no address is in would need both.
       if (range[0]?.low === 0n) throw new NotUnderstood(place, 'compares with an odd prefix');
-      return this.#space.set({ ...field.guard, [field.place]: range, nobody: [exactly(0)] });
+      return this.#space.set({ [field.place]: range, nobody: [exactly(0)] });
     }
     // "There is a fragment header": any.
-    if (field.place === 'fragment' && right === true) return this.#space.set(field.guard);
+    if (field.place === 'fragment' && right === true) return this.#space.set({ fragment: [ANY_FRAGMENT] });
     const list: readonly unknown[] = isRecord(right) && Array.isArray(right['set']) ? right['set'] : [right];
     const values = list.map((json) => {
       const value = field.read(json);
@@ -209,14 +243,14 @@ export class FrameConditions {
         throw new NotUnderstood(place, `compares with ${JSON.stringify(json)?.slice(0, 80)}`);
       return [value];
     });
-    return this.#space.sets.and(this.#space.set(field.guard), this.#keys([field], values));
+    return this.#keys([field], values);
   }
 
   #etherType(op: string, right: unknown, place: string): PacketSet {
     const space = this.#space;
     if (op === '<' && right === 1536) return space.set(space.kind('length'));
     const tags = isRecord(right) && Array.isArray(right['set']) ? right['set'].map(text).toSorted() : [];
-    if (op === '==' && tags.join() === '8021ad,8021q') return space.set(space.kind('tagged'));
+    if (op === '==' && tags.join() === '8021ad,8021q') return space.set(space.kind(...TAGGED));
     if (op === '==' && right === 'arp') return space.set(space.kind('arp'));
     if (op === '==' && right === 'ip') return space.set(space.kind('ipv4'));
     if (op === '==' && right === 'ip6') return space.set(space.kind('ipv6'));
@@ -246,7 +280,7 @@ const ICMPV6_TYPES: Readonly<Record<string, number>> = {
 const named =
   (names: Readonly<Record<string, number>>) =>
   (json: unknown): number | undefined =>
-    typeof json === 'number' ? json : names[text(json)];
+    typeof json === 'number' ? json : Object.hasOwn(names, text(json)) ? names[text(json)] : undefined;
 const number = named({});
 const mac = (json: unknown): bigint | undefined =>
   /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/.test(text(json)) ? macValue(text(json)) : undefined;
@@ -263,10 +297,15 @@ const payload = (protocol: string, field: string): string => JSON.stringify({ pa
 
 /** By the JSON that nft prints for them. */
 function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
-  const arp = space.kind('arp');
-  const v4 = space.kind('ipv4');
-  const v6 = space.kind('ipv6');
-  const anyFragment = { ...v6, fragment: [ANY_FRAGMENT] };
+  const arp = { guard: space.kind('arp'), leastGuard: space.kind('arp', 'tagged') };
+  // nft asks for a protocol of packets by "meta protocol", which looks behind a tag, and for that of ARP, ICMP and
+  // fragments by the type of Ethernet, which does not: unless the rule has asked otherwise before.
+  const v4 = space.kind('ipv4', 'tagged ipv4');
+  const v6 = space.kind('ipv6', 'tagged ipv6');
+  const any = space.kind(...PACKETS);
+  const plain6 = space.kind('ipv6');
+  const anyFragment = { fragment: [ANY_FRAGMENT] };
+  const port = (json: unknown): number | undefined => (isInterfaceName(json) ? space.port(json) : undefined);
   const fragmentOf = (json: unknown): number | undefined => {
     const value = named(PROTOCOLS)(json);
     return value === undefined ? undefined : value + 1;
@@ -275,12 +314,12 @@ function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
     [meta('iifname')]: {
       place: 'port',
       guard: {},
-      read: (json) => (typeof json === 'string' ? space.port(json) : undefined),
+      read: port,
     },
     [meta('oifname')]: {
       place: 'out',
       guard: atHook('forward'),
-      read: (json) => (typeof json === 'string' ? space.port(json) : undefined),
+      read: port,
     },
     [meta('mark')]: { place: 'mark', guard: {}, read: number },
     [payload('ether', 'type')]: { place: 'ether type', guard: {}, read: number },
@@ -296,16 +335,16 @@ function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
       read: mac,
       held: { set: 'q_mac', type: 'ether_addr', bit: HELD.receiver },
     },
-    [payload('arp', 'htype')]: { place: 'htype', guard: arp, read: isRight(1) },
-    [payload('arp', 'ptype')]: { place: 'ptype', guard: arp, read: isRight('ip') },
-    [payload('arp', 'hlen')]: { place: 'hlen', guard: arp, read: isRight(6) },
-    [payload('arp', 'plen')]: { place: 'plen', guard: arp, read: isRight(4) },
+    [payload('arp', 'htype')]: { place: 'htype', ...arp, read: isRight(1) },
+    [payload('arp', 'ptype')]: { place: 'ptype', ...arp, read: isRight('ip') },
+    [payload('arp', 'hlen')]: { place: 'hlen', ...arp, read: isRight(6) },
+    [payload('arp', 'plen')]: { place: 'plen', ...arp, read: isRight(4) },
     [payload('arp', 'saddr ether')]: {
       place: 'inside',
-      guard: arp,
+      ...arp,
       read: mac,
     },
-    [payload('arp', 'saddr ip')]: { place: 'source', guard: arp, read: (json) => ipv4Value(text(json)) },
+    [payload('arp', 'saddr ip')]: { place: 'source', ...arp, read: (json) => ipv4Value(text(json)) },
     [payload('ip', 'saddr')]: {
       place: 'source',
       guard: v4,
@@ -333,32 +372,41 @@ function fieldsOf(space: FrameSpace): Readonly<Record<string, Looked>> {
     },
     [payload('udp', 'sport')]: {
       place: 'sourcePort',
-      guard: { ...space.kind('ipv4', 'ipv6'), ...space.carried('udp') },
+      guard: { ...any, ...space.carried('udp') },
+      mayLack: true,
       read: number,
     },
     [payload('icmp', 'type')]: {
       place: 'type',
-      guard: { ...v4, ...space.carried('icmp') },
+      guard: { ...space.kind('ipv4'), ...space.carried('icmp') },
+      leastGuard: { ...any, ...space.carried('icmp') },
+      mayLack: true,
       read: named(ICMP_TYPES),
     },
     [payload('icmpv6', 'type')]: {
       place: 'type',
-      guard: { ...v6, ...space.carried('icmpv6') },
+      guard: { ...plain6, ...space.carried('icmpv6') },
+      leastGuard: { ...any, ...space.carried('icmpv6') },
+      mayLack: true,
       read: named(ICMPV6_TYPES),
     },
     [JSON.stringify({ payload: { base: 'th', offset: 64, len: 128 } })]: {
       place: 'inside',
-      guard: v6,
+      guard: { ...plain6, ...space.carried('icmpv6') },
+      leastGuard: any,
+      mayLack: true,
       read: hex,
     },
     [JSON.stringify({ exthdr: { name: 'frag' } })]: {
       place: 'fragment',
-      guard: anyFragment,
+      guard: plain6,
+      leastGuard: v6,
       read: fragmentOf,
     },
     [JSON.stringify({ exthdr: { name: 'frag', field: 'nexthdr' } })]: {
       place: 'fragment',
-      guard: anyFragment,
+      guard: { ...plain6, ...anyFragment },
+      leastGuard: { ...v6, ...anyFragment },
       read: fragmentOf,
     },
   };

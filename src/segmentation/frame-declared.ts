@@ -9,6 +9,8 @@ import {
   HELD,
   held,
   ofKind,
+  PACKETS,
+  TAGGED,
 } from './frame-space.ts';
 import type { PacketSet } from './packet-set.ts';
 import { type BoundHost, linkLocalOf, type PortGuard } from './port-guard.ts';
@@ -49,7 +51,7 @@ function apart({ ports }: PortGuard, space: FrameSpace): PacketSet {
 
 /** From or to somebody in quarantine, between two ports: in whatever mode, whatever the file says. */
 export function heldFrames(space: FrameSpace): PacketSet {
-  const packets = { kind: [...ofKind('ipv4'), ...ofKind('ipv6')] };
+  const packets = { kind: ofKind(...PACKETS) };
   return space.sets.union(
     [
       held(HELD.sender),
@@ -95,7 +97,7 @@ class Declaration {
     const icmpv6 = { kind: ofKind('ipv6'), carried: carrying('icmpv6') };
     return this.#space.sets.union(
       [
-        { kind: [...ofKind('tagged'), ...ofKind('length')] },
+        { kind: ofKind(...TAGGED, 'length') },
         { kind: ip, carried: carrying('udp'), sourcePort: [exactly(67), exactly(547)] },
         { kind: ofKind('ipv4'), carried: carrying('icmp'), type: type(5, 9) },
         { ...icmpv6, type: type(134, 137) },

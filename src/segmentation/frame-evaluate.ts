@@ -28,6 +28,8 @@ class Evaluation {
   readonly #space: FrameSpace;
   readonly #conditions: FrameConditions;
   readonly #deciding: { place: string; frames: PacketSet; drops: boolean }[] = [];
+  /** Sets that conditions ask, as rules name them. */
+  readonly #read: ReadonlySet<string>;
   #accepted: PacketSet;
   #observed: PacketSet;
 
@@ -35,6 +37,7 @@ class Evaluation {
     this.#listing = listing;
     this.#space = space;
     this.#conditions = new FrameConditions(listing, space);
+    this.#read = setsThatAreRead(listing);
     this.#accepted = space.sets.nothing;
     this.#observed = space.sets.nothing;
   }
@@ -61,16 +64,25 @@ class Evaluation {
   #rule({ place, statements }: FrameRule, frames: PacketSet, way: readonly string[]): PacketSet {
     const { sets } = this.#space;
     let matching = frames;
+    // What may or may not meet the conditions: see `FrameConditions`.
+    let perhaps = sets.nothing;
     let objects = false;
     let limited = false;
+    if (statements.filter(isBareDenial).length > 1)
+      throw new NotUnderstood(place, 'has two "not equal", which nft may have joined');
     for (const statement of statements) {
       const [key, inside, ...more] = isRecord(statement) ? Object.entries(statement).flat() : [];
       if (typeof key !== 'string' || more.length > 0) throw new NotUnderstood(place, 'holds no statement');
       switch (key) {
-        case 'match':
-          matching = sets.and(matching, this.#conditions.of(inside, place));
+        case 'match': {
+          const all = sets.or(matching, perhaps);
+          const { set, most } = this.#conditions.of(inside, all, place);
+          matching = sets.and(matching, set);
+          perhaps = sets.minus(sets.and(all, most), matching);
           break;
+        }
         case 'mangle':
+          this.#checkCertain(perhaps, place);
           matching = this.#conditions.marked(inside, matching, place);
           break;
         case 'counter':
@@ -79,6 +91,7 @@ class Evaluation {
           objects ||= inside.startsWith(WOULD_DENY);
           break;
         case 'set':
+          this.#checkWrite(inside, place);
           limited = true;
           break;
         case 'log':
@@ -88,6 +101,7 @@ class Evaluation {
         case 'goto':
           // What only some of its frames reach decides nothing that could be proven.
           if (limited) throw new NotUnderstood(place, 'decides by a rate');
+          this.#checkCertain(perhaps, place);
           if (key === 'goto') this.#chain(targetOf(inside, place), matching, way);
           else this.#decide(place, matching, key === 'drop', objects);
           return sets.minus(frames, matching);
@@ -98,6 +112,19 @@ class Evaluation {
     return frames;
   }
 
+  #checkCertain(perhaps: PacketSet, place: string): void {
+    if (perhaps === this.#space.sets.nothing) return;
+    const frame = this.#space.example(perhaps);
+    throw new NotUnderstood(place, `may look at what a frame is or not, nft lists both alike: ${frame}`);
+  }
+
+  /** A set that frames fill may only limit what is logged: what rules read must not change by traffic. */
+  #checkWrite(inside: unknown, place: string): void {
+    const set = isRecord(inside) ? text(inside['set']) : '';
+    if (set === '' || this.#read.has(set))
+      throw new NotUnderstood(place, `changes the set ${set}, which rules read`);
+  }
+
   #decide(place: string, frames: PacketSet, drops: boolean, objects: boolean): void {
     const { sets } = this.#space;
     if (frames === sets.nothing) return;
@@ -106,6 +133,23 @@ class Evaluation {
     if (objects) this.#observed = sets.or(this.#observed, frames);
     else this.#accepted = sets.or(this.#accepted, frames);
   }
+}
+
+function setsThatAreRead({ rules }: FrameListing): ReadonlySet<string> {
+  const matches = [...rules.values()]
+    .flat()
+    .flatMap(({ statements }) => statements)
+    .flatMap((statement) =>
+      isRecord(statement) && isRecord(statement['match']) ? [statement['match']] : [],
+    );
+  return new Set(matches.map(({ right }) => text(right)).filter((right) => right.startsWith('@')));
+}
+
+/** Of two neighbours in a header, nft 1.0.6 makes one comparison: "htype != A hlen != B" is loaded as "not both". */
+function isBareDenial(statement: unknown): boolean {
+  const match = isRecord(statement) ? statement['match'] : undefined;
+  if (!isRecord(match) || match['op'] !== '!=' || !isRecord(match['left'])) return false;
+  return 'payload' in match['left'] && !text(match['right']).startsWith('@');
 }
 
 function targetOf(inside: unknown, place: string): string {

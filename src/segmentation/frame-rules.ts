@@ -1,4 +1,4 @@
-import type { Statement, Verdict } from './ruleset.ts';
+import type { Statement } from './ruleset.ts';
 
 // What the table of the bridge shall hold, as data: the whole vocabulary of the rules that look at frames. The proof of
 // frames understands exactly this.
@@ -77,5 +77,3 @@ export type FrameStatement =
   | { readonly kind: 'unmark' }
   /** Goes on with the rule only while this sender, or this port, keeps below its rate. */
   | { readonly kind: 'limit'; readonly by: 'ether saddr' | 'iifname'; readonly set: string };
-
-export type FrameVerdict = Verdict;

@@ -5,8 +5,20 @@ import type { FrameHook } from './frame-rules.ts';
 import type { BoundHost } from './port-guard.ts';
 
 /** What a frame is, by the two bytes behind its addresses. */
-export const KINDS = ['tagged', 'length', 'arp', 'ipv4', 'ipv6', 'other'] as const;
+export const KINDS = [
+  'tagged',
+  'tagged ipv4',
+  'tagged ipv6',
+  'length',
+  'arp',
+  'ipv4',
+  'ipv6',
+  'other',
+] as const;
 export type Kind = (typeof KINDS)[number];
+/** The kernel takes the first tag out of the frame: rules about packets see what is behind it. */
+export const TAGGED = ['tagged', 'tagged ipv4', 'tagged ipv6'] as const;
+export const PACKETS = ['ipv4', 'ipv6', 'tagged ipv4', 'tagged ipv6'] as const;
 /** What its packet carries. */
 export const CARRIED = ['other', 'udp', 'icmp', 'icmpv6'] as const;
 export type Carried = (typeof CARRIED)[number];
@@ -49,7 +61,7 @@ export type FrameBox = { readonly [P in FramePlace]?: readonly Interval[] };
 const HIGHEST_HELD = 15;
 const HIGHEST: Readonly<Record<FramePlace, number | bigint>> = {
   hook: 1,
-  kind: 5,
+  kind: 7,
   port: 65_535,
   out: 65_535,
   held: HIGHEST_HELD,

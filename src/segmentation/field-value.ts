@@ -96,6 +96,12 @@ export const ORDERED: ReadonlySet<DataType> = new Set([
   'integer',
 ]);
 
+/** Rules may ask whether one of these moments has come, and for no other. */
+export interface Clock {
+  readonly now: EpochMs;
+  readonly moments: ReadonlySet<EpochMs>;
+}
+
 /**
  * Reads values out of a listing. The same text gives the same object, so that many elements of one host are grouped
  * without a comparison. Everything that is not known gives undefined.
@@ -104,10 +110,10 @@ export class ValueReader {
   readonly #known = new Map<DataType, Map<unknown, Interval>>();
   readonly #interfaceNumber: (name: string) => number;
   /** What the clock shows; undefined where no rule may depend on it. */
-  readonly now: EpochMs | undefined;
+  readonly clock: Clock | undefined;
 
-  constructor(interfaceNumber: (name: string) => number, now?: EpochMs) {
-    this.now = now;
+  constructor(interfaceNumber: (name: string) => number, clock?: Clock) {
+    this.clock = clock;
     this.#interfaceNumber = interfaceNumber;
   }
 

@@ -201,10 +201,13 @@ function matchOf(inside: Readonly<Record<string, unknown>>, values: ValueReader)
   }
 }
 
-/** The clock is the same for all packets: what it decides is known when the proof is made. */
-function timeMatchOf(inside: Readonly<Record<string, unknown>>, { now }: ValueReader): Statement | undefined {
-  if (now === undefined || !hasOnly(inside, ['op', 'left', 'right'])) return undefined;
-  const holds = holdsAt(inside['op'], inside['right'], now);
+/** The clock is the same for all packets: what it decides is known for each time that a proof is made for. */
+function timeMatchOf(
+  inside: Readonly<Record<string, unknown>>,
+  { clock }: ValueReader,
+): Statement | undefined {
+  if (clock === undefined || !hasOnly(inside, ['op', 'left', 'right'])) return undefined;
+  const holds = holdsAt(inside['op'], inside['right'], clock);
   if (holds === undefined) return undefined;
   return holds ? { kind: 'note', counter: '' } : { kind: 'never' };
 }

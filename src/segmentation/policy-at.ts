@@ -1,4 +1,4 @@
-import type { EpochMs } from '../core/units.ts';
+import { type EpochMs, epochMs } from '../core/units.ts';
 import type { Policy } from './policy.ts';
 
 /**
@@ -10,6 +10,12 @@ export const EARLIEST = Date.UTC(2026, 0, 1);
 /** Does something that is observed until then pass now? */
 export function isObserved(until: EpochMs, now: EpochMs): boolean {
   return EARLIEST <= now && now < until;
+}
+
+/** The moments at which a policy begins to mean something else. */
+export function momentsOf({ observeUntil, observed = [] }: Policy): ReadonlySet<EpochMs> {
+  const ends = [...(observeUntil === undefined ? [] : [observeUntil]), ...observed.map(({ until }) => until)];
+  return new Set(ends.length === 0 ? [] : [epochMs(EARLIEST), ...ends]);
 }
 
 /** What a policy means at a moment: what is observed is either observed, or denied. */

@@ -1,5 +1,5 @@
 import { type Box, inState, onHook } from './boxes.ts';
-import type { EpochMs } from '../core/units.ts';
+import { type EpochMs, epochMs } from '../core/units.ts';
 import {
   boxesOf,
   exemptBoxes,
@@ -12,7 +12,7 @@ import {
   quarantineBoxes,
 } from './declared.ts';
 import { baseChainsOf, evaluate, type Filtered, type Outcome } from './evaluate.ts';
-import { ValueReader } from './field-value.ts';
+import { type Clock, ValueReader } from './field-value.ts';
 import { Follower } from './follow.ts';
 import { type FrameDifference, proveFrames } from './frame-prove.ts';
 import { type Gap, type Listing, parseListing, type Rule } from './listing.ts';
@@ -20,7 +20,7 @@ import { HOOKS, type Packet } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
 import { PacketSpace } from './packet-space.ts';
 import type { Flow, Policy } from './policy.ts';
-import { policyAt } from './policy-at.ts';
+import { momentsOf, policyAt } from './policy-at.ts';
 import { possible } from './possible.ts';
 
 /** A packet that the declaration and the kernel do not agree about. */
@@ -65,12 +65,44 @@ const MOST_DIFFERENCES = 20;
  * accepted packets are the declared ones, and without its rules the table would accept none. In mode observe: those that pass without an objection are the declared ones,
  * those in quarantine are dropped, and all others pass with an objection; so it is for pairs of zones that are observed
  * in mode enforce. In mode off: everything passes; an empty listing will do. `now` is what the clock shows: without it
- * no rule is understood that depends on it.
+ * no rule is understood that depends on it. What is true now has to be true before and after each moment that the policy
+ * declares, too.
  */
 export function prove(declared: Policy, listing: string, now?: EpochMs): Proof {
-  const policy = now === undefined ? declared : policyAt(declared, now);
+  const moments = momentsOf(declared);
+  const at = (time: EpochMs): Proof =>
+    provePackets(policyAt(declared, time), listing, { now: time, moments });
+  const proof = now === undefined ? provePackets(declared, listing) : at(now);
+  if (!proof.proven) return proof;
+  for (const time of now === undefined ? [] : otherTimes(moments, now)) {
+    const other = at(time);
+    if (!other.proven) return toldOf(other, time);
+  }
+  const ports = proveFrames(now === undefined ? declared : policyAt(declared, now), listing);
+  if (!('boxes' in ports)) return { proven: false, ...ports };
+  return { ...proof, boxes: proof.boxes + ports.boxes };
+}
+
+/** One time before the first moment, and each of them: between two of them nothing changes. */
+function otherTimes(moments: ReadonlySet<EpochMs>, now: EpochMs): EpochMs[] {
+  const sorted = [...moments].toSorted((a, b) => a - b);
+  const [first] = sorted;
+  if (first === undefined) return [];
+  const current = sorted.findLast((moment) => moment <= now);
+  return [epochMs(first - 1), ...sorted].filter((time) => time !== (current ?? first - 1));
+}
+
+/** The same, of rules that will be in force, or were. */
+function toldOf(proof: Extract<Proof, { proven: false }>, time: EpochMs): Proof {
+  const when = `when the clock shows ${new Date(time).toISOString()}`;
+  if (!('differences' in proof)) return proof;
+  const differences = proof.differences.map((one) => ({ ...one, rule: `${one.rule}, ${when}` }));
+  return { proven: false, differences };
+}
+
+function provePackets(policy: Policy, listing: string, clock?: Clock): Proof {
   const space = new PacketSpace();
-  const values = new ValueReader((name) => space.interfaceNumber(name), now);
+  const values = new ValueReader((name) => space.interfaceNumber(name), clock);
   const parsed = parseListing(listing, values);
   const some = policy.mode === 'observe' || (policy.observed ?? []).length > 0;
   const observes = some ? wouldDeny : () => false;
@@ -98,11 +130,8 @@ export function prove(declared: Policy, listing: string, now?: EpochMs): Proof {
   if (open.length > 0) return { proven: false, differences: open };
   const witnesses = witnessesOf(policy, tools);
   if ('differences' in witnesses) return { proven: false, ...witnesses };
-  const ports = proveFrames(policy, listing);
-  if (!('boxes' in ports)) return { proven: false, ...ports };
   const names = policy.flows.filter(({ guard }) => guard?.grade === 'filtered').map(({ name }) => name);
-  const boxes = space.count(accepted) + ports.boxes;
-  return { proven: true, boxes, ...witnesses, filtered: [...new Set(names)] };
+  return { proven: true, boxes: space.count(accepted), ...witnesses, filtered: [...new Set(names)] };
 }
 
 /** Connections have to be led to the ports that are declared for them, and no others: those of each port are compared. */

@@ -1,4 +1,6 @@
+import { epochMs } from '../core/units.ts';
 import { isRecord } from './field.ts';
+import type { Clock } from './field-value.ts';
 
 // `meta time`: nft takes seconds since 1970, and lists them as text in the time zone it runs in, which is UTC here.
 
@@ -16,10 +18,12 @@ export function secondsOf(right: unknown): number | undefined {
   return Number.isNaN(ms) ? undefined : ms / 1_000;
 }
 
-/** Whether the condition holds at a moment; undefined where it is none that is known here. */
-export function holdsAt(op: unknown, right: unknown, now: number): boolean | undefined {
+/** Whether the condition holds now; undefined where it is none that is known here. */
+export function holdsAt(op: unknown, right: unknown, { now, moments }: Clock): boolean | undefined {
   const seconds = secondsOf(right);
   if (seconds === undefined) return undefined;
-  if (op === '>=') return now >= seconds * 1_000;
-  return op === '<' ? now < seconds * 1_000 : undefined;
+  const moment = epochMs(seconds * 1_000);
+  if (!moments.has(moment)) return undefined;
+  if (op === '>=') return now >= moment;
+  return op === '<' ? now < moment : undefined;
 }

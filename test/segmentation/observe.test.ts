@@ -50,11 +50,10 @@ t.test('the kernel holds what is observed, and the proof knows the time', { skip
     t.equal(fingerprint(canonical(listing)), fingerprint(canonical(json)), 'it survives a listing');
     for (const now of [BEFORE, AFTER, LOST]) t.equal(isProven(prove(policy, listing, now)), true);
     t.match(isProven(prove(policy, listing)), /says .*time/, 'without a clock nothing is proven');
-    // What is denied from then on passes before: the one is no proof of the other.
+    // What is denied from then on passes before, and who sets the clock back has it pass again.
     const denying = policyAt(policy, AFTER);
     t.equal(denying.mode, 'enforce');
-    t.notOk(prove(denying, listing, BEFORE).proven);
-    t.ok(prove(denying, listing, AFTER).proven);
+    for (const now of [BEFORE, AFTER]) t.match(isProven(prove(denying, listing, now)), /says .*time/);
   }
   t.end();
 });
@@ -62,9 +61,29 @@ t.test('the kernel holds what is observed, and the proof knows the time', { skip
 t.test('who moves the end by hand is noticed', { skip }, (t) => {
   const json = render(compile(PAIR)).replaceAll(String(UNTIL / 1_000), String(UNTIL / 1_000 + 86_400));
   const [listing = ''] = listings(t, [{ json, change: '' }]);
-  t.ok(prove(PAIR, listing, BEFORE).proven);
-  t.notOk(prove(PAIR, listing, AFTER).proven);
+  for (const now of [BEFORE, AFTER]) t.match(isProven(prove(PAIR, listing, now)), /says .*time/, 'at once');
   t.not(fingerprint(canonical(listing)), fingerprint(canonical(render(compile(PAIR)))));
+  t.end();
+});
+
+t.test('what would pass at another time is found now', { skip }, (t) => {
+  const changes = [
+    'insert rule inet sluice g_forward meta time >= "2026-12-24 00:00" accept',
+    'insert rule inet sluice g_forward meta time >= "2027-06-01 00:00" accept',
+    'insert rule inet sluice g_forward meta time < "2026-01-01 00:00" accept',
+  ];
+  const documents = changes.map((change) => ({ json: render(compile(PAIR)), change }));
+  const [odd, late, lost] = listings(t, documents).map((listing) => isProven(prove(PAIR, listing, BEFORE)));
+
+  t.match(odd, /says .*2026-12-24/, 'a moment that the file does not name');
+  t.match(
+    late,
+    /not declared, accept, by g_forward, rule 1 .*, when the clock shows 2027-06-01T00:00:00.000Z/,
+  );
+  t.match(
+    lost,
+    /not declared, accept, by g_forward, rule 1 .*, when the clock shows 2025-12-31T23:59:59.999Z/,
+  );
   t.end();
 });
 

@@ -80,12 +80,10 @@ const WORDS: readonly Word[] = [
   },
 ];
 /** Of what family it is, a type of ICMP alone does not tell a listing: most rules ask for it once more. */
-const OF_FAMILY: ReadonlyMap<string, Json> = new Map(
-  [
-    ['icmp_type', payload('ip', 'ttl')],
-    ['icmpv6_type', payload('ip6', 'hoplimit')],
-  ].map(([type, left]) => [String(type), { match: { op: '<=', left, right: 255 } }]),
-);
+const OF_FAMILY: Readonly<Record<string, Json>> = {
+  icmp_type: { match: { op: '<=', left: payload('ip', 'ttl'), right: 255 } },
+  icmpv6_type: { match: { op: '<=', left: payload('ip6', 'hoplimit'), right: 255 } },
+};
 const ORDERED = new Set(['ipv4_addr', 'ipv6_addr', 'inet_service', 'integer']);
 
 const word = fc.constantFrom(...WORDS);
@@ -204,7 +202,7 @@ const ofHosts = fc
   .map(([field, op]): Json => ({ match: { op, left: payload('ip', field), right: '@s_hosts' } }));
 
 const alone: fc.Arbitrary<Json[]> = word.chain((chosen) => {
-  const family = OF_FAMILY.get(chosen.type);
+  const family = OF_FAMILY[chosen.type];
   return fc
     .tuple(condition(fc.constant(chosen)), fc.constantFrom(true, true, true, false))
     .map(([one, twice]) => (family !== undefined && twice ? [one, family] : [one]));

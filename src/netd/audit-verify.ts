@@ -1,13 +1,18 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { type AuditRecord, auditFile, FIRST, hashOf, KEPT, recordOf } from './audit.ts';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import {
+  type AuditRecord, AUDIT_LOCK, auditFile, FIRST, hashOf, KEPT, LARGEST, recordOf,
+} from './audit.ts'; // biome-ignore format: one line reads better
+import { readWhole } from './durable.ts';
+import { digest } from './state.ts';
 
 export interface Verified {
   readonly records: number;
-  /** Older ones were given up: the chain is known from this number on. */
+  /** Older ones were given up: the chain is known from this number on; 0 where there is no record. */
   readonly from: number;
   /** The hash of the newest record; noted elsewhere, it shows later whether the end was cut off. */
   readonly head: string;
-  /** `audit.1.jsonl:17: ...`; empty where every record follows from the one before. */
+  /** `audit.1.jsonl:17: ...`; empty where every record follows from the one before, and none is missing. */
   readonly problems: readonly string[];
   readonly last: readonly AuditRecord[];
 }
@@ -15,16 +20,29 @@ export interface Verified {
 const MOST_PROBLEMS = 20;
 const SHOWN = 20;
 
-/** Reads the whole chain of the audit in this folder. */
+/** What is written in this folder only by what is in the audit before: with it and no record, the audit is gone. */
+const TRACES = [
+  AUDIT_LOCK,
+  'confirmed.json',
+  'candidate.json',
+  'quarantine.json',
+  'island.json',
+  'drift.json',
+] as const;
+
+/** Reads the whole chain of the audit in this folder. Throws where it may not be read. */
 export function verifyAudit(folder: string): Verified {
+  // A file that may not be looked for is not one that is missing.
+  const names = namesIn(folder);
   const problems: string[] = [];
   const last: AuditRecord[] = [];
   let before: AuditRecord | undefined;
   let from = 0;
   let records = 0;
-  for (let age = KEPT; age >= 0; age -= 1) {
-    const path = auditFile(folder, age);
-    if (!existsSync(path)) continue;
+  const files = agesOf(names).map((age) => ({ age, path: auditFile(folder, age) }));
+  const confirmed = confirmedIn(folder);
+  let isConfirmed = false;
+  for (const { age, path } of files) {
     const lines = readFileSync(path, 'utf8').split('\n');
     const rest = lines.pop();
     for (const [i, line] of lines.entries()) {
@@ -36,12 +54,61 @@ export function verifyAudit(folder: string): Verified {
       if (records === 0) from = record.seq;
       records += 1;
       before = record;
+      isConfirmed ||= record.rules === confirmed && CONFIRMING.includes(record.verb);
       last.push(record);
       if (last.length > SHOWN) last.shift();
     }
     if (rest !== '' && age > 0) problems.push(`${path}:${lines.length + 1}: is only a part of a record`);
   }
+  const trace = TRACES.find((name) => names.includes(name));
+  if (records === 0 && trace !== undefined)
+    problems.push(`there is no record, though ${join(folder, trace)} shows that something was done`);
+  if (from > 1 && !isGivenUp(files)) {
+    problems.push(
+      `records 1 to ${from - 1} are missing, and there was room for them: older ones are given up once ${KEPT} files of ${LARGEST} bytes are full`,
+    );
+  }
+  if (from === 1 && confirmed !== undefined && !isConfirmed)
+    problems.push(`no record tells who confirmed the rules in ${join(folder, 'confirmed.json')}`);
   return { records, from, head: before?.hash ?? FIRST, problems, last };
+}
+
+/** Verbs that name the rules that hold from then on. */
+const CONFIRMING: readonly string[] = ['apply', 'confirm'];
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Of the files of the audit, oldest first. */
+const agesOf = (names: readonly string[]): number[] =>
+  Array.from({ length: KEPT + 1 }, (_, i) => KEPT - i).filter((age) =>
+    names.includes(basename(auditFile('', age))),
+  );
+
+function confirmedIn(folder: string): string | undefined {
+  const rules = readWhole(join(folder, 'confirmed.json'));
+  return rules === undefined ? undefined : digest(rules);
+}
+
+interface AuditFile {
+  readonly age: number;
+  readonly path: string;
+}
+
+const isFull = ({ path }: AuditFile): boolean => statSync(path).size >= LARGEST;
+
+/**
+ * The oldest file goes when the newest is full and there are as many full ones as are kept. One that lost its first
+ * records is shorter. Where the machine stopped between two of the names one of them is missing, and the newest is full.
+ */
+function isGivenUp(files: readonly AuditFile[]): boolean {
+  return files.filter(isFull).length >= KEPT && files.every((one) => one.age === 0 || isFull(one));
 }
 
 function problemOf(record: AuditRecord, before: AuditRecord | undefined): string | undefined {

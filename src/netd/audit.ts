@@ -19,6 +19,7 @@ import { lockOf } from './lock.ts';
 // Who asked for what, and what came of it: one JSON object a line, each with the hash of the one before.
 
 export const AUDIT = 'audit.jsonl';
+export const AUDIT_LOCK = 'audit.lock';
 /** Some ten thousand records a file; what is older than all of them is given up. */
 export const LARGEST = mebibytes(4);
 export const KEPT = 8;
@@ -85,7 +86,7 @@ export class Audit {
   async record(who: Who, deed: Deed): Promise<string | undefined> {
     try {
       const lock = await lockOf(this.#folder, PATIENCE, {
-        name: 'audit.lock',
+        name: AUDIT_LOCK,
         taken: 'others write to the audit all the time',
       });
       try {
@@ -148,10 +149,12 @@ export class Audit {
   }
 
   #rotate(): void {
-    for (let age = KEPT - 1; age >= 0; age -= 1) {
-      if (existsSync(auditFile(this.#folder, age)))
-        renameSync(auditFile(this.#folder, age), auditFile(this.#folder, age + 1));
-    }
+    const isThere = (age: number): boolean => existsSync(auditFile(this.#folder, age));
+    // Where the machine stopped between two names there is a gap, which is filled before anything is given up.
+    let free = 1;
+    while (free < KEPT && isThere(free)) free += 1;
+    for (let age = free - 1; age >= 0; age -= 1)
+      renameSync(auditFile(this.#folder, age), auditFile(this.#folder, age + 1));
   }
 }
 

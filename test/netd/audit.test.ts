@@ -3,6 +3,7 @@ import {
   existsSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -10,8 +11,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Audit, auditFile, KEPT, LARGEST, type Who } from '../../src/netd/audit.ts';
+import { Audit, AUDIT_LOCK, auditFile, KEPT, LARGEST, type Who } from '../../src/netd/audit.ts';
 import { verifyAudit } from '../../src/netd/audit-verify.ts';
+import { digest } from '../../src/netd/state.ts';
 import { missingPeer } from '../support/peer.ts';
 import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
 
@@ -59,6 +61,36 @@ t.test('what was changed, taken out or put in is found', { skip }, async (t) => 
   }
 });
 
+t.test('records that are gone are found where nothing tells what was in them', { skip }, async (t) => {
+  const folder = await written(t, 6);
+  const file = auditFile(folder);
+  const lines = readFileSync(file, 'utf8').split('\n');
+
+  writeFileSync(file, lines.slice(5).join('\n'));
+  t.match(verifyAudit(folder).problems, [/^records 1 to 5 are missing, and there was room for them/]);
+  rmSync(file);
+  t.match(verifyAudit(folder).problems, [/^there is no record, though .*audit\.lock shows that something/]);
+  rmSync(join(folder, AUDIT_LOCK));
+  for (const name of ['quarantine.json', 'island.json', 'confirmed.json']) {
+    writeFileSync(join(folder, name), '{"nftables":[]}');
+    t.match(verifyAudit(folder).problems, [new RegExp(`^there is no record, though .*${name} shows`)]);
+    if (name !== 'confirmed.json') rmSync(join(folder, name));
+  }
+  await new Audit(folder).record(WHO, deed('begun anew'));
+  t.match(verifyAudit(folder).problems, [/^no record tells who confirmed the rules in .*confirmed\.json$/]);
+  const rules = digest('{"nftables":[]}');
+  await new Audit(folder).record(WHO, { verb: 'quarantine', outcome: 'done', rules });
+  t.equal(verifyAudit(folder).problems.length, 1, 'who is cut off while they hold did not confirm them');
+  await new Audit(folder).record(WHO, { verb: 'confirm', outcome: 'intended', rules });
+  t.same(verifyAudit(folder).problems, []);
+});
+
+t.test('where nothing was ever done, there is nothing to be missed', async (t) => {
+  const folder = t.testdir({ 'netd.lock': '' });
+  for (const empty of [folder, join(folder, 'none')])
+    t.match(verifyAudit(empty), { records: 0, from: 0, problems: [] });
+});
+
 t.test('a record that a power cut tore does not end the chain', { skip }, async (t) => {
   const folder = await written(t, 2);
   appendFileSync(auditFile(folder), '{"seq":3,"ti');
@@ -78,15 +110,27 @@ t.test('files are kept to a size and a number, and the chain goes on over them',
     writeFileSync(file, `${'x'.repeat(LARGEST - last.length - 10)}\n${last}`);
     t.equal(await audit.record(WHO, deed(`${age}`)), undefined);
   }
+  const odd = (): string[] => verifyAudit(folder).problems.filter((one) => !/is no record/.test(one));
+  t.same(odd(), [], 'older ones were given up, as every file is full');
+  // The machine stopped between two names, with the newest file full.
+  for (const age of [7, 6]) renameSync(auditFile(folder, age), auditFile(folder, age + 1));
+  const full = `${'x'.repeat(LARGEST)}\n`;
+  writeFileSync(auditFile(folder), full);
+  t.same(odd(), []);
+  t.equal(await audit.record(WHO, deed('after it')), undefined);
+  t.notOk(existsSync(auditFile(folder)));
+  for (let age = 1; age <= KEPT; age += 1) t.ok(existsSync(auditFile(folder, age)), 'nothing went');
+  writeFileSync(auditFile(folder, 3), readFileSync(auditFile(folder, 3)).subarray(1_000));
+  t.match(odd(), [/^records 1 to \d+ are missing/], 'a shorter one lost its first');
   t.equal(existsSync(auditFile(folder, KEPT)), true);
   t.equal(existsSync(auditFile(folder, KEPT + 1)), false);
   t.equal(await audit.record(WHO, deed('last')), undefined);
 
   const { last, problems } = verifyAudit(folder);
-  t.match(last.at(-1), { seq: KEPT + 4, change: 'last' });
+  t.match(last.at(-1), { seq: KEPT + 5, change: 'last' });
   t.ok(
-    problems.every((one) => /is no record/.test(one)),
-    'but for what this test put in',
+    problems.every((one) => /is no record|^records 1 to/.test(one)),
+    'but for what this test put in, and took out',
   );
 });
 

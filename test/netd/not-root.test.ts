@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { minutes } from '../../src/core/units.ts';
@@ -50,6 +50,23 @@ t.test('whoever may not write there is not told that others can', { skip }, asyn
     status: 1,
     stderr: /EACCES.*; run this as root, or/,
   });
+});
+
+t.test('an audit that may not be read is not called a good one', { skip }, async (t) => {
+  const bed = await bedOfRoot(t);
+  t.match(await bed.firewall('audit'), { status: 1, stdout: /there is no record, though .*confirmed\.json/ });
+  t.equal((await bed.firewall('apply')).status, 0);
+  t.equal((await bed.firewall('confirm', bed.change)).status, 0);
+  t.match(await bed.firewall('audit'), { status: 0, stdout: /\n4 records from number 1 on, each follows/ });
+
+  const ran = await as(bed, STRANGER, 'firewall', 'audit', '--json');
+
+  t.match(ran, { status: 1, stderr: /cannot read the audit in .*EACCES.*; run this as root\n$/ });
+  t.match(JSON.parse(ran.stdout), { ok: false, error: /cannot read the audit/, remedy: 'run this as root' });
+  rmSync(join(bed.state, 'audit.jsonl'));
+  const gone = await bed.firewall('audit', '--json');
+  t.equal(gone.status, 1);
+  t.match(JSON.parse(gone.stdout), { records: 0, problems: [/there is no record, though/] });
 });
 
 t.test('root is told where others can', { skip }, async (t) => {

@@ -40,7 +40,9 @@ function driftLines({ events, givenUp, stopped }: DriftTold): string[] {
   const closed = (stopped ?? []).length > 0 ? 'forwarding between interfaces is switched off' : undefined;
   const lines = [`changed by another program at ${time}: ${who}: ${what.join(', ')}; ${end}`];
   if (givenUp === undefined)
-    return closed === undefined ? lines : [...lines, `${closed} until the rules can be put right`];
+    return closed === undefined
+      ? lines
+      : [...lines, `${closed}: netd switches it on as soon as the rules hold`];
   return [
     ...lines,
     `given up since ${givenUp.since}${closed === undefined ? '' : `, and ${closed}`}: stop that program, then ./sluice firewall rollback`,

@@ -19,10 +19,14 @@ export async function untilInterrupted<T>(
   try {
     return await work(stop.signal);
   } catch (error) {
-    if (error !== stop.signal.reason) throw error;
+    if (!stop.signal.aborted || !isOf(error, stop.signal.reason)) throw error;
     throw new SluiceError('SETUP', `the ${what} was stopped`, { remedy: left });
   } finally {
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);
   }
 }
+
+/** What Node itself ends has the reason as its cause. */
+const isOf = (error: unknown, reason: unknown): boolean =>
+  error === reason || (error instanceof Error && error.name === 'AbortError' && error.cause === reason);

@@ -106,8 +106,15 @@ async function listen({ protocol, address, port }: Place): Promise<void> {
         streams.push(stream);
         if (protocol === 'modbus') serveModbus(stream);
       });
-      servers.push(server);
-      server.once('error', reject).listen(port, address, resolve);
+      server.once('error', (error: NodeJS.ErrnoException) => {
+        // The guard has it, and answers as well.
+        if (error.code === 'EADDRINUSE') resolve();
+        else reject(error);
+      });
+      server.listen(port, address, () => {
+        servers.push(server);
+        resolve();
+      });
       return;
     }
     const server = createSocket({ type: address.includes(':') ? 'udp6' : 'udp4', reuseAddr: true });

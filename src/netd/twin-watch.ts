@@ -14,8 +14,14 @@ export const WATCH = [
     }),
   ),
   'add chain inet twin in { type filter hook input priority 300; policy accept; }',
-  'add rule inet twin in meta nfproto ipv4 meta l4proto { tcp, udp } add @seen_4 { ip saddr . ip daddr . meta l4proto . th dport }',
-  'add rule inet twin in meta nfproto ipv6 meta l4proto { tcp, udp } add @seen_6 { ip6 saddr . ip6 daddr . meta l4proto . th dport }',
+  ...[4, 6].flatMap((family) => {
+    const ip = family === 4 ? 'ip' : 'ip6';
+    const note = `add @seen_${family} { ${ip} saddr . ${ip} daddr . meta l4proto . th dport }`;
+    // Of connections what opens them: others still end when the next packets are under way.
+    return ['tcp flags & (syn | ack) == syn', 'meta l4proto udp'].map(
+      (what) => `add rule inet twin in meta nfproto ipv${family} ${what} ${note}`,
+    );
+  }),
   'add rule inet twin in icmp type echo-request add @ping_4 { ip saddr . ip daddr }',
   'add rule inet twin in icmpv6 type echo-request add @ping_6 { ip6 saddr . ip6 daddr }',
   'add rule inet twin in icmp type echo-reply add @pong_4 { ip saddr . ip daddr }',

@@ -5,6 +5,7 @@ import { SluiceError } from '../core/errors.ts';
 import type { Cell, CellKind, ModbusRequest } from '../segmentation/twin-cells.ts';
 import type { TwinPlant } from '../segmentation/twin-hosts.ts';
 import type { Place } from './twin-agent.ts';
+import { batchesOf, type Numbered } from './twin-batches.ts';
 import { TwinProcess } from './twin-host.ts';
 import { familiesOf, gatewayLinks, hostLinks, hostText, SMALL_PORT } from './twin-links.ts';
 import { HEARD, KNOBS, ROUTER, WATCH } from './twin-watch.ts';
@@ -30,8 +31,6 @@ export interface TwinResult {
   readonly counters: ReadonlyMap<string, number>;
 }
 
-/** Sockets that are open at the same time; far below what a process may have. */
-const BATCH = 200;
 /** Whoever is to be answered has this long; packets take microseconds, a busy machine takes its time. */
 const PATIENCE_MS = 3_000;
 /** A busy machine drops a datagram now and then, as a network does: what is declared is sent again before it is told. */
@@ -62,37 +61,23 @@ export async function probeTwin(
   const seen: Seen[] = cells.map(() => 'nothing');
   const numbered = cells.map((cell, id) => ({ cell, id }));
   let done = 0;
-  for (const group of Map.groupBy(numbered, ({ cell }) => apart(cell)).values()) {
-    for (let start = 0; start < group.length; start += BATCH) {
-      const some = group.slice(start, start + BATCH);
-      for (const [id, one] of await twin.send(some)) seen[id] = one;
-      for (let again = 0; again < REPEATS; again += 1) {
-        const missing = some.filter(({ cell, id }) => isAwaited(cell) && seen[id] !== awaitedOf(cell));
-        if (missing.length === 0) break;
-        for (const [id, one] of await twin.send(missing)) if (one !== 'nothing') seen[id] = one;
-      }
-      done += some.length;
-      options.progress(done, cells.length);
+  for (const some of batchesOf(numbered)) {
+    for (const [id, one] of await twin.send(some)) seen[id] = one;
+    for (let again = 0; again < REPEATS; again += 1) {
+      const missing = some.filter(({ cell, id }) => isAwaited(cell) && seen[id] !== awaitedOf(cell));
+      if (missing.length === 0) break;
+      for (const [id, one] of await twin.send(missing)) if (one !== 'nothing') seen[id] = one;
     }
+    done += some.length;
+    options.progress(done, cells.length);
   }
   return { seen, counters: await twin.counters() };
 }
-
-/**
- * Kinds apart: two packets of one batch never have the same addresses and ports. Whoever has the address of somebody
- * else meanwhile reaches nobody there: addresses that are lied about apart, too.
- */
-const apart = ({ kind, source }: Cell): string => (kind === 'foreign source' ? `${kind} ${source}` : kind);
 
 /** How whatever is to be answered is answered. */
 const awaitedOf = ({ declared, claim }: Cell): Seen =>
   claim !== undefined ? 'arrived' : declared ? 'answered' : 'refused';
 const isAwaited = ({ declared, request }: Cell): boolean => declared || request?.refusal === 'exception';
-
-interface Numbered {
-  readonly cell: Cell;
-  readonly id: number;
-}
 
 class Twin implements AsyncDisposable {
   readonly #hosts = new Map<string, TwinProcess>();
@@ -155,58 +140,72 @@ class Twin implements AsyncDisposable {
     }
   }
 
-  async #all(work: (host: TwinProcess) => Promise<void>): Promise<void> {
+  async #all(
+    work: (host: TwinProcess) => Promise<void>,
+    hosts: Iterable<TwinProcess> = this.#hosts.values(),
+  ): Promise<void> {
     this.#signal.throwIfAborted();
-    await Promise.all([...this.#hosts.values()].map(work));
+    await Promise.all([...hosts].map(work));
     this.#signal.throwIfAborted();
   }
 
   async send(cells: readonly Numbered[]): Promise<Map<number, Seen>> {
     const targets = Map.groupBy(cells, ({ cell }) => cell.to);
     const senders = Map.groupBy(cells, ({ cell }) => cell.from);
+    // Guarded connections end at the gateway, whomever they are for.
+    const names = new Set([GATEWAY, ...targets.keys(), ...senders.keys()]);
+    const hosts = [...names].map((name) => this.#host(name));
     await this.#lie(senders, 'add');
     await this.#all(async (host) => {
       const places = targets.get(host.name)?.flatMap(({ cell }) => placeOf(cell)) ?? [];
       const unique = new Map(places.map((place) => [JSON.stringify(place), place]));
       if (unique.size > 0) await host.do({ do: 'listen', places: [...unique.values()] });
-    });
+    }, hosts);
     await this.#all(async (host) => {
       const own = senders.get(host.name)?.map(agentCell) ?? [];
       if (own.length > 0) await host.do({ do: 'send', cells: own });
-    });
+    }, hosts);
     await this.#settled(cells);
     const notes = new Map<string, Notes>();
     await this.#all(async (host) => {
-      const tables = ['inet', ...(this.#hears && host.name === GATEWAY ? ['arp'] : [])];
-      // One command after the other: nft 1.0.6 finds only the tables of the first of several.
-      const listings: string[] = [];
-      for (const family of tables)
-        listings.push(
-          await host.do({ do: 'run', program: 'nft', args: ['-j', 'list', 'table', family, 'twin'] }),
-        );
-      notes.set(host.name, notesOf(listings));
-      const flush = ['seen', 'ping', 'pong'].flatMap((set) =>
-        [4, 6].map((family) => `flush set inet twin ${set}_${family}`),
-      );
-      if (tables.includes('arp')) flush.push('flush set arp twin heard');
-      await host.do({ do: 'run', program: 'nft', args: [flush.join('; ')] });
+      notes.set(host.name, await this.#noted(host));
       await host.do({ do: 'close' });
-    });
+    }, hosts);
     await this.#lie(senders, 'del');
     const fates = new Map(cells.map(({ cell, id }) => [id, this.#fate(cell, id, notes)]));
-    for (const host of this.#hosts.values()) {
+    for (const host of hosts) {
       host.answered.clear();
       host.refused.clear();
     }
     return fates;
   }
 
+  /** What came to a host; forgotten with that. */
+  async #noted(host: TwinProcess): Promise<Notes> {
+    const tables = ['inet', ...(this.#hears && host.name === GATEWAY ? ['arp'] : [])];
+    // One command after the other: nft 1.0.6 finds only the tables of the first of several.
+    const listings: string[] = [];
+    for (const family of tables)
+      listings.push(
+        await host.do({ do: 'run', program: 'nft', args: ['-j', 'list', 'table', family, 'twin'] }),
+      );
+    const notes = notesOf(listings);
+    if (Object.values(notes).every(({ size }) => size === 0)) return notes;
+    const flush = ['seen', 'ping', 'pong'].flatMap((set) =>
+      [4, 6].map((family) => `flush set inet twin ${set}_${family}`),
+    );
+    if (tables.includes('arp')) flush.push('flush set arp twin heard');
+    await host.do({ do: 'run', program: 'nft', args: [flush.join('; ')] });
+    return notes;
+  }
+
   /** Whoever sends with the address of somebody else has it meanwhile. */
   async #lie(senders: ReadonlyMap<string, readonly Numbered[]>, what: 'add' | 'del'): Promise<void> {
+    const hosts = [...senders.keys()].map((name) => this.#host(name));
     await this.#all(async (host) => {
       const own = (senders.get(host.name) ?? []).map(({ cell }) => cell);
       await batch(host, [...new Set(own.flatMap((cell) => lies(cell, what)))]);
-    });
+    }, hosts);
   }
 
   /** Until everything that is declared is answered, and nothing more comes. */

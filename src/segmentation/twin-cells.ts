@@ -1,7 +1,10 @@
+import { hash } from 'node:crypto';
 import { GATEWAY } from '../config/zones.ts';
 import type { Flow, Policy } from './policy.ts';
 import { FAMILIES, type Family, ofFamily } from './ranges.ts';
+import { type Cells, chosen, type Share } from './twin-choice.ts';
 import { STRAY, type TwinHost, type TwinPlant } from './twin-hosts.ts';
+import { type Service, Services } from './twin-services.ts';
 
 // What is sent through a twin of the plant, and what shall become of it: straight from the flows of the policy, without a
 // look at the rules.
@@ -48,26 +51,13 @@ export interface ModbusRequest {
   readonly refusal: 'exception' | 'silence';
 }
 
-export interface Cells {
-  readonly cells: readonly Cell[];
-  /** How many there would be; fewer are probed in a large plant. */
-  readonly all: number;
-}
-
-/** What a person waits for: about as many seconds as thousands of these. */
-const MOST_CELLS = 4_000;
-/** Services that are in nobody's file, as they come: what is worth least to a plant and most to an intruder. */
-const UNDECLARED: readonly Service[] = [
-  { protocol: 'tcp', port: 23 },
-  { protocol: 'udp', port: 69 },
-];
-/** Of the dynamic range, as the port of a client that never asked. */
+/** Of the dynamic range, as the port of a client that never asked; each that is said to have answered has one of its own. */
 const CLIENT_PORT = 49_321;
-
-interface Service {
-  readonly protocol: 'tcp' | 'udp' | 'icmp';
-  readonly port: number;
-}
+const CLIENT_PORTS = 16_000;
+/** Datagrams that come from there are made echo requests: see WATCH in twin-watch.ts. */
+const PING_PORTS: readonly number[] = [2_048, 32_768];
+/** How many are made of those that the file names for others, in each family. */
+const MOST_FAR = 200_000;
 
 export interface End {
   readonly name: string;
@@ -79,8 +69,8 @@ export interface End {
 }
 
 /**
- * Every pair of hosts in both directions, with the ports of all flows between their zones, the ports beside them, and
- * some that nobody declared. Where that is too much: all that is declared, and every n-th of the rest.
+ * Every pair of hosts in both directions, with the ports of all flows between their zones, the ports beside them, some
+ * that nobody declared, and the ports that the file names for others. Where that is too much: see twin-choice.ts.
  */
 export function twinCells(
   policy: Policy,
@@ -90,21 +80,25 @@ export function twinCells(
     claims = [],
   }: { readonly requests?: readonly Cell[]; readonly claims?: readonly Cell[] } = {},
 ): Cells {
-  const plain = FAMILIES.flatMap((family) => {
+  const services = new Services(policy);
+  const made = FAMILIES.map((family) => {
     const ends = endsOf(plant, family);
-    return [
-      ...ends.flatMap((from) => ends.flatMap((to) => pairCells(policy, from, to, family, plant))),
-      ...foreignCells(policy, ends, family),
-    ];
+    const pairs = ends.flatMap((from) =>
+      ends.filter((to) => isPair(from, to, family, plant)).map((to) => ({ from, to })),
+    );
+    const most = Math.ceil(MOST_FAR / Math.max(1, pairs.length));
+    const cells = pairs.map((pair) => pairCells(services, pair, { family, most }));
+    return {
+      cells: [...cells.flatMap((one) => one.cells), ...foreignCells(policy, ends, family)],
+      unmade: cells.flatMap((one) => one.unmade),
+    };
   });
+  const plain = made.flatMap(({ cells }) => cells);
   // Claims last: where they are believed, nothing is as it was.
-  const cells = [...requests, ...plain, ...claims];
-  if (cells.length <= MOST_CELLS) return { cells, all: cells.length };
-  const declared = cells.filter((cell) => cell.declared);
-  const rest = cells.filter((cell) => !cell.declared);
-  const stride = Math.ceil(rest.length / Math.max(1, MOST_CELLS - declared.length));
-  const some = rest.filter((_, i) => i % stride === 0);
-  return { cells: [...declared.slice(0, MOST_CELLS), ...some], all: cells.length };
+  return chosen(
+    [...requests, ...plain, ...claims],
+    made.flatMap(({ unmade }) => unmade),
+  );
 }
 
 export function endsOf({ hosts, gateway, listening }: TwinPlant, family: Family): End[] {
@@ -121,39 +115,58 @@ export function endsOf({ hosts, gateway, listening }: TwinPlant, family: Family)
   return [...ends, ...own, ...more];
 }
 
-function pairCells(policy: Policy, from: End, to: End, family: Family, { gateway }: TwinPlant): Cell[] {
-  if (from.name === to.name || from.address === to.address) return [];
+function isPair(from: End, to: End, family: Family, { gateway }: TwinPlant): boolean {
+  if (from.name === to.name || from.address === to.address) return false;
   // The gateway speaks to a zone from the address that it has there, and is asked at that one or where it listens.
-  if (from.name === GATEWAY && from.interface !== to.interface) return [];
-  if (to.name === GATEWAY && to.interface !== '' && to.interface !== from.interface) return [];
-  const key = family === 4 ? 'v4' : 'v6';
-  const facing = gateway.get(from.interface)?.[key];
-  if (to.interface === '' && (facing === undefined || facing === to.address)) return [];
-  // Behind a guard somebody of the gateway answers: see twin-requests.ts.
-  const services = servicesBetween(policy, from.zone, to.zone).filter(
-    (service) =>
-      !policy.flows.some((flow) => flow.guard !== undefined && isBetween(flow, from, to, family, service)),
-  );
+  if (from.name === GATEWAY && from.interface !== to.interface) return false;
+  if (to.name === GATEWAY && to.interface !== '' && to.interface !== from.interface) return false;
+  const facing = gateway.get(from.interface)?.[family === 4 ? 'v4' : 'v6'];
+  return to.interface !== '' || (facing !== undefined && facing !== to.address);
+}
+
+interface Pair {
+  readonly from: End;
+  readonly to: End;
+}
+
+interface Scope {
+  readonly family: Family;
+  /** Of the services that the file names for others. */
+  readonly most: number;
+}
+
+interface Made {
+  readonly cells: readonly Cell[];
+  /** What is beyond `most`. */
+  readonly unmade: readonly Share[];
+}
+
+function pairCells(services: Services, { from, to }: Pair, { family, most }: Scope): Made {
+  const flows = services.flows(from.zone, to.zone).filter((flow) => isBetween(flow, from, to, family));
+  const allows = (service: Service): boolean =>
+    from.isMute !== true && flows.some((flow) => flow.guard === undefined && isOf(flow, family, service));
   const base = { family, from: from.name, source: from.address, to: to.name, target: to.address };
   const cell = (kind: CellKind, { protocol, port }: Service, sourcePort?: number): Cell => {
-    const declared = from.isMute !== true && isDeclared(policy, from, to, family, { protocol, port });
+    const declared = allows({ protocol, port });
     return { ...base, kind, protocol, port, sourcePort, declared };
   };
-  // Whoever is mute does not even tell where it is: what would reach it cannot be seen.
-  const heard = services.filter(
-    (service) => to.isMute !== true || !isDeclared(policy, from, to, family, service),
+  const { own, near, far } = services.between(from.zone, to.zone);
+  const others = window(far, most, `${from.address} ${to.address}`);
+  // Behind a guard somebody of the gateway answers: see twin-requests.ts. And whoever is mute does not even tell where
+  // it is: what would reach it cannot be seen.
+  const heard = near.filter(
+    (service) =>
+      !flows.some((flow) => (flow.guard !== undefined || to.isMute === true) && isOf(flow, family, service)),
   );
-  const all = heard.map((service) => cell('new', service));
-  const unasked = servicesBetween(policy, to.zone, from.zone)
-    .filter(({ protocol }) => protocol !== 'icmp')
-    .slice(0, 1)
-    .map(({ protocol, port }) => cell('answer unasked', { protocol, port: CLIENT_PORT }, port));
+  const all = [...heard, ...others].map((service) => cell('new', service));
+  const unasked = [...own, ...others]
+    .filter(canAnswer)
+    .map(({ protocol, port }, i) =>
+      cell('answer unasked', { protocol, port: CLIENT_PORT + (i % CLIENT_PORTS) }, port),
+    );
   const udp = heard
     .filter(({ protocol }) => protocol === 'udp')
-    .sort(
-      (a, b) =>
-        Number(isDeclared(policy, from, to, family, b)) - Number(isDeclared(policy, from, to, family, a)),
-    )
+    .sort((a, b) => Number(allows(b)) - Number(allows(a)))
     .slice(0, 2);
   const fragments = udp.flatMap((service) => [
     cell('fragments', service),
@@ -162,38 +175,36 @@ function pairCells(policy: Policy, from: End, to: End, family: Family, { gateway
       ? [cell('small fragments', service), cell('tiny fragments', service)]
       : []),
   ]);
-  return [...all, ...unasked, ...fragments];
+  return { cells: [...all, ...unasked, ...fragments], unmade: unmadeOf(far, others, family) };
 }
 
-/** Ports of the flows between two zones in either direction, the ports beside them, ping, and some of nobody. */
-function servicesBetween({ flows }: Policy, from: string, to: string): Service[] {
-  const between = flows.filter(
-    (flow) =>
-      (flow.from.zone === from && flow.to.zone === to) || (flow.from.zone === to && flow.to.zone === from),
-  );
-  const services = between.flatMap(({ protocol, ports: [low, high] }): Service[] => {
-    if (protocol === 'icmp' || protocol === 'icmpv6') return [];
-    const other = protocol === 'tcp' ? 'udp' : 'tcp';
-    const ports = [low, high, low - 1, high + 1].filter((port) => port > 0 && port <= 65_535);
-    return [...ports.map((port) => ({ protocol, port })), { protocol: other, port: Math.max(1, low) }];
-  });
-  const all: readonly Service[] = [...services, ...UNDECLARED, { protocol: 'icmp', port: 0 }];
-  return [...new Map(all.map((one) => [`${one.protocol}/${one.port}`, one])).values()];
+const canAnswer = ({ protocol, port }: Service): boolean => protocol !== 'udp' || !PING_PORTS.includes(port);
+
+/** Some of a list, from a place on that is another one for each key. */
+function window<T>(list: readonly T[], most: number, key: string): readonly T[] {
+  if (list.length <= most) return list;
+  const start = Number.parseInt(hash('sha1', key).slice(0, 8), 16) % list.length;
+  return [...list.slice(start), ...list.slice(0, start)].slice(0, most);
 }
 
-/** Does a flow allow it? Said here once more, and shared with nothing that makes or proves rules. */
-function isDeclared({ flows }: Policy, from: End, to: End, family: Family, service: Service): boolean {
-  return flows.some((flow) => flow.guard === undefined && isBetween(flow, from, to, family, service));
+function unmadeOf(far: readonly Service[], made: readonly Service[], family: Family): Share[] {
+  if (far.length === made.length) return [];
+  const one = { family, declared: false };
+  const answers = far.filter(canAnswer).length - made.filter(canAnswer).length;
+  return [
+    { ...one, kind: 'new', count: far.length - made.length },
+    { ...one, kind: 'answer unasked', count: answers },
+  ];
 }
 
-export const isBetween = (flow: Flow, from: End, to: End, family: Family, service: Service): boolean =>
+/** Which flows allow what: said here once more, and shared with nothing that makes or proves rules. */
+export const isBetween = (flow: Flow, from: End, to: End, family: Family): boolean =>
   flow.from.zone === from.zone &&
   flow.to.zone === to.zone &&
-  isThis(flow, family, service) &&
   has(flow.from, family, from.address) &&
   has(flow.to, family, to.address);
 
-function isThis({ protocol, ports: [low, high] }: Flow, family: Family, service: Service): boolean {
+export function isOf({ protocol, ports: [low, high] }: Flow, family: Family, service: Service): boolean {
   if (service.protocol === 'icmp') return protocol === (family === 4 ? 'icmp' : 'icmpv6');
   return protocol === service.protocol && low <= service.port && service.port <= high;
 }

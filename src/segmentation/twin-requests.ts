@@ -2,7 +2,7 @@ import type { ModbusTable, Span, TableSpan } from '../config/config.ts';
 import type { GuardedConduit, GuardTarget } from './guards.ts';
 import type { Policy } from './policy.ts';
 import { FAMILIES } from './ranges.ts';
-import { type Cell, type End, endsOf, isBetween } from './twin-cells.ts';
+import { type Cell, type End, endsOf, isBetween, isOf } from './twin-cells.ts';
 import type { TwinPlant } from './twin-hosts.ts';
 
 // What is asked over guarded conduits of a twin: of each kind a request that is allowed, and one that is not.
@@ -56,7 +56,8 @@ const mayAsk = (
     (flow) =>
       flow.path === path &&
       flow.guard !== undefined &&
-      isBetween(flow, from, to, target.family, { protocol: 'tcp', port: target.port }),
+      isBetween(flow, from, to, target.family) &&
+      isOf(flow, target.family, { protocol: 'tcp', port: target.port }),
   );
 
 function cellOf(

@@ -1,11 +1,13 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { long } from '../support/long.ts';
-import { differences, forPerson, type Probed, portsOf, probePolicy } from '../../src/cli/firewall-probe.ts';
+import { differences, type Probed } from '../../src/cli/firewall-probe-result.ts';
+import { forMachine, forPerson } from '../../src/cli/firewall-probe-text.ts';
+import { portsOf, probePolicy } from '../../src/cli/firewall-probe.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import { guardsOf } from '../../src/segmentation/guards.ts';
@@ -15,6 +17,7 @@ import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY } from '../support/process.ts';
 import { until } from '../support/wait.ts';
 import { policyOf } from '../segmentation/policies.ts';
+import { bridged, guarded, plant } from './probe-plants.ts';
 
 // The twin that a person asks for: real packets, expected from the declaration alone.
 
@@ -22,25 +25,6 @@ const skip =
   noRules() ||
   missingPeer('ip', 'iproute2') ||
   (process.getuid?.() === 0 ? false : 'only root may make network namespaces');
-
-const plant = (mode: string): string => `
-gateway: { id: plant }
-coap: { listen: "10.20.10.1:5683" }
-zones:
-  control: { vlan: 10, subnet: [10.20.10.0/24, "fd00:10::/64"] }
-  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
-conduits:
-  - { from: supervision, to: control, allow: [modbus-tcp, udp/5000-5010, icmp], because: "HMI" }
-  - { from: supervision, to: gateway, allow: [https, icmp], because: "page" }
-  - { from: control, to: supervision, allow: [udp/514], because: "syslog" }
-classes:
-  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
-  siren: { zone: control, protocol: coap, points: { p: { push: true } } }
-devices:
-  press-1: { class: press, at: "modbus-tcp://10.20.10.21" }
-  siren-1: { class: siren, at: "coap://10.20.10.51" }
-segmentation: { mode: ${mode}, management: { zone: supervision, from: [10.20.40.9], allow: [ssh] } }
-`;
 
 async function probed(
   yaml: string,
@@ -63,49 +47,6 @@ async function probed(
   }
 }
 
-/** A pump whose requests are looked into one by one, and a press whose packets are. */
-const guarded = (mode: string): string => `
-gateway: { id: plant }
-zones:
-  control: { vlan: 10, subnet: [10.20.10.0/24, "fd00:10::/64"] }
-  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
-conduits:
-  - from: supervision
-    to: control
-    allow: [modbus-tcp]
-    because: "HMI tunes the pumps"
-    only: { to: [pump] }
-    guard: { read: ["holding:0-9"], write: ["holding:5"] }
-  - { from: supervision, to: control, allow: [modbus-tcp/read], because: "the historian", only: { to: [press] }, guard: { grade: filtered } }
-classes:
-  pump: { zone: control, protocol: modbus, points: { p: { at: "holding:0:uint16" } } }
-  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
-devices:
-  pump-1: { class: pump, at: "modbus-tcp://10.20.10.21" }
-  pump-2: { class: pump, at: "modbus-tcp://[fd00:10::22]?unit=3" }
-  press-1: { class: press, at: "modbus-tcp://10.20.10.31" }
-segmentation: { mode: ${mode}, management: { zone: supervision, from: [10.20.40.9], allow: [ssh] } }
-`;
-
-/** Two presses at ports of their own, a stranger behind the second of them, and an office that anybody may use. */
-const bridged = (mode: string): string => `
-gateway: { id: plant }
-coap: { listen: "10.20.10.1:5683" }
-zones:
-  control: { interface: br0, subnet: [10.20.10.0/24, "fd00:10::/64"], address: [10.20.10.1/24, "fd00:10::1/64"], ports: [lan1, lan2] }
-  office: { interface: br1, subnet: 10.20.30.0/24, ports: [lan3], unknown-macs: allow }
-  supervision: { vlan: 40, subnet: [10.20.40.0/24, "fd00:40::/64"] }
-conduits:
-  - { from: supervision, to: control, allow: [tcp/4840, udp/5005], because: "OPC UA" }
-  - { from: control, to: supervision, allow: [udp/514], because: "syslog" }
-classes:
-  press: { zone: control, protocol: coap, points: { p: { push: true } } }
-devices:
-  press-1: { class: press, at: "coap://10.20.10.21", mac: "02:00:00:00:10:21", port: lan1 }
-  press-2: { class: press, at: "coap://10.20.10.22", mac: "02:00:00:00:10:22", port: lan2 }
-segmentation: { mode: ${mode}, management: { zone: supervision, from: [10.20.40.9], allow: [ssh] } }
-`;
-
 const claims = ({ cells, seen }: Probed): string[] =>
   cells.cells
     .flatMap(({ from, kind, claim }, i) => (claim === undefined ? [] : [`${from}: ${kind} ${seen[i]}`]))
@@ -121,20 +62,37 @@ const requests = ({ cells, seen }: Probed): string[] => [
 ];
 
 const document = (...commands: readonly object[]): string => JSON.stringify({ nftables: commands });
-const [AGENT = '', GUARD = ''] = ['src/netd/twin-agent.ts', 'src/cli/firewall-probe-guard.ts'].map(
-  (file) => `${REPOSITORY}${file}`,
-);
-/** Processes of twins of this worktree. */
-const running = (...programs: readonly string[]): number[] =>
-  globSync('/proc/[0-9]*/cmdline').flatMap((file) => {
+const [AGENT, GUARD] = ['src/netd/twin-agent.ts', 'src/cli/firewall-probe-guard.ts'] as const;
+
+/** Hosts of the twin that a probe builds, and their guard: processes that it started itself, whoever else probes. */
+function startedBy(probe: number, program: string): number[] {
+  return globSync('/proc/[0-9]*/stat').flatMap((file) => {
     try {
-      const line = readFileSync(file, 'utf8');
-      return programs.some((program) => line.includes(program)) ? [Number(file.split('/')[2])] : [];
+      // Behind the name, which may hold anything: state and parent.
+      const [, parent] = readFileSync(file, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ');
+      const pid = Number(file.split('/')[2]);
+      return Number(parent) === probe && lineOf(pid).includes(`${REPOSITORY}${program}`) ? [pid] : [];
     } catch {
-      return [];
+      return []; // it has just ended
     }
   });
-const agents = (): number[] => running(AGENT);
+}
+
+const lineOf = (pid: number): string =>
+  existsSync(`/proc/${pid}/cmdline`) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : '';
+
+/** A connection that nobody answers: of what is not declared, while packets are sent. */
+const SYN_SENT = ' 02 ';
+const isSending = (host: number): boolean => {
+  try {
+    return readFileSync(`/proc/${host}/net/tcp`, 'utf8').includes(SYN_SENT);
+  } catch {
+    return false; // it has just ended
+  }
+};
+
 const outside = (): string =>
   spawnSync('sh', ['-c', 'ip netns list; ip -o link | cut -d: -f2'], { encoding: 'utf8' }).stdout;
 
@@ -160,23 +118,88 @@ t.test('what is declared passes in the twin, and nothing else', { skip }, async 
   t.match(forPerson(result), /as declared, all of them/);
 });
 
-t.test('guarded conduits let pass what is declared, each by its grade', { skip }, async (t) => {
+const atHead = (document: string, chain: string, expr: readonly object[]): string =>
+  document.replace(
+    new RegExp(`\\{"add":\\{"rule":\\{"family":"inet","table":"sluice","chain":"${chain}"`),
+    (first) =>
+      `${JSON.stringify({ add: { rule: { family: 'inet', table: 'sluice', chain, expr } } })},${first}`,
+  );
+const matches = (left: object, right: unknown): object => ({ match: { op: '==', left, right } });
+const port = (protocol: string, field: string): object => ({ payload: { protocol, field } });
+
+/** `office -> pump-1 tcp/502 answered`, each once. */
+const found = (probed: Probed): string[] => [
+  ...new Set(
+    differences(probed).map(({ cell, seen }) => {
+      const { from, to, kind, protocol, port, sourcePort } = cell;
+      const service = kind === 'answer unasked' ? `${protocol}/${sourcePort} unasked` : `${protocol}/${port}`;
+      return `${from.split('/')[0]} -> ${to} ${service} ${seen}`;
+    }),
+  ),
+];
+
+t.test('what is opened past a declaration is found, between zones without one too', { skip }, async (t) => {
+  const accept = { accept: null };
+  const element = {
+    family: 'inet',
+    table: 'sluice',
+    name: 'r_office_control_4',
+    elem: [[{ concat: [{ prefix: { addr: '10.20.50.0', len: 24 } }, '10.20.10.31', 'tcp', 23] }, accept]],
+  };
+  const result = await probed(guarded('enforce'), (rules) => {
+    const office = matches({ meta: { key: 'iifname' } }, 'vlan50');
+    let opened = atHead(rules, 'g_forward', [office, matches(port('tcp', 'dport'), 502), accept]);
+    opened = atHead(opened, 'g_forward', [matches(port('udp', 'sport'), 5_010), accept]);
+    opened = atHead(opened, 'g_input', [matches(port('tcp', 'dport'), { range: [20_480, 24_575] }), accept]);
+    return [opened, document({ add: { element } })];
+  });
+
+  const all = found(result);
+  for (const one of [
+    'office -> control/pump-1 tcp/502 answered',
+    'office -> control/press-1 tcp/502 answered',
+    'office -> control/press-1 tcp/23 answered',
+    'control -> office/nobody udp/5010 unasked answered',
+    'office -> gateway tcp/20480 answered',
+    'office -> gateway tcp/24575 answered',
+  ])
+    t.ok(all.includes(one), one);
+  const others = all.filter(
+    (one) =>
+      !/^office -> .* tcp\/502 |^office -> control\/press-1 tcp\/23 | udp\/5010 unasked |-> gateway tcp\/2\d{4} /.test(
+        one,
+      ),
+  );
+  t.same(others, [], 'and nothing else is');
+  t.same(requests(result).toSorted(), REQUESTS);
+  const text = forPerson(result);
+  t.match(
+    text,
+    /differ from what is declared:\n(.*\n)* {2}office\/\S+ 10\.20\.50\.\d+ -> control\/press-1 10\.20\.10\.31 tcp\/23: is not declared, and was answered\n/,
+  );
+  t.match(text, /\n {2}nothing +answered +IPv4 +office\/nobody -> control\/press-1: .*tcp\/23/);
+  t.match(text, /\n {2}refused +refused +IPv4 +\S+ -> control\/pump-1: .*tcp\/502 \(read holding:10\)/);
+  t.match(forMachine(result), { differences: [{ expected: 'nothing', declared: false }] });
+});
+
+const REQUESTS = [
+  'control/press-1: read coil:0 answered',
+  'control/press-1: write holding:0 nothing',
+  'control/pump-1: read holding:0 answered',
+  'control/pump-1: read holding:10 refused',
+  'control/pump-1: write holding:0 refused',
+  'control/pump-1: write holding:5 answered',
+  'control/pump-2: read holding:0 answered',
+  'control/pump-2: read holding:10 refused',
+  'control/pump-2: write holding:0 refused',
+  'control/pump-2: write holding:5 answered',
+];
+
+t.test('guarded conduits let pass what is declared, each by its grade', { skip: skip || long }, async (t) => {
   const result = await probed(guarded('enforce'));
 
   t.same(differences(result), []);
-  t.same(requests(result).toSorted(), [
-    'control/press-1: read coil:0 answered',
-    'control/press-1: write holding:0 nothing',
-    'control/pump-1: read holding:0 answered',
-    'control/pump-1: read holding:10 refused',
-    'control/pump-1: write holding:0 refused',
-    'control/pump-1: write holding:5 answered',
-    'control/pump-2: read holding:0 answered',
-    'control/pump-2: read holding:10 refused',
-    'control/pump-2: write holding:0 refused',
-    'control/pump-2: write holding:5 answered',
-  ]);
-  t.match(forPerson(result), /-> control\/pump-1: tcp\/502 \(read holding:0\)/);
+  t.same(requests(result).toSorted(), REQUESTS);
 });
 
 t.test('at the access ports of a bridge nobody is somebody else', { skip }, async (t) => {
@@ -197,10 +220,12 @@ t.test('at the access ports of a bridge nobody is somebody else', { skip }, asyn
   ]);
   const mute = result.cells.cells.filter(({ from }) => from === 'control/nobody');
   t.ok(mute.length > 5 && mute.every(({ declared }) => !declared), 'a stranger at such a port says nothing');
-  t.match(forPerson(result), /control\/press-1 -> gateway: .*arp \(own arp\).* \| .*arp \(foreign arp\)/);
+  const text = forPerson(result);
+  t.match(text, /arrived +arrived +IPv4 +control\/press-1 -> gateway: arp \(own arp\)/);
+  t.match(text, /nothing +nothing +IPv4 +control\/press-1 -> gateway: .*arp \(foreign arp\)/);
 });
 
-t.test('without rules everything arrives: the twin itself is sound', { skip }, async (t) => {
+t.test('without rules everything arrives: the twin itself is sound', { skip: skip || long }, async (t) => {
   const result = await probed(plant('enforce'), () => []);
 
   const lost = result.cells.cells.filter(
@@ -213,69 +238,38 @@ t.test('without rules everything arrives: the twin itself is sound', { skip }, a
   t.equal(differences(result).length, result.cells.cells.filter(({ declared }) => !declared).length);
 });
 
-t.test(
-  'one element too many, and a foreign rule that takes away, are found',
-  { skip: skip || long },
-  async (t) => {
-    const here = { family: 'inet', table: 'sluice' };
-    const smuggled = document({
-      add: {
-        element: {
-          ...here,
-          name: 'r_supervision_control_4',
-          elem: [
-            [
-              { concat: [{ prefix: { addr: '10.20.40.0', len: 24 } }, '10.20.10.21', 'tcp', 23] },
-              { accept: null },
-            ],
-          ],
+t.test('a foreign rule that takes away is found', { skip: skip || long }, async (t) => {
+  const foreign = { family: 'inet', table: 'foreign' };
+  const less = await probed(plant('enforce'), (rules) => [
+    rules,
+    document(
+      { add: { table: { family: 'inet', name: 'foreign' } } },
+      {
+        add: {
+          chain: { ...foreign, name: 'f', type: 'filter', hook: 'forward', prio: 0, policy: 'accept' },
         },
       },
-    });
-    const more = await probed(plant('enforce'), (rules) => [rules, smuggled]);
-    const found = differences(more);
-    t.ok(found.length > 0);
-    for (const { cell, seen } of found) {
-      t.match(cell, { to: 'control/press-1', protocol: 'tcp', port: 23, declared: false });
-      t.equal(seen, 'answered');
-    }
-    t.match(
-      forPerson(more),
-      /differ from what is declared:\n {2}supervision\/\S+ 10\.20\.40\.\d+ -> control\/press-1 10\.20\.10\.21 tcp\/23: is not declared, and was answered/,
-    );
-
-    const foreign = { family: 'inet', table: 'foreign' };
-    const less = await probed(plant('enforce'), (rules) => [
-      rules,
-      document(
-        { add: { table: { family: 'inet', name: 'foreign' } } },
-        {
-          add: {
-            chain: { ...foreign, name: 'f', type: 'filter', hook: 'forward', prio: 0, policy: 'accept' },
+      {
+        add: {
+          rule: {
+            ...foreign,
+            chain: 'f',
+            expr: [
+              { match: { op: '==', left: { payload: { protocol: 'tcp', field: 'dport' } }, right: 502 } },
+              { drop: null },
+            ],
           },
         },
-        {
-          add: {
-            rule: {
-              ...foreign,
-              chain: 'f',
-              expr: [
-                { match: { op: '==', left: { payload: { protocol: 'tcp', field: 'dport' } }, right: 502 } },
-                { drop: null },
-              ],
-            },
-          },
-        },
-      ),
-    ]);
-    const lacking = differences(less);
-    t.ok(lacking.length > 0);
-    for (const { cell, seen } of lacking) {
-      t.match(cell, { protocol: 'tcp', port: 502, declared: true });
-      t.equal(seen, 'nothing');
-    }
-  },
-);
+      },
+    ),
+  ]);
+  const lacking = differences(less);
+  t.ok(lacking.length > 0);
+  for (const { cell, seen } of lacking) {
+    t.match(cell, { protocol: 'tcp', port: 502, declared: true });
+    t.equal(seen, 'nothing');
+  }
+});
 
 t.test(
   'observing, everything passes and is counted; also with the addresses of the demonstration',
@@ -304,6 +298,7 @@ t.test(
     const demo = spawnSync(process.execPath, [`${REPOSITORY}src/main.ts`, 'firewall', 'probe', '--json'], {
       cwd: REPOSITORY,
       encoding: 'utf8',
+      maxBuffer: 64e6,
     });
     t.equal(demo.status, 0, demo.stderr);
     t.match(JSON.parse(demo.stdout), { mode: 'observe', 'one-host-for-each': 'device', differences: [] });
@@ -321,14 +316,18 @@ for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as c
     let said = '';
     child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
     const over = once(child, 'close').then(([code]: unknown[]) => code);
-    const [first] = await until('hosts of the twin, and its guard', () =>
-      agents().length > 3 && running(GUARD).length > 0 ? agents() : undefined,
-    );
-    if (how === 'a host that is killed') process.kill(first ?? 0, 'SIGKILL');
+    const probe = child.pid ?? Number.NaN;
+    const twin = await until('packets of the twin, and its guard', () => {
+      const hosts = startedBy(probe, AGENT);
+      const guards = startedBy(probe, GUARD);
+      return guards.length > 0 && hosts.some(isSending) ? [...hosts, ...guards] : undefined;
+    });
+    const [first = Number.NaN] = twin;
+    if (how === 'a host that is killed') process.kill(first, 'SIGKILL');
     else child.kill(how);
     const code = await over;
 
-    await until('the end of all hosts', () => running(AGENT, GUARD).length === 0);
+    await until('the end of all hosts', () => twin.every((pid) => !lineOf(pid).includes(REPOSITORY)));
     t.equal(outside(), before, 'no namespace and no interface more than before');
     if (how === 'SIGKILL') return;
     t.equal(code, 1);

@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import { bytes, days, milliseconds, seconds } from '../core/units.ts';
-import { checked, entries, unknownKey } from './checked.ts';
+import { checked, entries, isMapping, unknownKey } from './checked.ts';
 import { readClasses } from './classes.ts';
 import { readConduits } from './conduits.ts';
 import type { Config, Problem } from './config.ts';
@@ -21,7 +21,11 @@ import { readZones } from './zones.ts';
 
 export type Parsed =
   | { readonly config: Config; readonly place: Place }
-  | { readonly problems: readonly Problem[] };
+  | {
+      readonly problems: readonly Problem[];
+      /** Whose file it is, where that much of it is right. */
+      readonly gateway: Config['gateway'] | undefined;
+    };
 
 /** Something to be said about a file by whoever knows what it means; `path` as in `conduits[0]`. */
 export interface Finding {
@@ -62,7 +66,32 @@ export function parseConfig(text: string, file: string, shownAs = file, judge: J
     problems.push(...fresh.map(place));
   }
   if (config !== undefined && problems.length === 0) return { config: frozen(config), place };
-  return { problems: problems.sort((a, b) => a.line - b.line || a.column - b.column) };
+  const gateway = gatewayIn(source, file, problems);
+  return { problems: problems.sort((a, b) => a.line - b.line || a.column - b.column), gateway };
+}
+
+/**
+ * Whose file it is, where nothing is wrong with that; where the syntax is broken, only if both are written down before that,
+ * as what seems to be left out may just not have been read.
+ */
+function gatewayIn(
+  source: Source,
+  file: string,
+  problems: readonly Problem[],
+): Config['gateway'] | undefined {
+  const value = isMapping(source.value) ? source.value['gateway'] : undefined;
+  const { whole, shape } = checked(schema.gateway, value, ['gateway'], () => {});
+  const { id, data } = shape;
+  if (!whole || id === undefined || data === undefined) return undefined;
+  if (problems.some(({ path }) => /^gateway\b/.test(path))) return undefined;
+  const isBefore = (key: string): boolean => {
+    const at = source.problem(['gateway', key], '', '', 'key');
+    return at !== undefined && problems.every(({ path, line }) => path !== '' || line > at.line);
+  };
+  // A text whose end is not written goes on in the lines behind it, with a space in between.
+  const isRead =
+    isMapping(value) && 'data' in value && !/\s/.test(data) && isBefore('id') && isBefore('data');
+  return source.intact || isRead ? { id, data: resolve(dirname(file), data) } : undefined;
 }
 
 /** Whoever judges what a file means has to know where everything is. */

@@ -391,3 +391,44 @@ t.test('a path with a control character is a problem of the file, not of whoever
     ['mqtt.upstream.ca', true],
   ]);
 });
+
+t.test('whose file it is can be read where the rest is wrong', async (t) => {
+  const of = (text: string): unknown => {
+    const parsed = parseConfig(text, '/plant/gateway.yaml');
+    return 'problems' in parsed ? parsed.gateway : 'right';
+  };
+  const known = { id: 'plant', data: '/plant/d' };
+  const head = 'gateway: { id: plant, data: ./d }\n';
+
+  for (const rest of [
+    'zone: {}\n',
+    'zones: { a: 7 }\n',
+    'zones: {\n',
+    'bogus: [\n',
+    '\tx\n',
+    'a: "\n',
+    'a: *b\n',
+  ])
+    t.same(of(head + rest), known, rest);
+  t.same(of('gateway: { id: plant, data: ./d\nzones: {}\n'), known);
+  t.same(of('zones: 7\ngateway:\n  id: plant\n  data: ./d\n'), known);
+  t.same(of('zones: 7\ngateway: { id: plant }\n'), { id: 'plant', data: '/plant/data' }, 'as ever');
+
+  for (const doubtful of [
+    'zones: 7\ngateway: { id: plant, dat: ./d }\n',
+    'zones: 7\ngateway: { id: Plant, data: ./d }\n',
+    'zones: 7\ngatway: { id: plant, data: ./d }\n',
+    `${head}gateway: { id: other, data: ./e }\n`,
+    'gateway: { id: plant, id: other, data: ./d }\n',
+    'gateway:\n  id: plant\n  "data: ./d\n',
+    'gateway:\n  id: plant\n\tdata: ./d\n',
+    'gateway: { id: plant, data: ./d\n  more: x }\n',
+    'gateway: { id: plant, data: ./d\n  more, x: y: z }\n',
+    'gateway: {\n',
+    `zones: {\n${head}`,
+    'zones: 7\n',
+    '7\n',
+    '',
+  ])
+    t.equal(of(doubtful), undefined, doubtful);
+});

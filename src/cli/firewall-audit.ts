@@ -3,12 +3,12 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { visible } from '../core/visible.ts';
 import type { AuditRecord } from '../netd/audit.ts';
 import { type Verified, verifyAudit } from '../netd/audit-verify.ts';
-import { loadConfig } from './load.ts';
+import { gatewayOf, loadGateway } from './load.ts';
 
 /** Verifies the chain and prints the last records; exit status 0 where each follows from the one before, and none is missing. */
 export async function runAudit(file: string, json: boolean): Promise<number> {
-  const { gateway } = await loadConfig(file);
-  const verified = verifiedIn(join(gateway.data, 'segmentation'));
+  const { data } = gatewayOf(await loadGateway(file));
+  const verified = verifiedIn(join(data, 'segmentation'));
   process.stdout.write(json ? `${JSON.stringify(verified)}\n` : forPerson(verified));
   return verified.problems.length === 0 ? 0 : 1;
 }

@@ -1,19 +1,21 @@
 import { existsSync, realpathSync } from 'node:fs';
+import type { Config } from '../config/config.ts';
 import { SluiceError } from '../core/errors.ts';
+import { shellWord } from '../core/shell-word.ts';
 import { visible } from '../core/visible.ts';
 import { Audit, type Who } from '../netd/audit.ts';
 import { type Connection, netdAt, socketOf } from '../netd/client.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { whoElse } from '../netd/ours.ts';
 import { perform } from '../netd/perform.ts';
-import type { Request } from '../netd/request.ts';
+import type { Request, Verb } from '../netd/request.ts';
 import type { Told } from '../netd/tell.ts';
 import { userName } from '../netd/users.ts';
 import { directoryOf } from '../segmentation/suspects.ts';
 import { asTyped, typed } from './as-typed.ts';
 import { askingSession } from './asking-session.ts';
 import { declaredPolicy } from './declared-policy.ts';
-import { DEFAULT_FILE, loadConfig } from './load.ts';
+import { DEFAULT_FILE, gatewayOf, type Known, loadConfig, loadGateway } from './load.ts';
 import { oneFile, usage } from './options.ts';
 
 // What changes the rules of this machine, and how it stands: through netd where it answers, and directly otherwise.
@@ -65,43 +67,55 @@ export async function runRequest(request: Request, file: string, options: Change
 }
 
 async function asked(request: Request, file: string, { socket }: ChangeOptions): Promise<Told> {
-  const config = await loadConfig(file);
-  const { gateway, segmentation } = config;
+  const known = NEW.includes(request.verb) ? await wholly(file) : await loadGateway(file);
   const session = askingSession();
-  const whole = { ...request, ...(session !== undefined && { session }) };
+  const asks = { ...request, ...(session !== undefined && { session }) };
   // Whoever only compares may do so with a file that is not in use yet, and as somebody whom netd does not answer.
   const mayPass = request.verb === 'plan' && socket === undefined;
-  using netd = await netdOf(gateway.id, file, { socket, mayPass });
+  using netd = await netdOf(known, file, { socket, mayPass });
   let told: Told;
   if (netd === undefined) {
-    const firewall = new Firewall(gateway.data);
-    const declared = async () => ({
-      policy: await declaredPolicy(file),
-      confirmWithin: segmentation.confirmWithin,
-      mustWork: { flows: segmentation.mustWork, within: segmentation.mustWorkWithin },
-    });
+    const firewall = new Firewall(gatewayOf(known).data);
     const machine = {
       firewall,
       audit: new Audit(firewall.folder),
-      declared,
-      directory: async () => directoryOf(config),
+      declared: async () => {
+        const { confirmWithin, mustWork: flows, mustWorkWithin: within } = right(known, file).segmentation;
+        return { policy: await declaredPolicy(file), confirmWithin, mustWork: { flows, within } };
+      },
+      directory: async () => directoryOf(right(known, file)),
     };
-    told = await perform(machine, whole, { who: me() });
+    told = await perform(machine, asks, { who: me() });
     warnOf(firewall.folder);
   } else {
-    told = await netd.ask(whole);
+    told = await netd.ask(asks);
   }
   if (request.verb === 'confirm' && session === undefined) process.stderr.write(UNKNOWN_SESSION);
   return told;
 }
 
+/** What goes by the file, and not by what is in force. */
+const NEW: readonly Verb[] = ['plan', 'apply'];
+
+async function wholly(file: string): Promise<Known> {
+  const config = await loadConfig(file);
+  return { gateway: config.gateway, config };
+}
+
+function right({ config }: Known, file: string): Config {
+  if (config !== undefined) return config;
+  throw new SluiceError('CONFIG_INVALID', `${file} is wrong`, {
+    remedy: `./sluice check ${shellWord(file)}`,
+  });
+}
+
 /** Undefined where none listens, or another one may be passed by. Which way it goes is said on standard error. */
 export async function netdOf(
-  gateway: string,
+  known: Known,
   file: string,
   { socket, mayPass = false }: { readonly socket: string | undefined; readonly mayPass?: boolean },
 ): Promise<Connection | undefined> {
-  const path = socket ?? socketOf(gateway);
+  const path = socket ?? socketOf(gatewayOf(known).id);
   let why = `no netd listens at ${path}`;
   try {
     const connection = await netdAt(path);

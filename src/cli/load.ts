@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { Config } from '../config/config.ts';
+import type { Config, Problem } from '../config/config.ts';
 import { type Parsed, parseConfig } from '../config/parse.ts';
 import { formatProblem } from '../config/problem.ts';
 import { errorText, SluiceError } from '../core/errors.ts';
+import { shellWord } from '../core/shell-word.ts';
 import { contradictionsOf } from '../segmentation/declare.ts';
 
 /** The configuration that a command takes where none is named. */
@@ -17,18 +18,55 @@ export async function loadConfig(path: string = DEFAULT_FILE): Promise<Config> {
   return (await loadChecked(path)).config;
 }
 
+/** Of a file that may be wrong just now. */
+export type Known =
+  | {
+      readonly gateway: Config['gateway'];
+      /** Undefined where anything is wrong. */
+      readonly config: Config | undefined;
+    }
+  | { readonly gateway: undefined; readonly config: undefined; readonly error: SluiceError };
+
+/**
+ * What a command needs that works with what is in force: whose file it is. What else is wrong with it is told on standard
+ * error, and keeps nobody. Throws CONFIG_INVALID where it cannot be read.
+ */
+export async function loadGateway(
+  path: string,
+  tell: (wrong: string) => void = toStandardError,
+): Promise<Known> {
+  const parsed = await readConfig(path);
+  if ('config' in parsed) return { gateway: parsed.config.gateway, config: parsed.config };
+  const { problems, gateway } = parsed;
+  if (gateway === undefined) return { gateway, config: undefined, error: wrong(path, problems) };
+  tell(`${wrongText(path, problems)}, which ./sluice check ${shellWord(path)} tells: nothing but gateway.id and gateway.data
+is taken from it, and the rules are those that were applied or confirmed before`);
+  return { gateway, config: undefined };
+}
+
+const toStandardError = (text: string): void => void process.stderr.write(`${text}\n`);
+
+/** Throws CONFIG_INVALID where not even that could be read. */
+export function gatewayOf(known: Known): Config['gateway'] {
+  if (known.gateway === undefined) throw known.error;
+  return known.gateway;
+}
+
 /** The same, with the way back from a path to its line. */
 export async function loadChecked(path: string): Promise<Extract<Parsed, { readonly config: Config }>> {
   const parsed = await readConfig(path);
   if ('config' in parsed) return parsed;
-  const { problems } = parsed;
-  process.stderr.write(problems.map((problem) => `${formatProblem(problem)}\n`).join(''));
-  throw new SluiceError(
-    'CONFIG_INVALID',
-    `${path} has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}`,
-    { remedy: 'nothing was started' },
-  );
+  throw wrong(path, parsed.problems);
 }
+
+/** Each problem goes to standard error. */
+function wrong(path: string, problems: readonly Problem[]): SluiceError {
+  process.stderr.write(problems.map((problem) => `${formatProblem(problem)}\n`).join(''));
+  return new SluiceError('CONFIG_INVALID', wrongText(path, problems), { remedy: 'nothing was started' });
+}
+
+const wrongText = (path: string, { length }: readonly Problem[]): string =>
+  `${path} has ${length === 1 ? 'a problem' : `${length} problems`}`;
 
 /** The same without a word: problems are returned. Throws CONFIG_INVALID only where the file cannot be read. */
 export async function readConfig(path: string): Promise<Parsed> {

@@ -1,5 +1,6 @@
 import { realpathSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
+import { DEFAULTS } from '../config/defaults.ts';
 import { formatProblem } from '../config/problem.ts';
 import { SluiceError } from '../core/errors.ts';
 import { type Log, streamLog } from '../core/log.ts';
@@ -15,7 +16,7 @@ import { probe } from '../netd/probe.ts';
 import { groupOf } from '../netd/users.ts';
 import { directoryOf } from '../segmentation/suspects.ts';
 import { declaredPolicy } from './declared-policy.ts';
-import { loadConfig, readConfig } from './load.ts';
+import { gatewayOf, loadGateway, readConfig } from './load.ts';
 import { HELP, oneFile, parsedOptions, usage } from './options.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
@@ -58,10 +59,11 @@ export async function run(args: readonly string[]): Promise<number> {
   const uids = (values['allow-uid'] ?? []).map(uidOf);
   const group = values['allow-group'];
   if (group !== undefined) groupOf(group);
-  const { gateway, segmentation } = await loadConfig(file);
+  const log = streamLog();
+  const known = await loadGateway(file, (wrong) => log.error('the configuration is wrong', { wrong }));
+  const gateway = gatewayOf(known);
   const config = realpathSync(file);
   mustBeOurs(config);
-  const log = streamLog();
   const firewall = new Firewall(gateway.data, { strict: true, stays: true });
   const tasks = await netd({
     gateway: gateway.id,
@@ -71,7 +73,7 @@ export async function run(args: readonly string[]): Promise<number> {
     firewall,
     audit: new Audit(firewall.folder),
     declared: async () => declaredBy(config, gateway),
-    heal: healing(config, segmentation.heal),
+    heal: healing(config, known.config?.segmentation.heal ?? DEFAULTS.heal),
     bootReport: values['boot-report'] ?? BOOT_REPORT,
     directory: async () => {
       mustBeOurs(config); // it says which address is cut off under a name

@@ -3,7 +3,7 @@ import { visible } from '../core/visible.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { listOfStatus, listTold } from '../netd/tell-measures.ts';
 import { type ChangeOptions, netdOf, reason, runRequest } from './firewall-change.ts';
-import { loadConfig } from './load.ts';
+import { gatewayOf, loadGateway } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
 const QUARANTINE =
@@ -98,11 +98,11 @@ function fileBehind(command: string, [, ...files]: readonly string[]): string {
 const isFile = (text: string): boolean => /\.ya?ml$/.test(text);
 
 async function list(file: string, { json, socket }: ChangeOptions): Promise<number> {
-  const { gateway } = await loadConfig(file);
-  using netd = await netdOf(gateway.id, file, { socket });
+  const known = await loadGateway(file);
+  using netd = await netdOf(known, file, { socket });
   const told =
     netd === undefined
-      ? listTold(await new Firewall(gateway.data).quarantined())
+      ? listTold(await new Firewall(gatewayOf(known).data).quarantined())
       : listOfStatus((await netd.ask({ verb: 'status' })).result);
   process.stdout.write(json ? `${JSON.stringify(told.result)}\n` : told.text);
   return told.good ? 0 : 1;

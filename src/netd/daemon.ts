@@ -3,6 +3,7 @@ import { SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds, seconds } from '../core/units.ts';
+import type { Policy } from '../segmentation/policy.ts';
 import { takenBack, type Who } from './audit.ts';
 import { AuditRation } from './audit-ration.ts';
 import { Bucket } from './bucket.ts';
@@ -11,7 +12,7 @@ import { driftTasks } from './drift.ts';
 import { lockOf } from './lock.ts';
 import { bootId } from './monotonic.ts';
 import { observingWatch } from './observing-ends.ts';
-import { type Machine, perform } from './perform.ts';
+import { declaredNow, type Machine, perform } from './perform.ts';
 import { isObject, isRead, onlyTakes, type Request } from './request.ts';
 import { type Caller, type Permitted, server } from './server.ts';
 import { ShadowWatch } from './shadow.ts';
@@ -50,7 +51,7 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   await keepForBoot(parts);
   const desk = new Desk(parts);
   const shadow = new ShadowWatch({
-    policy: async () => (await parts.declared()).policy,
+    policy: async () => policyNow(parts),
     closed: () => new DriftBook(firewall.folder).read().stopped !== undefined,
     log,
   });
@@ -71,9 +72,17 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   ];
 }
 
+/** Throws where neither the file nor the rules in force tell it. */
+async function policyNow(parts: NetdParts): Promise<Policy> {
+  const { policy, wrong } = await declaredNow(parts);
+  if (policy === undefined) throw new SluiceError('SETUP', wrong ?? 'nothing is declared');
+  return policy;
+}
+
 /** What is not written stands in the log; it is tried again after the next change. */
-async function keepForBoot({ firewall, declared, log }: NetdParts): Promise<void> {
-  const lost = await firewall.keepForBoot(async () => (await declared()).policy);
+async function keepForBoot(parts: NetdParts): Promise<void> {
+  const { firewall, log } = parts;
+  const lost = await firewall.keepForBoot(async () => policyNow(parts));
   if (lost !== undefined)
     log.error('a start of the machine would not load what is confirmed', { error: lost });
 }

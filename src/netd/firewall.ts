@@ -38,7 +38,7 @@ import {
 } from './measures.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { type MustWork, mustWork } from './must-work.ts';
-import { Nft } from './nft.ts';
+import { isTrouble, Nft } from './nft.ts';
 import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
 import { ObservingEnds } from './observing-ends.ts';
 import type { Applied, Known, Listing, RolledBack, Settled, Status, Proven } from './outcome.ts';
@@ -346,11 +346,7 @@ export class Firewall {
    */
   async endObserving(): Promise<Cut | undefined> {
     const now = epochMs(Date.now());
-    const policy = (): Policy | undefined => {
-      const rules = current(this.#state);
-      return rules === undefined ? undefined : this.#force.policyOf(rules);
-    };
-    this.#ends.know(this.#state.stamp(), policy);
+    this.#ends.know(this.#state.stamp(), () => this.policyInForce());
     if (!this.#ends.isDue(now)) return undefined;
     using held = new DisposableStack();
     held.use(await this.#locked());
@@ -358,6 +354,12 @@ export class Firewall {
     const cut = rules === undefined ? undefined : await this.#force.cut(rules);
     this.#ends.tell(now);
     return cut;
+  }
+
+  /** What the rules were made of that hold, or wait; undefined where that is not known. */
+  policyInForce(): Policy | undefined {
+    const rules = current(this.#state);
+    return rules === undefined ? undefined : this.#force.policyOf(rules);
   }
 
   /** Changes nothing. Whom the kernel holds longer than it should is told where it may be asked. */
@@ -400,18 +402,16 @@ export class Firewall {
   }
 
   /** Changes nothing. */
-  async status(policy: Policy): Promise<Status> {
-    const nft = new Nft();
-    const version = await nft.version();
-    const listing = await nft.list();
+  async status(policy: Policy | undefined): Promise<Status> {
+    const { isSeen, listing, ...seen } = await this.#seen();
     const confirmed = this.#state.confirmed();
     const pending = this.#state.pending();
     const book = new DriftBook(this.folder);
     return {
-      nft: version,
-      lacks: [...(await probe(nft)), ...(await conntrackLack())],
-      kernel: this.#kernel(listing),
-      ...this.#proven(policy, listing),
+      ...seen,
+      kernel: isSeen ? this.#kernel(listing) : 'unknown',
+      proof: isSeen && policy !== undefined ? this.#proven(policy, listing).proof : undefined,
+      island: this.#force.island,
       pending: pending && {
         id: pending.id,
         left: remaining(pending),
@@ -421,11 +421,26 @@ export class Firewall {
       everConfirmed: confirmed !== undefined,
       quarantined: this.#force.isReadable ? this.#force.held(listing) : [],
       damaged: this.#force.damaged(),
-      isEnforced: isEnforced(listing),
+      isEnforced: isSeen ? isEnforced(listing) : undefined,
       notKept: notKeptOf({ force: this.#force, stays: this.#stays }),
-      shadows: await findShadows(policy, () => book.read().stopped !== undefined),
+      shadows: policy === undefined ? [] : await findShadows(policy, () => book.read().stopped !== undefined),
       drift: book.read(),
     };
+  }
+
+  /** What nft tells. Where it tells nothing, what is known without it is told all the same. */
+  async #seen(): Promise<Seen> {
+    const [nft, lacks] = [new Nft(), await conntrackLack()];
+    let seen: Seen = { nft: undefined, isSeen: false, listing: undefined, lacks, trouble: undefined };
+    try {
+      seen = { ...seen, nft: await nft.version() };
+      seen = { ...seen, listing: await nft.list(), isSeen: true };
+      return { ...seen, lacks: [...(await probe(nft)), ...lacks] };
+    } catch (error) {
+      if (!(error instanceof SluiceError) || isTrouble(error, 'not permitted')) throw error;
+      const { message, remedy } = error;
+      return { ...seen, trouble: remedy === undefined ? message : `${message}; ${remedy}` };
+    }
   }
 
   #kernel(listing: string | undefined): Status['kernel'] {
@@ -494,6 +509,11 @@ export class Firewall {
       return tell(`and it could not be taken back yet: ${errorText(second)}`, './sluice firewall status');
     }
   }
+}
+
+interface Seen extends Pick<Status, 'nft' | 'lacks' | 'trouble'> {
+  readonly isSeen: boolean;
+  readonly listing: string | undefined;
 }
 
 /** What a return ended in, for people. */

@@ -53,16 +53,21 @@ export interface Proven {
   readonly island: Island | undefined;
 }
 
-export interface Status extends Proven {
-  readonly nft: string;
+export interface Status extends Pick<Proven, 'island'> {
+  /** Undefined where nft does not even tell that. */
+  readonly nft: string | undefined;
+  /** Why nft does not tell what the kernel holds, or lacks; undefined where it does. */
+  readonly trouble: string | undefined;
+  /** Undefined where what the kernel holds, or what its rules were made of, is not known. */
+  readonly proof: Proof | undefined;
   readonly lacks: readonly Lack[];
   /** What the kernel holds, compared with what is known here. */
-  readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else';
+  readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else' | 'unknown';
   readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
   readonly everConfirmed: boolean;
   readonly quarantined: readonly Entry[];
-  /** Does the kernel hold rules that enforce that? */
-  readonly isEnforced: boolean;
+  /** Does the kernel hold rules that enforce that? Undefined where it is not known. */
+  readonly isEnforced: boolean | undefined;
   /** That some of it is not on the disk, and what follows. */
   readonly notKept: string | undefined;
   /** What on the disk cannot be read, and what is gone by instead. */

@@ -115,8 +115,10 @@ async function done(
     }
     case 'rollback':
       return rolledBackTold(await firewall.rollback(by));
-    case 'status':
-      return statusTold(await firewall.status((await declared()).policy));
+    case 'status': {
+      const { policy, wrong } = await declaredNow({ firewall, declared });
+      return statusTold(await firewall.status(policy), wrong);
+    }
     case 'quarantine': {
       const { device = '', lasts } = request;
       const { isKnown, meant } = await meantBy(device, directory);
@@ -133,6 +135,24 @@ async function done(
       return rejoinedTold();
     default:
       return request.verb satisfies never;
+  }
+}
+
+/**
+ * What the configuration declares; where it is wrong just now, or could be of others, what was declared when the rules
+ * were applied that are in force, and why that is.
+ */
+export async function declaredNow({ firewall, declared }: Pick<Machine, 'firewall' | 'declared'>): Promise<{
+  readonly policy: Policy | undefined;
+  readonly wrong: string | undefined;
+}> {
+  try {
+    return { policy: (await declared()).policy, wrong: undefined };
+  } catch (error) {
+    if (!(error instanceof SluiceError)) throw error;
+    const [first = ''] = error.message.split('\n');
+    const wrong = [first.replace(/:$/, ''), error.remedy].filter((text) => text !== undefined).join('; ');
+    return { policy: firewall.policyInForce(), wrong };
   }
 }
 

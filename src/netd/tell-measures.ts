@@ -93,7 +93,8 @@ export const listTold = ({ entries, isEnforced }: Listing): Told =>
 export function listOfStatus(result: object): Told {
   const { quarantined, enforced }: Readonly<Record<string, unknown>> = isObject(result) ? result : {};
   const all: readonly unknown[] = Array.isArray(quarantined) ? quarantined : [undefined];
-  if (all.every(isListed) && typeof enforced === 'boolean') return listedTold(all, enforced);
+  const isEnforced = typeof enforced === 'boolean' ? enforced : undefined;
+  if (all.every(isListed) && enforced !== undefined) return listedTold(all, isEnforced);
   throw new SluiceError('SETUP', 'netd does not say who is in quarantine', {
     remedy: 'restart netd after an update: systemctl restart sluice-netd',
   });
@@ -174,17 +175,17 @@ type Measures = Pick<Status, 'island' | 'quarantined' | 'isEnforced' | 'notKept'
 
 /** Something is in force of which the kernel holds nothing. */
 export const isUnenforced = ({ island, quarantined, isEnforced }: Measures): boolean =>
-  !isEnforced && (island !== undefined || quarantined.length > 0);
+  isEnforced === false && (island !== undefined || quarantined.length > 0);
 
 export const measuresFor = ({ island, quarantined, isEnforced, notKept }: Measures): object => ({
   island: island === undefined ? null : { ...island, since: new Date(island.since).toISOString() },
   quarantined: quarantined.map(entryFor),
-  enforced: isEnforced,
+  enforced: isEnforced ?? null,
   'not-kept': notKept ?? null,
 });
 
 export function measuresLines({ island, quarantined, isEnforced, notKept }: Measures): string[] {
-  const but = isEnforced ? '' : ', and nothing enforces it';
+  const but = isEnforced === false ? ', and nothing enforces it' : '';
   const cut =
     island === undefined
       ? []

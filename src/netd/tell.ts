@@ -60,12 +60,15 @@ export function rolledBackTold({ id, to, isLost, damaged, ...how }: RolledBack):
   };
 }
 
-export const statusTold = (status: Status): Told => ({
-  result: statusFor(status),
-  text: statusText(status),
+/** `wrong` is why the file is not what the rules are compared with. */
+export const statusTold = (status: Status, wrong?: string): Told => ({
+  result: { ...statusFor(status), 'wrong-file': wrong ?? null },
+  text: statusText(status, wrong),
   good:
+    wrong === undefined &&
+    status.trouble === undefined &&
     status.kernel === 'confirmed' &&
-    status.proof.proven &&
+    status.proof?.proven === true &&
     status.damaged.length === 0 &&
     !isUnenforced(status) &&
     !isUndermined(status),
@@ -141,6 +144,7 @@ function kernelText({
 }: Pick<Status, 'kernel' | 'everConfirmed' | 'pending'>): string {
   if (kernel === 'confirmed') return 'the kernel holds the rules that were confirmed';
   if (kernel === 'waiting') return 'the kernel holds rules that wait to be confirmed';
+  if (kernel === 'unknown') return 'what the kernel holds is not known, as nft does not tell it';
   if (kernel === 'nothing') return 'the kernel holds no rules of Sluice';
   if (everConfirmed)
     return 'the kernel holds something else than the rules that were confirmed: ./sluice firewall rollback restores them';
@@ -149,12 +153,23 @@ function kernelText({
     : 'the kernel holds something else than the rules that wait to be confirmed: ./sluice firewall rollback takes it away';
 }
 
-function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, damaged, ...now }: Status): object {
+function statusFor({
+  nft,
+  trouble,
+  lacks,
+  kernel,
+  proof,
+  pending,
+  everConfirmed,
+  damaged,
+  ...now
+}: Status): object {
   return {
-    nft,
+    nft: nft ?? null,
+    trouble: trouble ?? null,
     kernel,
-    proven: proof.proven,
-    filtered: proof.proven ? proof.filtered : [],
+    proven: proof?.proven ?? false,
+    filtered: proof?.proven === true ? proof.filtered : [],
     'ever-confirmed': everConfirmed,
     damaged,
     pending:
@@ -165,22 +180,39 @@ function statusFor({ nft, lacks, kernel, proof, pending, everConfirmed, damaged,
   };
 }
 
-function statusText({ nft, lacks, kernel, proof, pending, everConfirmed, damaged, ...now }: Status): string {
+function statusText(
+  { nft, trouble, lacks, kernel, proof, pending, everConfirmed, damaged, ...now }: Status,
+  wrong: string | undefined,
+): string {
   const lines = [
     kernelText({ kernel, everConfirmed, pending }),
     ...damaged.map((what) => `damaged: ${visible(what)}`),
     ...measuresLines(now),
     ...underminingLines(now),
     ...(everConfirmed ? [] : ['no rules were ever confirmed']),
-    proof.proven
-      ? 'proven: it accepts exactly what the configuration declares'
-      : 'it does not accept exactly what the configuration declares: ./sluice firewall prove tells the packets',
-    ...(proof.proven && proof.filtered.length > 0 ? [filteredText(proof.filtered)] : []),
+    ...(wrong === undefined ? [] : [visible(`the configuration cannot be gone by just now: ${wrong}`)]),
+    ...proofLines(proof, { kernel, wrong }),
     ...(pending === undefined ? [] : [pendingText(pending)]),
-    `nft ${nft}`,
+    ...(trouble === undefined ? [] : [visible(trouble)]),
+    ...(nft === undefined ? [] : [`nft ${nft}`]),
     ...lacks.map(({ name, follows, says }) => visible(`this kernel lacks ${name}: ${follows} (${says})`)),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function proofLines(
+  proof: Status['proof'],
+  { kernel, wrong }: { readonly kernel: Status['kernel']; readonly wrong: string | undefined },
+): string[] {
+  if (kernel === 'unknown') return [];
+  if (proof === undefined) return ['not proven: what the rules in force were made of is not known'];
+  const declared = wrong === undefined ? 'the configuration declares' : 'was declared when they were applied';
+  if (!proof.proven) {
+    const says = `it does not accept exactly what ${declared}`;
+    return [wrong === undefined ? `${says}: ./sluice firewall prove tells the packets` : says];
+  }
+  const filtered = proof.filtered.length > 0 ? [filteredText(proof.filtered)] : [];
+  return [`proven: it accepts exactly what ${declared}`, ...filtered];
 }
 
 function pendingText({ id, left, guards }: NonNullable<Status['pending']>): string {

@@ -392,11 +392,12 @@ t.test('a path with a control character is a problem of the file, not of whoever
   ]);
 });
 
+function whose(text: string): unknown {
+  const parsed = parseConfig(text, '/plant/gateway.yaml');
+  return 'problems' in parsed ? parsed.gateway : 'right';
+}
+
 t.test('whose file it is can be read where the rest is wrong', async (t) => {
-  const of = (text: string): unknown => {
-    const parsed = parseConfig(text, '/plant/gateway.yaml');
-    return 'problems' in parsed ? parsed.gateway : 'right';
-  };
   const known = { id: 'plant', data: '/plant/d' };
   const head = 'gateway: { id: plant, data: ./d }\n';
 
@@ -409,10 +410,10 @@ t.test('whose file it is can be read where the rest is wrong', async (t) => {
     'a: "\n',
     'a: *b\n',
   ])
-    t.same(of(head + rest), known, rest);
-  t.same(of('gateway: { id: plant, data: ./d\nzones: {}\n'), known);
-  t.same(of('zones: 7\ngateway:\n  id: plant\n  data: ./d\n'), known);
-  t.same(of('zones: 7\ngateway: { id: plant }\n'), { id: 'plant', data: '/plant/data' }, 'as ever');
+    t.same(whose(head + rest), known, rest);
+  t.same(whose('gateway: { id: plant, data: ./d\nzones: {}\n'), known);
+  t.same(whose('zones: 7\ngateway:\n  id: plant\n  data: ./d\n'), known);
+  t.same(whose('zones: 7\ngateway: { id: plant }\n'), { id: 'plant', data: '/plant/data' }, 'as ever');
 
   for (const doubtful of [
     'zones: 7\ngateway: { id: plant, dat: ./d }\n',
@@ -430,5 +431,5 @@ t.test('whose file it is can be read where the rest is wrong', async (t) => {
     '7\n',
     '',
   ])
-    t.equal(of(doubtful), undefined, doubtful);
+    t.equal(whose(doubtful), undefined, doubtful);
 });

@@ -119,15 +119,17 @@ function wrapped(source: string, message: Buffer, way: 'plain' | 'options' | 'fr
   return packet6(source, LINK, 44, Buffer.concat([fragment, message]));
 }
 
-/** The same frame with one or two priority tags (IEEE 802.1Q, VLAN 0), and as 802.3 with LLC and SNAP. */
+/** The same frame with one or two priority tags (IEEE 802.1Q and 802.1ad, VLAN 0), and as 802.3 with LLC and SNAP. */
 export function disguises(frame: Frame): readonly (readonly [string, Frame])[] {
   const [addresses, rest] = [frame.subarray(0, 12), frame.subarray(12)];
-  const tag = u16(0x8100, 0);
+  const [tag, service] = [u16(0x8100, 0), u16(0x88a8, 0)];
   const snap = Buffer.concat([Buffer.from([0xaa, 0xaa, 3, 0, 0, 0]), rest]);
   return [
     ['plain', frame],
     ['VLAN 0', Buffer.concat([addresses, tag, rest])],
     ['VLAN 0 twice', Buffer.concat([addresses, tag, tag, rest])],
+    ['service VLAN 0', Buffer.concat([addresses, service, rest])],
+    ['service VLAN 0 around VLAN 0', Buffer.concat([addresses, service, tag, rest])],
     ['LLC and SNAP', Buffer.concat([addresses, u16(snap.length), snap])],
   ];
 }

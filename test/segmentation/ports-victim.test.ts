@@ -5,6 +5,7 @@ import { text } from '../../src/segmentation/field.ts';
 import { recordsOf } from '../../src/segmentation/shadow-path.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
+import { REPOSITORY } from '../support/process.ts';
 import * as frames from './frames.ts';
 import { rulesOf } from './policies.ts';
 
@@ -82,7 +83,7 @@ in_host $victim 'ip address add 10.20.10.12/24 dev far2; ip address add fd00:10:
   for one in ${[...Object.keys(POISONS), ...Object.keys(HONEST)].join(' ')}; do
     ip neigh replace $one lladdr ${REAL} nud stale dev far2
   done'
-python3 frames.py far3 ${LOG_GROUP} < cases > passed
+python3 ${REPOSITORY}test/support/frames.py far3 ${LOG_GROUP} < cases > passed
 tries=0
 until [ "$(in_host $victim 'ip neigh' | grep -cE '^(10.20.10.11|${OWN_LINK_LOCAL}) .*${ATTACKER}')" = 2 ]; do
   tries=$((tries + 1)); [ $tries -lt 400 ] || { echo "the victim hears nothing" >&2; exit 1; }; sleep 0.05
@@ -100,8 +101,7 @@ function attacked(t: Test, rules: string): Hit {
   const sent = [...Object.values(POISONS), router, ...Object.values(HONEST)];
   const mark = frames.ethernet(frames.BROADCAST, ATTACKER, 0x88b5, Buffer.alloc(46));
   const cases = sent.map((frame) => `far1 ${frame.toString('hex')} ${mark.toString('hex')}\n`).join('');
-  const sender = readFileSync('test/support/frames.py', 'utf8');
-  const place = t.testdir({ cases, 'rules.json': rules, 'frames.py': sender });
+  const place = t.testdir({ cases, 'rules.json': rules });
   const ran = inNamespace(`${BED}${ATTACK}`, place);
   t.equal(ran.stderr, '');
   t.equal(ran.status, 0);

@@ -6,6 +6,7 @@ import { text } from '../../src/segmentation/field.ts';
 import { quarantineElements, withQuarantine } from '../../src/segmentation/quarantine.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
+import { REPOSITORY } from '../support/process.ts';
 import * as frames from './frames.ts';
 import { rulesOf } from './policies.ts';
 
@@ -162,7 +163,7 @@ for i in 1 2 3 4; do
 done
 ip link set br0 up; ip address add 10.20.10.1/24 dev br0
 [ ! -s rules.json ] || nft -j -f rules.json
-python3 frames.py far3 ${LOG_GROUP} < cases
+python3 ${REPOSITORY}test/support/frames.py far3 ${LOG_GROUP} < cases
 for family in inet bridge; do nft -j list table $family sluice > $family 2>/dev/null || true; done`;
 
 /** Always passes, and is told apart from everything else. */
@@ -190,8 +191,7 @@ function sent(t: Test, rules: string, cases = CASES, { calls = '0', marksAt = ''
       ' ',
     ),
   );
-  const sender = readFileSync('test/support/frames.py', 'utf8');
-  const place = t.testdir({ cases: `${lines.join('\n')}\n`, 'rules.json': rules, 'frames.py': sender });
+  const place = t.testdir({ cases: `${lines.join('\n')}\n`, 'rules.json': rules });
   const ran = inNamespace(BED, place, calls);
   t.equal(ran.stderr, '');
   t.equal(ran.status, 0);
@@ -385,12 +385,16 @@ t.test(
 
     const [alone, both, within] = [passing('deny', '0'), passing('deny', '1'), passing('allow', '1')];
 
-    t.same(alone.passed, [false, false, false, false, false]);
+    t.notOk(alone.passed.includes(true));
     t.same(both.passed, alone.passed);
     const inside = 'n_denied_control_control';
     t.notOk(inside in alone.routed, 'rules between zones see nothing of it');
     t.ok((both.routed[inside] ?? 0) > 0, 'as between the zone and itself, on its way to the trunk');
-    t.same(within.passed, [true, false, false, false, false], 'where the zone allows it');
+    t.same(
+      within.passed,
+      cases.map((_, i) => i === 0),
+      'where the zone allows it',
+    );
     t.same(both.counted, alone.counted, 'the table of the bridge comes first, either way');
   },
 );

@@ -150,8 +150,25 @@ const SPOOFED = [
 
 const rules = (mode: string): string => rulesOf(PLANT.replace('MODE', mode));
 
+/** What another program accepts, before and after, is no permission: a drop of ours is final. */
+const ACCEPTS_ALL = JSON.stringify({
+  nftables: [
+    { add: { table: { family: 'inet', name: 'other' } } },
+    ...['input', 'forward', 'output'].flatMap((hook) =>
+      [-10, 10].flatMap((prio, i) => {
+        const here = { family: 'inet', table: 'other' };
+        const name = `${hook}-${i}`;
+        return [
+          { add: { chain: { ...here, name, type: 'filter', hook, prio, policy: 'accept' } } },
+          { add: { rule: { ...here, chain: name, expr: [{ accept: null }] } } },
+        ];
+      }),
+    ),
+  ],
+});
+
 t.test('what is declared passes, and nothing else', { skip }, async (t) => {
-  const folder = t.testdir({ 'enforce.json': rules('enforce') });
+  const folder = t.testdir({ 'enforce.json': rules('enforce'), 'other.json': ACCEPTS_ALL });
   await using twin = new PlantTwin();
   await twin.build(HOSTS);
   const everything = [...ALLOWED, ...DENIED];
@@ -162,6 +179,7 @@ t.test('what is declared passes, and nothing else', { skip }, async (t) => {
     'without rules everything arrives: the twin itself is sound',
   );
 
+  await twin.load(`${folder}/other.json`);
   await twin.load(`${folder}/enforce.json`);
   const arrived = await twin.probe([...all(ALLOWED, true), ...all(DENIED, false)]);
 
@@ -176,6 +194,40 @@ t.test('what is declared passes, and nothing else', { skip }, async (t) => {
   for (const denied of ['control_supervision', 'uplink_gateway', 'gateway_control', 'undeclared']) {
     t.ok((counters.get(`n_denied_${denied}`) ?? 0) > 0, `${denied} was counted`);
   }
+});
+
+t.test('what is denied is logged with its two zones, a few lines for each source', { skip }, async (t) => {
+  const [AT_ONCE, EACH, MANY] = [3, 1, 40];
+  const folder = t.testdir({ 'enforce.json': rules('enforce') });
+  await using twin = new PlantTwin();
+  await twin.build(HOSTS);
+  await twin.load(`${folder}/enforce.json`);
+  const begun = performance.now();
+  const many = (from: string): TwinProbe[] =>
+    all(
+      Array.from({ length: MANY }, (_, i) => `supervision ${from} -> metering 10.20.20.11 udp/${7_000 + i}`),
+      false,
+    );
+
+  const arrived = await twin.probe([
+    ...many('10.20.40.5'),
+    ...many('10.20.40.9'),
+    probe('control fd00:10::21 -> supervision fd00:40::5 icmp', false),
+    probe('stranger 10.66.0.2 -> gateway 10.66.0.1 tcp/443', false),
+  ]);
+
+  t.notOk(arrived.includes(true));
+  const lines = Map.groupBy(await twin.logged(), (prefix) => prefix);
+  const count = (prefix: string): number => lines.get(prefix)?.length ?? 0;
+  const most = 2 * (AT_ONCE + EACH * Math.ceil((performance.now() - begun) / 1_000));
+  t.ok(count('sluice denied supervision metering ') >= 2 * AT_ONCE, 'both sources have their lines');
+  t.ok(count('sluice denied supervision metering ') <= most, `and no more than ${most}`);
+  t.ok(count('sluice denied control supervision ') > 0);
+  t.ok(count('sluice denied foreign source ') > 0);
+  t.same(
+    [...lines.keys()].filter((prefix) => !prefix.startsWith('sluice denied ')),
+    [],
+  );
 });
 
 t.test('a source that is not of its zone is dropped at the door', { skip }, async (t) => {

@@ -4,8 +4,9 @@
 # to the NFLOG group GROUP, one JSON a line. Standard library alone.
 import json
 import socket
-import struct
 import sys
+
+from nflog import NfLog
 
 ALL = 3  # ETH_P_ALL
 PATIENCE = 20  # seconds; a loaded machine forwards late, and a frame that never comes must end the test
@@ -15,37 +16,7 @@ out.bind((sys.argv[1], 0))
 out.settimeout(PATIENCE)
 links = {}
 
-# Netlink of netfilter (12), as linux/netfilter/nfnetlink_log.h has it.
-LOG = 4 << 8  # NFNL_SUBSYS_ULOG
-CONFIG, PREFIX = 1, 10  # NFULNL_MSG_CONFIG, NFULA_PREFIX
-log = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-log.bind((0, 0))
-
-
-def configured(*attribute):
-    body = struct.pack(">BBH", 0, 0, int(sys.argv[2])) + b"".join(attribute)
-    log.send(struct.pack("=IHHII", 16 + len(body), LOG | CONFIG, 5, 0, 0) + body)  # a request that is answered
-    if struct.unpack_from("=i", log.recv(4096), 16)[0] != 0:
-        sys.exit("this kernel has no NFLOG")
-
-
-configured(struct.pack("=HHB3x", 5, 1, 1))  # NFULA_CFG_CMD: bind
-configured(struct.pack("=HH", 8, 5) + struct.pack(">I", 1))  # NFULA_CFG_QTHRESH: each by itself
-log.setblocking(False)
-
-
-def logged():
-    while True:
-        try:
-            data = log.recv(65536)
-        except BlockingIOError:
-            return
-        at = 20  # behind the heads of netlink and of netfilter
-        while at + 4 <= len(data):
-            length, kind = struct.unpack_from("=HH", data, at)
-            if kind == PREFIX:
-                yield data[at + 4 : at + length].rstrip(b"\0").decode()
-            at += (length + 3) & ~3
+log = NfLog(int(sys.argv[2]))
 
 
 def link(name):
@@ -67,4 +38,4 @@ for line in sys.stdin:
         if data[: len(mark) // 2] == bytes.fromhex(mark):
             break
         passed += 1
-    print(json.dumps([passed, list(logged())]))
+    print(json.dumps([passed, list(log.prefixes())]))

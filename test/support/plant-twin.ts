@@ -91,6 +91,12 @@ export class PlantTwin implements AsyncDisposable {
     return new Map(Object.entries(counted ?? {}).map(([name, packets]) => [name, Number(packets)]));
   }
 
+  /** Prefixes of what the rules logged since the last time. */
+  async logged(): Promise<string[]> {
+    const prefixes = await this.#do({ do: 'logged' });
+    return Array.isArray(prefixes) ? prefixes.map(String) : [];
+  }
+
   async #do(command: object): Promise<unknown> {
     const answered = once(this.#lines, 'line').then(([line]: unknown[]) => String(line));
     this.#child.stdin?.write(`${JSON.stringify(command)}\n`);

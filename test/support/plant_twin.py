@@ -9,6 +9,7 @@ of their host and stay there; nothing but this process runs.
   {"do": "probe", "probes": [PROBE, ...]}           which of them arrive and are answered
   {"do": "open", "probe": PROBE} / {"do": "talk"}   one connection that stays, and a word each way on it
   {"do": "counters"}                                named counters that are not zero
+  {"do": "logged"}                                  prefixes of what the rules logged since the last time
 
 A probe: {"from": HOST, "source": ADDRESS, "to": HOST, "target": ADDRESS, "protocol": "tcp"|"udp"|"icmp", "port": N,
 "expected": BOOL}.
@@ -24,11 +25,15 @@ import subprocess
 import sys
 import time
 
+from nflog import NfLog
+
 CLONE_NEWNET = 0x40000000
 GATEWAY = "gateway"
+GROUP = 20  # LOG_GROUP of denials.ts
 LIMIT = 20.0
 libc = ctypes.CDLL(None, use_errno=True)
 kept = None
+log = None
 
 
 def run(*command, text=None):
@@ -65,6 +70,7 @@ def set_knobs(name, knobs):
 
 
 def build(hosts):
+    global log
     run("mount", "-t", "tmpfs", "tmpfs", "/run")
     os.mkdir("/run/netns")
     for name in [GATEWAY, *[host["name"] for host in hosts]]:
@@ -73,6 +79,8 @@ def build(hosts):
         # Without a link-local address, for which a search for duplicates takes seconds, nobody asks for a neighbour.
         set_knobs(name, {"ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0})
     set_knobs(GATEWAY, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
+    with inside(GATEWAY):
+        log = NfLog(GROUP)
     shared = [host["interface"] for host in hosts]
     for host in hosts:
         connect(host, shared.count(host["interface"]) > 1)
@@ -279,6 +287,8 @@ def obey(command):
             return talk()
         case "nft":
             return nft(*command["arguments"])
+        case "logged":
+            return list(log.prefixes())
         case "counters":
             return {name: packets for name, packets in counters().items() if packets > 0}
 

@@ -1,19 +1,30 @@
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { noForwarding, packetSender } from '../support/forwarding.ts';
+import { times } from '../support/long.ts';
 import { reloadUnderLoad } from './reload-load.ts';
 import { NARROW, WIDE } from './reload-plant.ts';
 
 // No packet that is denied gets through a change of the rules, and those that are allowed before and after arrive.
 
-const RELOADS = Number(process.env['RELOADS'] ?? '50');
-/** More than this is no accident of a busy machine: a black-out would cost hundreds. */
-const MOST_LOST = 0.001;
+const RELOADS = times('RELOADS', 50, 300);
+
+/**
+ * What this machine had to drop, of whatever, as a processor was behind with what came in: the second column of its line,
+ * in hex. That is no matter of rules.
+ */
+const droppedByQueues = (): number =>
+  readFileSync('/proc/net/softnet_stat', 'utf8')
+    .trim()
+    .split('\n')
+    .reduce((sum, line) => sum + Number.parseInt(line.split(' ')[1] ?? '0', 16), 0);
 
 t.test(
   'no denied packet gets through a reload, and no allowed one is lost',
   { skip: noForwarding() },
   async (t) => {
     const folder = t.testdir({});
+    const before = droppedByQueues();
 
     const counted = await reloadUnderLoad({
       method: 'delta',
@@ -32,6 +43,7 @@ t.test(
     t.equal(counted.rules, RELOADS, 'every reload changed rules and elements, in place');
     t.ok(sent > 500, 'there was traffic');
     t.equal(leaked, 0);
-    t.ok(lost.interval + lost.hash <= 2 * sent * MOST_LOST, 'allowed packets arrive');
+    const queues = droppedByQueues() - before;
+    t.ok(lost.interval + lost.hash <= queues, `allowed packets arrive, but for ${queues} of full queues`);
   },
 );

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { long } from '../support/long.ts';
+import { long, seedOf } from '../support/long.ts';
 import { quarantineElements, withQuarantine } from '../../src/segmentation/quarantine.ts';
 import { canonical, fingerprint, objectsOf } from '../../src/segmentation/canonical.ts';
 import { compile } from '../../src/segmentation/compile.ts';
@@ -20,7 +20,7 @@ const skip = noRules();
 
 /** How many random pairs of policies; more by night. */
 const PAIRS = Number(process.env['DELTA_PAIRS'] ?? '20');
-const SEED = Number(process.env['DELTA_SEED'] ?? '3');
+const SEED = seedOf('DELTA_SEED', 3);
 
 const listed = (t: Test, cases: readonly (readonly string[])[]): string[] =>
   afterSteps(t, cases).map((listing) => listing ?? '');

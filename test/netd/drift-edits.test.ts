@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import t from 'tap';
+import { seedOf } from '../support/long.ts';
 import { holds } from '../../src/netd/bring.ts';
 import { objectsOf, type TableObject } from '../../src/segmentation/canonical.ts';
 import { differing } from '../../src/segmentation/consequences.ts';
@@ -69,7 +70,7 @@ t.test('random changes of others are always noticed, and named', { skip }, async
   const objects = objectsOf((await bed.listing()) ?? '') ?? [];
   let noticed = 0;
 
-  for (const edit of fc.sample(anyEdit(objects), { numRuns: EDITS, seed: 8 })) {
+  for (const edit of fc.sample(anyEdit(objects), { numRuns: EDITS, seed: seedOf('DRIFT_SEED', 8) })) {
     await bed.confirmed(BEFORE);
     // Handles begin anew with the table, in the same order.
     const { status, stderr } = await bed.run('/usr/sbin/nft', edit);

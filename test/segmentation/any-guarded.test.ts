@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import t from 'tap';
+import { seedOf } from '../support/long.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import { epochMs } from '../../src/core/units.ts';
 import { compile } from '../../src/segmentation/compile.ts';
@@ -20,7 +21,7 @@ import { listings, told } from './listed.ts';
 const skip = noRules();
 /** More by night. */
 const RUNS = Number(process.env['PROOF_RUNS'] ?? '8');
-const SEED = Number(process.env['PROOF_SEED'] ?? '7');
+const SEED = seedOf('PROOF_SEED', 7);
 const NOW = epochMs(Date.UTC(2027, 0, 1));
 process.env['TZ'] = 'UTC'; // as nft is called
 

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import t from 'tap';
+import { seedOf } from '../support/long.ts';
 import { compile } from '../../src/segmentation/compile.ts';
 import type { AddressRange, Flow, Policy, Side } from '../../src/segmentation/policy.ts';
 import { EVERY } from '../../src/segmentation/ranges.ts';
@@ -196,7 +197,9 @@ t.test('no two elements of any map meet', async () => {
 });
 
 t.test('whatever is compiled, nft loads', { skip: noRules() }, async (t) => {
-  const documents = fc.sample(policies, { numRuns: 20, seed: 4 }).map((policy) => render(compile(policy)));
+  const documents = fc
+    .sample(policies, { numRuns: 20, seed: seedOf('COMPILE_SEED', 4) })
+    .map((policy) => render(compile(policy)));
   const folder = t.testdir(Object.fromEntries(documents.map((json, i) => [`${i}.json`, json])));
   const ran = inNamespace(
     'for file in "$1"/*; do nft -c -j -f "$file"; nft -j -f "$file"; echo loaded; done',

@@ -8,7 +8,7 @@ import { Follower } from '../../src/segmentation/follow.ts';
 import { parseListing } from '../../src/segmentation/listing.ts';
 import { type Packet, packetText } from '../../src/segmentation/packet.ts';
 import { PacketSpace } from '../../src/segmentation/packet-space.ts';
-import { long } from '../support/long.ts';
+import { long, seedOf } from '../support/long.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { anyTable, commandsOf, WORLD } from './any-table.ts';
@@ -22,7 +22,7 @@ import { bedOf, gatewayMac, type Link, value } from './traced-packets.ts';
 
 const skip = noRules() || missingPeer('python3', 'python3') || missingPeer('ip', 'iproute2');
 const TABLES = Number(process.env['TRACE_TABLES'] ?? (long === false ? '150' : '24'));
-const SEED = Number(process.env['TRACE_SEED'] ?? '11');
+const SEED = seedOf('TRACE_SEED', 11);
 
 const [ONE, TWO] = WORLD.interfaces;
 const LINKS: readonly Link[] = [

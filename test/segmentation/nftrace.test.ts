@@ -10,7 +10,7 @@ import { type Packet, packetText } from '../../src/segmentation/packet.ts';
 import { PacketSpace } from '../../src/segmentation/packet-space.ts';
 import type { Policy } from '../../src/segmentation/policy.ts';
 import { render } from '../../src/segmentation/render.ts';
-import { long } from '../support/long.ts';
+import { long, seedOf } from '../support/long.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { anyPolicy } from './any-policy.ts';
@@ -23,7 +23,7 @@ import { bedOf, type Header, headers, LINKS, linkTo, type Sent, sent, value } fr
 
 const skip = noRules() || missingPeer('python3', 'python3') || missingPeer('ip', 'iproute2');
 const POLICIES = Number(process.env['TRACE_POLICIES'] ?? (long === false ? '60' : '8'));
-const SEED = Number(process.env['TRACE_SEED'] ?? '5');
+const SEED = seedOf('TRACE_SEED', 5);
 /** Connections that are tried with each policy; most of them are answered. */
 const CONNECTIONS = 50;
 

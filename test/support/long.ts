@@ -9,3 +9,11 @@ export const long =
 export function times(name: string, few: number, full: number): number {
   return Number(process.env[name] ?? (long === false ? full : few));
 }
+
+/**
+ * Of random cases: the same ones in each usual run, so that it can be repeated and compared; fresh ones with LONG=1; or
+ * those that the environment names. A test that fails tells its seed, or the cases themselves.
+ */
+export function seedOf(name: string, usual: number): number {
+  return Number(process.env[name] ?? (long === false ? Date.now() % 2 ** 31 : usual));
+}

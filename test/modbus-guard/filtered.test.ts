@@ -58,6 +58,7 @@ t.test('reads pass the filter of packets, and writes of any socket do not', { sk
   }
   t.comment(await plant.attack(DEVICE[4], 'fragments', 'ip options'));
   t.comment(await plant.attack(DEVICE[6], 'extension headers'));
+  await plant.marker(DEVICE[4], DEVICE[6]);
   t.same(plant.writes, [], 'the device carried out nothing');
   const refused = await plant.run('gateway', 'nft', 'list', 'counter', 'inet', 'sluice', 'n_denied_noread');
   t.match(refused, /packets [1-9]\d/, 'each attempt is counted');
@@ -66,6 +67,32 @@ t.test('reads pass the filter of packets, and writes of any socket do not', { sk
   await plant.attack(DEVICE[4], 'overlap');
   await until('the write of segments that overlap', () => plant.writes.length > 0, 5_000);
   t.match(plant.writes, [/^write/], 'segments that each look like a read add up to a write, and pass');
+});
+
+/** What comes to mind first: segments that carry something have to have the function of a read where that belongs. */
+const FUNCTION_CODES = `nft flush ruleset; nft add table inet naive
+nft 'add chain inet naive f { type filter hook forward priority 0; }'
+nft add rule inet naive f tcp dport 502 @ih,56,8 '{ 1, 2, 3, 4 }' accept
+nft add rule inet naive f tcp dport 502 @ih,0,1 '{ 0, 1 }' counter reject with tcp reset`;
+
+t.test('where function codes are compared, a write passes behind a read', { skip }, async (t) => {
+  const plant = await GuardedPlant.make(t, YAML);
+  await plant.sh('client', NO_RESETS);
+  await plant.sh('gateway', FUNCTION_CODES);
+
+  await plant.attack(DEVICE[4], 'plain', 'split', 'split in the header');
+  await plant.marker(DEVICE[4]);
+  t.same(plant.writes, [], 'it stops what looks like no read');
+
+  for (const [name, host] of [
+    ['pipelined', DEVICE[4]],
+    ['urgent within a read', DEVICE[6]],
+    ['overlap', DEVICE[4]],
+  ] as const) {
+    const before = plant.writes.length;
+    await plant.attack(host, name);
+    await until(`the write of ${name}`, () => plant.writes.length > before, 5_000);
+  }
 });
 
 t.test('in mode observe what is no read passes, and is counted', { skip }, async (t) => {

@@ -39,17 +39,17 @@ t.test('a read passes, a write is answered with exception 1 and never reaches th
   t.match(guard.counters, { requests: 3, forwarded: 2, forbidden: 1, unanswered: 0 });
 });
 
+/** Functions to which five bytes are no request: no coil is half on, the others are longer. */
+const UNREADABLE = new Set([5, 15, 16, 22, 23]);
+
 t.test('every function code but the reads is refused where nothing may be written', async (t) => {
   const { port, device } = await guardBed(t);
   const client = await RawClient.to(t, port);
 
   for (let code = 0; code < 256; code += 1) {
     if (code >= 1 && code <= 4) continue;
-    const reply = await client.ask(code, 1, [code, 0, 0, 0, 1]);
-    t.ok(
-      reply.length === 2 && reply[0] === (code | 0x80) && (reply[1] === 1 || reply[1] === 3),
-      `${code}: ${reply.join()}`,
-    );
+    const because = UNREADABLE.has(code) ? 3 : 1;
+    t.same(await client.ask(code, 1, [code, 0, 0, 0, 1]), [code | 0x80, because], `${code}`);
   }
 
   t.same(device.requests, []);

@@ -5,9 +5,27 @@ READ = struct.pack('>HHHBBHH', 1, 0, 6, 1, 3, 0, 2)
 WRITE = struct.pack('>HHHBBHH', 2, 0, 6, 1, 6, 5, 0x1234)
 
 
+def by_length(held):
+    """Bytes of the first request to a device that trusts every length."""
+    return 6 + struct.unpack('>H', held[4:6])[0] if len(held) >= 6 else None
+
+
+def by_function(held):
+    """The same to one that looks at no length of the header, as simple devices do."""
+    if len(held) < 8: return None
+    code = held[7]
+    if code in (15, 16): return 13 + held[12] if len(held) > 12 else None
+    if code == 23: return 17 + held[16] if len(held) > 16 else None
+    return 14 if code == 22 else 12
+
+
 def serve(host, port):
-    """Prints each write that it carries out. A real device with a simple parser: it trusts every length."""
+    """
+    Prints each request that it carries out. Two real devices with simple parsers: that of IPv4 goes by lengths and leaves
+    urgent bytes in its stream, that of IPv6 goes by functions and takes them out.
+    """
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    size_of = by_function if ':' in host else by_length
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind((host, port))
@@ -15,21 +33,22 @@ def serve(host, port):
     print('ready', flush=True)
     import threading
     def talk(link):
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 0 if ':' in host else 1)
         held = b''
         try:
             while chunk := link.recv(4096):
                 held += chunk
-                while len(held) >= 6 and len(held) >= 6 + (size := struct.unpack('>H', held[4:6])[0]):
-                    frame, held = held[:6 + size], held[6 + size:]
-                    if size < 2: continue
+                while (size := size_of(held)) and len(held) >= size:
+                    frame, held = held[:size], held[size:]
+                    if size < 8: continue
                     unit, code = frame[6], frame[7]
                     if code in (5, 6, 15, 16, 22, 23): print('write', frame[6:].hex(), flush=True)
-                    else: print('read', code, flush=True)
+                    else: print('read', frame[6:].hex(), flush=True)
+                    if size < 12: continue
                     if code in (1, 2): body = bytes([unit, code, 1, 1])
                     elif code in (3, 4):
                         count = struct.unpack('>H', frame[10:12])[0]
-                        body = bytes([unit, code, count * 2]) + b'\0\7' * count
+                        body = bytes([unit, code, count * 2 & 255]) + b'\0\7' * count
                     else: body = frame[6:12]
                     link.sendall(frame[:4] + struct.pack('>H', len(body)) + body)
         except OSError: pass
@@ -55,14 +74,26 @@ def living(host, port):
         wants = select.select([sys.stdin], [], [], 0)[0] and sys.stdin.readline() == 'write\n'
         ask = struct.pack('>HHHBBHH', number & 0xffff, 0, 6, 1, 6 if wants else 3, 5 if wants else 0, 9 if wants else 2)
         link.sendall(ask)
-        got = b''
-        while len(got) < 6 or len(got) < 6 + struct.unpack('>H', got[4:6])[0]:
-            chunk = link.recv(4096)
-            if not chunk: raise SystemExit('closed')
-            got += chunk
+        got = answers_one(link)
         if got[:2] != ask[:2]: raise SystemExit('an answer to something else')
         print('write' if wants else 'read', 'refused' if got[7] & 0x80 else 'done', got[8] if got[7] & 0x80 else '', flush=True)
         time.sleep(0.02)
+
+
+def marker(host, port, unit):
+    """A read of its own unit, behind everything that was sent before."""
+    link = opened(host, port)
+    link.sendall(struct.pack('>HHHBBHH', 9, 0, 6, unit, 3, 0, 1))
+    if answers_one(link)[6:8] != bytes([unit, 3]): raise SystemExit('no answer to the marker')
+
+
+def answers_one(link):
+    got = b''
+    while len(got) < 6 or len(got) < 6 + struct.unpack('>H', got[4:6])[0]:
+        chunk = link.recv(4096)
+        if not chunk: raise SystemExit('closed')
+        got += chunk
+    return got
 
 
 def answers(link):
@@ -148,21 +179,23 @@ def whole(*parts):
 
 
 def urgent(host, port):
+    """A write to whoever leaves the urgent byte in, its function; a read to whoever takes it out."""
     link = opened(host, port)
-    link.send(READ[:5] + WRITE[:1], socket.MSG_OOB)
-    link.sendall(WRITE[1:])
-    link.send(WRITE, socket.MSG_OOB)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    link.send(READ[:7] + WRITE[7:8], socket.MSG_OOB)
+    link.sendall(READ[7:])
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
     return link
 
 
 def urgent_within(host, port):
-    """A read to whoever leaves the urgent byte in; a write to whoever takes it out: its function goes."""
+    """
+    A read to whoever leaves the urgent byte in; a write to whoever takes it out: its function goes. In one segment or in
+    two, each has the function of a read where that belongs.
+    """
     link = opened(host, port)
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-    frame = struct.pack('>HHHBBBHHB', 1, 0, 6, 1, 3, 6, 5, 0x1234, 0)
-    link.send(frame[:8], socket.MSG_OOB)
-    link.sendall(frame[8:12])
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+    link.send(READ[:8], socket.MSG_OOB)
+    link.sendall(WRITE[7:] + READ[:2] + READ[7:])
     return link
 
 
@@ -173,20 +206,16 @@ def overlap(host, port):
     start = raw.seq
     for at in range(12, 24, 2):
         raw.send(0x18, READ[:10] + WRITE[at - 12:at - 10], start + at - 10)
-        time.sleep(0.01)
-    time.sleep(0.5)
     return None
 
 
 def fragments(host, port):
     Raw(host, port).fragments(WRITE)
-    time.sleep(0.5)
     return None
 
 
 def ip_options(host, port):
     Raw(host, port, b'\x01\x01\x01\x01').send(0x18, WRITE)
-    time.sleep(0.5)
     return None
 
 
@@ -218,7 +247,7 @@ ATTACKS = {
     'a length that ends early': whole(struct.pack('>HHHBB', 1, 0, 2, 1, 3) + WRITE),
     'a length of nothing': whole(struct.pack('>HHH', 1, 0, 0) + WRITE),
     'another protocol id': whole(struct.pack('>HHHBBHH', 1, 1, 6, 1, 3, 0, 2) + WRITE),
-    'an oversized length': whole(struct.pack('>HHHBB', 1, 0, 0xffff, 1, 3) + WRITE),
+    'an oversized length': whole(struct.pack('>HHHBBHH', 1, 0, 0xffff, 1, 3, 0, 2) + WRITE),
     'read and write': whole(struct.pack('>HHHBBHHHHBH', 1, 0, 13, 1, 23, 0, 1, 5, 1, 2, 0x1234)),
 }
 
@@ -226,6 +255,7 @@ if __name__ == '__main__':
     command, host, port, *names = sys.argv[1:]
     if command == 'serve': serve(host, int(port))
     elif command == 'living': living(host, int(port))
+    elif command == 'marker': marker(host, int(port), int(names[0]))
     elif command == 'attack':
         for name in names:
             try:

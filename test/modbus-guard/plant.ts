@@ -10,6 +10,8 @@ import { until } from '../support/wait.ts';
 const HERE = new URL('.', import.meta.url).pathname;
 const PEERS = join(HERE, 'peers.py');
 const PYTHON = '/usr/bin/python3';
+/** Units that nobody else asks. */
+const FIRST_MARKER = 100;
 type Place = 'client' | 'gateway' | 'device';
 
 /** Addresses of the plant: the client, the device behind the gateway. */
@@ -25,6 +27,8 @@ export class GuardedPlant {
   readonly writes: string[] = [];
   /** Requests of any kind that the device has taken. */
   asked = 0;
+  #lines: string[] = [];
+  #markers = 0;
   readonly #holders = new Map<Place, ChildProcess>();
   readonly #children: ChildProcess[] = [];
   readonly folder: string;
@@ -108,6 +112,7 @@ export class GuardedPlant {
         .split('\n')
         .filter((line) => /^(write|read)/.test(line));
       this.asked += requests.length;
+      this.#lines.push(...requests);
       this.writes.push(...requests.filter((line) => line.startsWith('write')));
     });
     await until('the device', () => lines.includes('ready'));
@@ -145,6 +150,17 @@ export class GuardedPlant {
   /** What came back, attack by attack. */
   async attack(host: string, ...names: readonly string[]): Promise<string> {
     return this.run('client', PYTHON, PEERS, 'attack', host, '502', ...names);
+  }
+
+  /** Whatever was sent to these devices has arrived, or does not any more: a read behind it, by the same way, has. */
+  async marker(...hosts: readonly string[]): Promise<void> {
+    for (const host of hosts) {
+      const unit = FIRST_MARKER + this.#markers;
+      this.#markers += 1;
+      await this.run('client', PYTHON, PEERS, 'marker', host, '502', String(unit));
+      const read = `read ${unit.toString(16)}03`;
+      await until('the read behind it', () => this.#lines.some((line) => line.startsWith(read)));
+    }
   }
 
   async peer(command: string, host: string): Promise<string> {

@@ -91,7 +91,7 @@ t.test('a power cut between apply and confirmation ends in what was confirmed', 
 
 t.test(
   'what is missing, damaged, refused or of others is not loaded: management alone',
-  { skip: skip || long },
+  { skip },
   async (t) => {
     const bed = await started(t);
     const file = join(bed.state, 'boot.json');
@@ -140,47 +140,43 @@ t.test(
   },
 );
 
-t.test(
-  'where nothing can be trusted only the machine itself is let through',
-  { skip: skip || long },
-  async (t) => {
-    const bed = await started(t);
-    const spoiled: readonly (readonly [name: string, spoil: () => void, mend: () => void])[] = [
-      [
-        'both files',
-        () => ['boot', 'closed'].forEach((one) => writeFileSync(join(bed.state, `${one}.json`), '{')),
-        () => {},
-      ],
-      ['the folder of another', () => chownSync(bed.state, 61_000, 0), () => chownSync(bed.state, 0, 0)],
-      ['open to others', () => chmodSync(bed.state, 0o777), () => chmodSync(bed.state, 0o700)],
-      [
-        'above it somebody else',
-        () => chownSync(join(bed.folder, 'data'), 61_000, 0),
-        () => chownSync(join(bed.folder, 'data'), 0, 0),
-      ],
-      [
-        'moved away by its owner',
-        () => (renameSync(bed.state, `${bed.state}-away`), chownSync(join(bed.folder, 'data'), 61_000, 0)),
-        () => (renameSync(`${bed.state}-away`, bed.state), chownSync(join(bed.folder, 'data'), 0, 0)),
-      ],
-    ];
+t.test('where nothing can be trusted only the machine itself is let through', { skip }, async (t) => {
+  const bed = await started(t);
+  const spoiled: readonly (readonly [name: string, spoil: () => void, mend: () => void])[] = [
+    [
+      'both files',
+      () => ['boot', 'closed'].forEach((one) => writeFileSync(join(bed.state, `${one}.json`), '{')),
+      () => {},
+    ],
+    ['the folder of another', () => chownSync(bed.state, 61_000, 0), () => chownSync(bed.state, 0, 0)],
+    ['open to others', () => chmodSync(bed.state, 0o777), () => chmodSync(bed.state, 0o700)],
+    [
+      'above it somebody else',
+      () => chownSync(join(bed.folder, 'data'), 61_000, 0),
+      () => chownSync(join(bed.folder, 'data'), 0, 0),
+    ],
+    [
+      'moved away by its owner',
+      () => (renameSync(bed.state, `${bed.state}-away`), chownSync(join(bed.folder, 'data'), 61_000, 0)),
+      () => (renameSync(`${bed.state}-away`, bed.state), chownSync(join(bed.folder, 'data'), 0, 0)),
+    ],
+  ];
 
-    for (const [name, spoil, mend] of spoiled) {
-      spoil();
-      await bed.run('nft', 'flush', 'ruleset');
+  for (const [name, spoil, mend] of spoiled) {
+    spoil();
+    await bed.run('nft', 'flush', 'ruleset');
 
-      const { status, stderr } = await boot(bed);
+    const { status, stderr } = await boot(bed);
 
-      t.equal(status, 0, name);
-      t.match(stderr, /^<3>.*nothing but loopback is let through/);
-      const { stdout } = await bed.run('nft', 'list', 'table', 'inet', 'sluice');
-      t.equal(stdout.match(/policy drop/g)?.length, 3);
-      t.equal(stdout.match(/accept/g)?.length, 4);
-      t.match(report(bed), /"outcome":"built-in"/);
-      mend();
-    }
-  },
-);
+    t.equal(status, 0, name);
+    t.match(stderr, /^<3>.*nothing but loopback is let through/);
+    const { stdout } = await bed.run('nft', 'list', 'table', 'inet', 'sluice');
+    t.equal(stdout.match(/policy drop/g)?.length, 3);
+    t.equal(stdout.match(/accept/g)?.length, 4);
+    t.match(report(bed), /"outcome":"built-in"/);
+    mend();
+  }
+});
 
 t.test('a sticky folder of root that the gateway writes to is trusted', { skip: skip || long }, async (t) => {
   const bed = await started(t);
@@ -192,20 +188,16 @@ t.test('a sticky folder of root that the gateway writes to is trusted', { skip: 
   t.ok(await bed.holds(BEFORE));
 });
 
-t.test(
-  'without nft nothing is forwarded, and the network does not come up',
-  { skip: skip || long },
-  async (t) => {
-    const bed = await started(t);
-    await bed.run('sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward');
-    bed.set('SLUICE_NFT', join(bed.folder, 'none'));
+t.test('without nft nothing is forwarded, and the network does not come up', { skip }, async (t) => {
+  const bed = await started(t);
+  await bed.run('sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward');
+  bed.set('SLUICE_NFT', join(bed.folder, 'none'));
 
-    t.match(await boot(bed), { status: 1, stderr: /^<3>.*no rules can be loaded at all.*not brought up/ });
+  t.match(await boot(bed), { status: 1, stderr: /^<3>.*no rules can be loaded at all.*not brought up/ });
 
-    t.equal((await bed.run('cat', '/proc/sys/net/ipv4/ip_forward')).stdout, '0\n');
-    t.match(report(bed), /"outcome":"failed"/);
-  },
-);
+  t.equal((await bed.run('cat', '/proc/sys/net/ipv4/ip_forward')).stdout, '0\n');
+  t.match(report(bed), /"outcome":"failed"/);
+});
 
 t.test('nft that hangs is ended, and what closes has its turn', { skip }, async (t) => {
   const bed = await started(t);

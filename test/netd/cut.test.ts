@@ -113,7 +113,7 @@ t.test('what only observing let in is cut when that ends, by netd', { skip }, as
   t.match((await bed.firewall('audit')).stdout, /observing is over: \d connections cut/);
 });
 
-t.test('mode observe cuts nothing', { skip: skip || long }, async (t) => {
+t.test('mode observe cuts nothing', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
   await applied(bed, plant('tcp/4001'));

@@ -160,7 +160,7 @@ t.test('nothing of a netd that is killed goes on to listen', { skip }, async (t)
   await until('the end of nft monitor', () => !existsSync(`/proc/${pid}`));
 });
 
-t.test('where it shall not be put right it is told, once', { skip: skip || long }, async (t) => {
+t.test('where it shall not be put right it is told, once', { skip }, async (t) => {
   const { bed, netd } = await watched(t, BEFORE.replace('mode: enforce', 'mode: enforce, heal: false'));
   const alarms = (): number =>
     netd.err.filter((line) => line.includes('another program changed the rules')).length;

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { long } from '../support/long.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { hosts, type Talk } from './hosts.ts';
@@ -89,7 +88,7 @@ t.test('what quarantine refuses, and where nothing enforces it', { skip }, async
   }
 });
 
-t.test('an island, and back', { skip: skip || long }, async (t) => {
+t.test('an island, and back', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
   await serves.serves(4_001);
   t.match(await sluice(bed, 'firewall', 'island', '--because', 'x'), { status: 78 });

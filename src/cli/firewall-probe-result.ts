@@ -28,14 +28,19 @@ export function outcomes({ cells, seen, mode }: Probed): Outcome[] {
 export const differences = (probed: Probed): Outcome[] =>
   outcomes(probed).filter((one) => one.seen !== one.expected);
 
-/** In mode observe everything passes. A foreign source is never answered: the answer goes to whom the address belongs. */
-function expected({ kind, declared, claim, request }: Cell, mode: Policy['mode']): Seen {
-  if (declared || mode === 'observe')
+/** A foreign source is never answered: the answer goes to whom the address belongs. */
+function expected(cell: Cell, mode: Policy['mode']): Seen {
+  const { kind, declared, claim, request } = cell;
+  if (declared || passesUndeclared(cell, mode))
     return kind === 'foreign source' || claim !== undefined ? 'arrived' : 'answered';
   return request?.refusal === 'exception' ? 'refused' : 'nothing';
 }
 
-/** What mode observe let pass without a declaration has to be counted. */
+/** In mode observe everything passes; and between zones that are observed. */
+export const passesUndeclared = ({ declared, observed }: Cell, mode: Policy['mode']): boolean =>
+  !declared && (mode === 'observe' || observed === true);
+
+/** What passes without a declaration has to be counted. */
 export function wasCounted({ cells, mode, wouldDeny }: Probed): boolean {
-  return mode !== 'observe' || wouldDeny > 0 || cells.cells.every(({ declared }) => declared);
+  return wouldDeny > 0 || !cells.cells.some((cell) => passesUndeclared(cell, mode));
 }

@@ -3,7 +3,14 @@ import { visible } from '../core/visible.ts';
 import type { Seen } from '../netd/twin.ts';
 import type { Cell } from '../segmentation/twin-cells.ts';
 import type { Cells } from '../segmentation/twin-choice.ts';
-import { differences, type Outcome, outcomes, type Probed, wasCounted } from './firewall-probe-result.ts';
+import {
+  differences,
+  type Outcome,
+  outcomes,
+  passesUndeclared,
+  type Probed,
+  wasCounted,
+} from './firewall-probe-result.ts';
 
 // What a probe tells: differences, what was left out, and the matrix.
 
@@ -11,14 +18,15 @@ export function forPerson(probed: Probed): string {
   const { plant, cells, mode, wouldDeny } = probed;
   const wrong = differences(probed);
   const declared = cells.cells.filter((cell) => cell.declared).length;
+  const passing = cells.cells.filter((cell) => passesUndeclared(cell, mode)).length;
   const whom = plant.one === 'device' ? 'one for each device' : 'one for each class';
   const head = [
     `a twin of the plant, ${plant.hosts.length} hosts (${whom}, somebody unknown in each zone, and a stray interface), mode ${mode}:`,
     `  ${cells.cells.length} packets were sent, ${declared} of them declared`,
     ...leftOutText(cells),
-    ...(mode === 'observe'
-      ? [`  everything passes in this mode; ${wouldDeny} packets were counted that it would deny`]
-      : []),
+    ...(passing === 0
+      ? []
+      : [`  ${passing} more shall pass, observed; ${wouldDeny} packets were counted that would be denied`]),
     wrong.length === 0 ? 'as declared, all of them' : `${wrong.length} differ from what is declared:`,
     ...(wasCounted(probed) ? [] : ['and nothing was counted that would be denied']),
     ...wrong.map(
@@ -118,6 +126,7 @@ const record = ({ cell, expected, seen }: Outcome): object => ({
   ...(cell.sourcePort !== undefined && { 'source-port': cell.sourcePort }),
   ...(cell.request !== undefined && { request: cell.request.text, unit: cell.request.unit }),
   declared: cell.declared,
+  ...(cell.observed === true && { observed: true }),
   expected,
   seen,
 });

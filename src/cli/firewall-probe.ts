@@ -1,9 +1,11 @@
 import type { Config } from '../config/config.ts';
+import { systemClock } from '../core/clock.ts';
 import { SluiceError } from '../core/errors.ts';
 import { probeTwin } from '../netd/twin.ts';
 import { compile } from '../segmentation/compile.ts';
 import { type GuardedConduit, guardsOf } from '../segmentation/guards.ts';
 import type { Policy } from '../segmentation/policy.ts';
+import { policyAt } from '../segmentation/policy-at.ts';
 import { render } from '../segmentation/render.ts';
 import { twinCells } from '../segmentation/twin-cells.ts';
 import { twinPlant } from '../segmentation/twin-hosts.ts';
@@ -53,10 +55,12 @@ interface Loaded {
 }
 
 export async function probePolicy(
-  policy: Policy,
+  declared: Policy,
   signal: AbortSignal,
   { documents, guards, ports }: Loaded,
 ): Promise<Probed> {
+  // The kernel that the packets go through goes by the clock, too.
+  const policy = policyAt(declared, systemClock.now());
   const plant = twinPlant(policy, ports);
   const cells = twinCells(policy, plant, {
     requests: requestCells(policy, plant, guards.of),

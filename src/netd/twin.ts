@@ -75,9 +75,10 @@ export async function probeTwin(
 }
 
 /** How whatever is to be answered is answered. */
-const awaitedOf = ({ declared, claim }: Cell): Seen =>
-  claim !== undefined ? 'arrived' : declared ? 'answered' : 'refused';
-const isAwaited = ({ declared, request }: Cell): boolean => declared || request?.refusal === 'exception';
+const awaitedOf = ({ declared, observed, claim }: Cell): Seen =>
+  claim !== undefined ? 'arrived' : declared || observed === true ? 'answered' : 'refused';
+const isAwaited = ({ declared, observed, request }: Cell): boolean =>
+  declared || observed === true || request?.refusal === 'exception';
 
 class Twin implements AsyncDisposable {
   readonly #hosts = new Map<string, TwinProcess>();

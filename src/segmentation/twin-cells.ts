@@ -34,6 +34,8 @@ export interface Cell {
   /** Undefined: any free one. */
   readonly sourcePort: number | undefined;
   readonly declared: boolean;
+  /** Passes all the same for a while, and is counted: its zones are observed. */
+  readonly observed?: true;
   /** What is asked over the connection; of kind `request` alone. */
   readonly request?: ModbusRequest;
   /** Heard by ARP before anything is sent to `target`: this hardware address, of somebody whose own is the other. */
@@ -69,7 +71,7 @@ export interface End {
 }
 
 /**
- * Every pair of hosts in both directions, with the ports of all flows between their zones, the ports beside them, some
+ * `policy` is what it means now. Every pair of hosts in both directions, with the ports of all flows between their zones, the ports beside them, some
  * that nobody declared, and the ports that the file names for others. Where that is too much: see twin-choice.ts.
  */
 export function twinCells(
@@ -87,7 +89,9 @@ export function twinCells(
       ends.filter((to) => isPair(from, to, family, plant)).map((to) => ({ from, to })),
     );
     const most = Math.ceil(MOST_FAR / Math.max(1, pairs.length));
-    const cells = pairs.map((pair) => pairCells(services, pair, { family, most }));
+    const cells = pairs.map((pair) =>
+      pairCells(services, pair, { family, most, isObserved: isObserved(policy, pair) }),
+    );
     return {
       cells: [...cells.flatMap((one) => one.cells), ...foreignCells(policy, ends, family)],
       unmade: cells.flatMap((one) => one.unmade),
@@ -133,7 +137,11 @@ interface Scope {
   readonly family: Family;
   /** Of the services that the file names for others. */
   readonly most: number;
+  readonly isObserved: boolean;
 }
+
+const isObserved = ({ observed = [] }: Policy, { from, to }: Pair): boolean =>
+  from.isMute !== true && observed.some((one) => one.from === from.zone && one.to === to.zone);
 
 interface Made {
   readonly cells: readonly Cell[];
@@ -141,14 +149,26 @@ interface Made {
   readonly unmade: readonly Share[];
 }
 
-function pairCells(services: Services, { from, to }: Pair, { family, most }: Scope): Made {
+function pairCells(
+  services: Services,
+  { from, to }: Pair,
+  { family, most, isObserved: passes }: Scope,
+): Made {
   const flows = services.flows(from.zone, to.zone).filter((flow) => isBetween(flow, from, to, family));
   const allows = (service: Service): boolean =>
     from.isMute !== true && flows.some((flow) => flow.guard === undefined && isOf(flow, family, service));
   const base = { family, from: from.name, source: from.address, to: to.name, target: to.address };
   const cell = (kind: CellKind, { protocol, port }: Service, sourcePort?: number): Cell => {
     const declared = allows({ protocol, port });
-    return { ...base, kind, protocol, port, sourcePort, declared };
+    return {
+      ...base,
+      kind,
+      protocol,
+      port,
+      sourcePort,
+      declared,
+      ...(passes && !declared && { observed: true }),
+    };
   };
   const { own, near, far } = services.between(from.zone, to.zone);
   const others = window(far, most, `${from.address} ${to.address}`);

@@ -295,6 +295,14 @@ t.test(
     t.same(differences(small), []);
     t.ok(small.wouldDeny > 0);
 
+    const pair = plant('enforce').replace(
+      'because: "syslog"',
+      'because: "syslog", observe-until: 2100-01-01',
+    );
+    const between = await probed(pair);
+    t.same(differences(between), []);
+    t.ok(between.wouldDeny > 0);
+
     const demo = spawnSync(process.execPath, [`${REPOSITORY}src/main.ts`, 'firewall', 'probe', '--json'], {
       cwd: REPOSITORY,
       encoding: 'utf8',

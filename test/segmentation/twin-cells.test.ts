@@ -91,6 +91,32 @@ t.test('every service that is named answers unasked, each to a port of its own',
 const texts = ({ cells }: Cells): string[] =>
   cells.map(({ kind, source, target, protocol, port }) => `${kind} ${source} ${target} ${protocol}/${port}`);
 
+t.test('between zones that are observed everything passes, but from nowhere else', async (t) => {
+  const yaml = office('enforce').replace('because: "page"', 'because: "page", observe-until: 2100-01-01');
+
+  const { cells } = cellsOf(yaml);
+
+  const observed = cells.filter((cell) => cell.observed === true);
+  t.ok(observed.length > 0);
+  t.strictSame(
+    observed.filter(
+      ({ from, to, declared }) => declared || zone(from) !== 'office' || zone(to) !== 'control',
+    ),
+    [],
+  );
+  t.strictSame(
+    cells.filter(
+      ({ from, to, declared, kind, observed }) =>
+        zone(from) === 'office' &&
+        zone(to) === 'control' &&
+        !declared &&
+        kind !== 'foreign source' &&
+        observed !== true,
+    ),
+    [],
+  );
+});
+
 const zone = (cell: string): string => cell.split('/')[0] ?? '';
 
 /** Zones that all talk to one another over two services and both families: more is declared than can be sent. */

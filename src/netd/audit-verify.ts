@@ -4,6 +4,7 @@ import {
   type AuditRecord, AUDIT_LOCK, auditFile, FIRST, hashOf, KEPT, LARGEST, recordOf,
 } from './audit.ts'; // biome-ignore format: one line reads better
 import { readWhole } from './durable.ts';
+import { unsealed } from './sealed.ts';
 import { digest } from './state.ts';
 
 export interface Verified {
@@ -91,9 +92,11 @@ const agesOf = (names: readonly string[]): number[] =>
     names.includes(basename(auditFile('', age))),
   );
 
+/** Undefined also where it is damaged, which status tells. */
 function confirmedIn(folder: string): string | undefined {
-  const rules = readWhole(join(folder, 'confirmed.json'));
-  return rules === undefined ? undefined : digest(rules);
+  const text = readWhole(join(folder, 'confirmed.json'));
+  const rules = text === undefined ? undefined : unsealed(text);
+  return rules === undefined ? undefined : digest(rules.document);
 }
 
 interface AuditFile {

@@ -13,7 +13,8 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Audit, AUDIT_LOCK, auditFile, KEPT, LARGEST, type Who } from '../../src/netd/audit.ts';
 import { verifyAudit } from '../../src/netd/audit-verify.ts';
-import { digest } from '../../src/netd/state.ts';
+import { sealed } from '../../src/netd/sealed.ts';
+import { digest, NO_RULES } from '../../src/netd/state.ts';
 import { missingPeer } from '../support/peer.ts';
 import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
 
@@ -72,13 +73,13 @@ t.test('records that are gone are found where nothing tells what was in them', {
   t.match(verifyAudit(folder).problems, [/^there is no record, though .*audit\.lock shows that something/]);
   rmSync(join(folder, AUDIT_LOCK));
   for (const name of ['quarantine.json', 'island.json', 'confirmed.json']) {
-    writeFileSync(join(folder, name), '{"nftables":[]}');
+    writeFileSync(join(folder, name), sealed(NO_RULES));
     t.match(verifyAudit(folder).problems, [new RegExp(`^there is no record, though .*${name} shows`)]);
     if (name !== 'confirmed.json') rmSync(join(folder, name));
   }
   await new Audit(folder).record(WHO, deed('begun anew'));
   t.match(verifyAudit(folder).problems, [/^no record tells who confirmed the rules in .*confirmed\.json$/]);
-  const rules = digest('{"nftables":[]}');
+  const rules = digest(NO_RULES);
   await new Audit(folder).record(WHO, { verb: 'quarantine', outcome: 'done', rules });
   t.equal(verifyAudit(folder).problems.length, 1, 'who is cut off while they hold did not confirm them');
   await new Audit(folder).record(WHO, { verb: 'confirm', outcome: 'intended', rules });

@@ -8,6 +8,8 @@ export interface Actor {
   readonly session?: string | undefined;
   /** Told what is about to be done, under the lock; where it throws, nothing is done. */
   readonly intend?: (what: Intended) => Promise<void>;
+  /** Told that what goes on may take minutes, and holds nobody up. */
+  readonly aside?: () => void;
 }
 
 export interface Intended {

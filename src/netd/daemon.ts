@@ -134,12 +134,12 @@ class Desk {
   async handle(request: Request, { uid, opened }: Caller): Promise<Told> {
     const who = whoIs(uid);
     const asker = { who, opened, ration: this.#ration };
-    const act = async (): Promise<Told> => {
-      const told = await perform(this.#parts, request, asker);
+    const act = async (aside?: () => void): Promise<Told> => {
+      const told = await perform(this.#parts, request, { ...asker, ...(aside && { aside }) });
       if (!isRead(request.verb)) await keepForBoot(this.#parts);
       return told;
     };
-    if (isRead(request.verb)) return this.#reading.next(act);
+    if (isRead(request.verb)) return this.#reading.next(async () => act());
     if (!onlyTakes(request.verb) && !this.#changes.take()) {
       this.refuse(uid, `too many changes: ${request.verb}`);
       throw new SluiceError('SETUP', 'too many changes one after the other', {
@@ -162,17 +162,17 @@ class Desk {
 
 const whoIs = (uid: number): Who => ({ uid, user: userName(uid), via: 'socket' });
 
-/** One after the other, in their order. */
+/** One after the other, in their order. Who says so goes on beside the next ones. */
 class Turns {
   #last: Promise<void> = Promise.resolve();
 
-  async next<T>(act: () => Promise<T>): Promise<T> {
+  async next<T>(act: (aside: () => void) => Promise<T>): Promise<T> {
     const before = this.#last;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#last = promise;
     await before;
     try {
-      return await act();
+      return await act(resolve);
     } finally {
       resolve();
     }

@@ -37,9 +37,9 @@ import {
   strangers,
 } from './measures.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
-import { type MustWork, mustWork } from './must-work.ts';
+import { flowsMeant, type MustWork, mustWork } from './must-work.ts';
 import { isTrouble, Nft } from './nft.ts';
-import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, objection } from './objections.ts';
+import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, mustBeTried, objection } from './objections.ts';
 import { ObservingEnds } from './observing-ends.ts';
 import type { Applied, Known, Listing, RolledBack, Settled, Status, Proven } from './outcome.ts';
 import { probe } from './probe.ts';
@@ -109,6 +109,15 @@ export class Firewall {
     // Before anything is written: who may not change rules leaves no files behind.
     await mayLoad(document, policy);
     this.#state.prepare();
+    const { applied, onTrial } = await this.#begun(policy, document, { within, by, work });
+    if (onTrial === undefined) return applied;
+    // It may take minutes: meanwhile others cut off, roll back, and put right what somebody changes.
+    by.aside?.();
+    return { ...applied, unanswered: await this.#tried(onTrial.id, policy, onTrial.work) };
+  }
+
+  /** Loaded and proven; what must work is still to be tried. */
+  async #begun(policy: Policy, document: string, { within, by, work }: Asked): Promise<Begun> {
     using lock = await this.#locked();
     const nft = new Nft({ lock: lock.descriptor });
     await this.#refuseWhileWaiting(nft);
@@ -122,17 +131,17 @@ export class Firewall {
       if (kept?.lost !== undefined) this.#state.confirm(document, this.#force.document(document));
       this.#force.keepBoot();
       this.#state.keepClosed(closedRules(policy));
-      return { id: undefined, within, first: false, ...brought };
+      return { applied: { id: undefined, within, first: false, ...brought }, onTrial: undefined };
     }
     mustEnforce({ force: this.#force }, document);
     const id = randomBytes(4).toString('hex');
-    const until = milliseconds(sinceBoot() + within);
     const pending = {
       id,
-      until,
+      until: milliseconds(sinceBoot() + within),
       within,
       boot: bootId(),
       rules: digest(document),
+      tried: false,
       since: epochMs(Date.now()),
       ...(by.session !== undefined && { session: by.session }),
     };
@@ -149,19 +158,49 @@ export class Firewall {
       });
       await arm(this.#data, this.#state.folder, id);
       const brought = await this.#loadProven(nft, document, policy);
-      const unanswered = work === undefined ? [] : await mustWork(nft, this.#force.policy(policy), work);
-      // Whoever has to look at the plant gets the whole time for it.
-      this.#state.prolong({ ...pending, until: milliseconds(sinceBoot() + within) });
-      return {
-        id,
-        within,
-        first: confirmed === undefined,
-        closes: isForeign || kept?.from === 'closed.json',
-        unanswered,
-        ...brought,
-      };
+      const isMeant = work !== undefined && flowsMeant(this.#force.policy(policy), work.flows).length > 0;
+      const onTrial = isMeant ? { id, work } : undefined;
+      this.#goOn(pending, onTrial === undefined);
+      const closes = isForeign || kept?.from === 'closed.json';
+      return { applied: { id, within, first: confirmed === undefined, closes, ...brought }, onTrial };
     } catch (error) {
       throw await this.#takenBack(nft, before, error);
+    }
+  }
+
+  /** Whoever has to look at the plant gets the whole time for it. */
+  #goOn(pending: Pending, tried: boolean): void {
+    this.#state.goOn({ ...pending, tried, until: milliseconds(sinceBoot() + pending.within) });
+  }
+
+  /** Devices that did not answer. Throws where what must work did not, or the change does not wait any more. */
+  async #tried(id: string, policy: Policy, work: MustWork): Promise<readonly string[]> {
+    const trial = await settled(
+      mustWork(new Nft(), work, {
+        policy: () => this.#force.policy(policy),
+        goesOn: () => this.waits() === id,
+      }),
+    );
+    using lock = await this.#locked();
+    const nft = new Nft({ lock: lock.descriptor });
+    const pending = this.#waiting();
+    if (pending?.id !== id) {
+      throw new SluiceError('SETUP', `change ${id} was taken back while what must work was tried`, {
+        remedy: './sluice firewall audit tells by whom',
+      });
+    }
+    try {
+      if ('error' in trial) throw trial.error;
+      const problem = await objection(nft, pending, this.#state.candidate(), this.#force);
+      if (problem !== undefined) {
+        throw new SluiceError('SETUP', `change ${id} does not hold: ${problem}`, {
+          remedy: './sluice firewall apply applies it again',
+        });
+      }
+      this.#goOn(pending, true);
+      return trial.value;
+    } catch (error) {
+      throw await this.#takenBack(nft, this.#state.before(), error);
     }
   }
 
@@ -182,6 +221,7 @@ export class Firewall {
         remedy: `./sluice firewall confirm ${pending.id}`,
       });
     }
+    mustBeTried(pending);
     mustBeNew(pending, by);
     if (!this.#state.isLost(pending)) mustEnforce({ force: this.#force }, this.#state.candidate() ?? '');
     await by.intend?.({ change: id, rules: pending.rules });
@@ -415,6 +455,7 @@ export class Firewall {
       pending: pending && {
         id: pending.id,
         left: remaining(pending),
+        tried: pending.tried,
         guards: GUARDS.filter((guard) => guardPid(this.#state.folder, guard, pending.id) !== undefined)
           .length,
       },
@@ -485,9 +526,16 @@ export class Firewall {
     const pending = this.#waiting();
     if (pending === undefined) return;
     if (remaining(pending) > 0) {
-      throw new SluiceError('SETUP', `change ${pending.id} waits to be confirmed`, {
-        remedy: `./sluice firewall confirm ${pending.id}, or ./sluice firewall rollback`,
-      });
+      const { id, tried } = pending;
+      throw new SluiceError(
+        'SETUP',
+        tried
+          ? `change ${id} waits to be confirmed`
+          : `change ${id} is being tried: what must work has not worked yet`,
+        {
+          remedy: `${tried ? `./sluice firewall confirm ${id}` : 'wait for apply to end'}, or ./sluice firewall rollback`,
+        },
+      );
     }
     await this.#force.bring(nft, this.#state.before());
     this.#state.end();
@@ -515,6 +563,26 @@ interface Seen extends Pick<Status, 'nft' | 'lacks' | 'trouble'> {
   readonly isSeen: boolean;
   readonly listing: string | undefined;
 }
+
+interface Asked {
+  readonly within: Duration;
+  readonly by: Actor;
+  readonly work: MustWork | undefined;
+}
+
+interface Begun {
+  readonly applied: Applied;
+  /** What is still to be tried; undefined where nothing is. */
+  readonly onTrial: { readonly id: string; readonly work: MustWork } | undefined;
+}
+
+type Ended<T> = { readonly value: T } | { readonly error: unknown };
+
+const settled = async <T>(act: Promise<T>): Promise<Ended<T>> =>
+  act.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
 
 /** What a return ended in, for people. */
 const HELD = {

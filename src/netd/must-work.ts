@@ -29,7 +29,7 @@ const KINDS: ReadonlyMap<string, FlowKind> = new Map([
 ]);
 
 /** Names of the flows of a policy that are meant. */
-export function meant(policy: Policy, flows: readonly string[]): string[] {
+export function flowsMeant(policy: Policy, flows: readonly string[]): string[] {
   const kinds = flows.flatMap((name) => KINDS.get(name) ?? []);
   const names = policy.flows
     .filter(({ kind, name }) => kinds.includes(kind) || flows.includes(name))
@@ -37,48 +37,83 @@ export function meant(policy: Policy, flows: readonly string[]): string[] {
   return [...new Set(names)];
 }
 
+export interface Trial {
+  /** What holds now: an island may come meanwhile. */
+  readonly policy: () => Policy;
+  /** Is it still worth waiting for? */
+  readonly goesOn: () => boolean;
+}
+
 /**
- * Returns when each of the flows has opened connections that these rules allowed, and that somebody answered; throws with
- * those that have not. What is open already is forgotten by connection tracking, so that its next packet is judged anew;
- * whoever had sent a packet that was lost thereby sends it again. What it returns: devices of these flows that did not
- * answer until then, which may well be off, or asked more rarely.
+ * Returns when each of the flows has opened connections that these rules allowed, and that somebody answered, or when it
+ * is not worth waiting for any more; throws with those that have not. What is open already is forgotten by connection
+ * tracking, so that its next packet is judged anew; whoever had sent a packet that was lost thereby sends it again. What it
+ * returns: devices of these flows that did not answer until then, which may well be off, or asked more rarely.
+ *
+ * Others act meanwhile. Where somebody took the table away and it was put back, all of that begins anew: its counters do,
+ * and what was opened in between nobody judged.
  */
-export async function mustWork(nft: Nft, policy: Policy, { flows, within }: MustWork): Promise<string[]> {
-  const names = meant(policy, flows);
-  if (names.length === 0) return [];
-  const before = await counts(nft);
-  const judge = new Judge(policyAt(policy, epochMs(Date.now())), ownAddresses());
-  await cutAll((connection) => judge.flowsOf(connection).some((name) => names.includes(name)));
+export async function mustWork(nft: Nft, { flows, within }: MustWork, trial: Trial): Promise<string[]> {
+  const { policy, goesOn } = trial;
   const end = sinceBoot() + within;
-  for (;;) {
-    const now = await counts(nft);
-    const silent = names.filter((name) => (now.get(name) ?? 0) <= (before.get(name) ?? 0));
+  let before = await begun();
+  while (goesOn()) {
+    const now = await counted(nft);
+    if (now.table !== before.table) before = await begun();
+    const names = flowsMeant(policy(), flows);
+    const silent = names.filter((name) => now.of(name) <= before.of(name));
     const isOver = sinceBoot() > end;
     // The table of connections may be long: it is read when every flow has had a packet, and to tell what is missing.
     if (silent.length === 0 || isOver) {
-      const answers = await answered(policy, names, judge);
+      const answers = await answered(policy(), names);
       const unanswered = names.filter((name) => !silent.includes(name) && answers.get(name)?.size === 0);
-      if (silent.length === 0 && unanswered.length === 0) return withoutAnswer(policy, answers);
+      if (silent.length === 0 && unanswered.length === 0) return withoutAnswer(policy(), answers);
       if (isOver) throw notWorking(silent, unanswered, within);
     }
     await pause(GLANCE);
   }
+  return [];
 
-  async function counts(from: Nft): Promise<ReadonlyMap<string, number>> {
-    const listing = await from.list();
-    const packets = new Map(
-      (listing === undefined ? [] : (objectsOf(listing) ?? [])).flatMap(({ kind, inside }) =>
-        kind === 'counter' ? [[String(inside['name']), Number(inside['packets'])] as const] : [],
-      ),
-    );
-    return new Map(names.map((name) => [name, packets.get(flowCounter({ name })) ?? 0]));
+  async function begun(): Promise<Counted> {
+    const from = await counted(nft);
+    const names = flowsMeant(policy(), flows);
+    const judge = judgeOf(policy());
+    if (names.length > 0)
+      await cutAll((connection) => judge.flowsOf(connection).some((name) => names.includes(name)));
+    return from;
   }
 }
+
+/** Packets of flows, as far as one table has counted them. */
+interface Counted {
+  /** A number that no other table has had since the machine was started; undefined where there is none. */
+  readonly table: number | undefined;
+  readonly of: (flow: string) => number;
+}
+
+async function counted(nft: Nft): Promise<Counted> {
+  // What cannot be listed just now is put right, or nothing works in the end.
+  const listing = await nft.list().catch(() => undefined);
+  const objects = listing === undefined ? [] : (objectsOf(listing) ?? []);
+  const table = objects.find(({ kind }) => kind === 'table')?.inside['handle'];
+  const packets = new Map(
+    objects.flatMap(({ kind, inside }) =>
+      kind === 'counter' ? [[String(inside['name']), Number(inside['packets'])] as const] : [],
+    ),
+  );
+  return {
+    table: typeof table === 'number' ? table : undefined,
+    of: (name) => packets.get(flowCounter({ name })) ?? 0,
+  };
+}
+
+const judgeOf = (policy: Policy): Judge => new Judge(policyAt(policy, epochMs(Date.now())), ownAddresses());
 
 /** Addresses at the far end of connections of each flow that were answered, or that nobody has to answer. */
 type Answers = ReadonlyMap<string, ReadonlySet<bigint>>;
 
-async function answered(policy: Policy, names: readonly string[], judge: Judge): Promise<Answers> {
+async function answered(policy: Policy, names: readonly string[]): Promise<Answers> {
+  const judge = judgeOf(policy);
   const wanted = new Map(
     policy.flows.filter(({ name }) => names.includes(name)).map((one) => [one.name, one]),
   );

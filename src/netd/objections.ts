@@ -49,6 +49,18 @@ export function mustBeNew({ id, until, within, session }: Pending, by: Actor): v
   );
 }
 
+/** What nobody saw work is confirmed by nobody: who tries it is at it, or was killed. */
+export function mustBeTried({ id, tried }: Pending): void {
+  if (tried) return;
+  throw new SluiceError(
+    'SETUP',
+    `change ${id} cannot be confirmed yet: it is being tried whether what must work does`,
+    {
+      remedy: 'wait for apply to end; where that was killed: ./sluice firewall rollback, then apply again',
+    },
+  );
+}
+
 /** The kernel holds these rules and what is in force beside them, and that is proven. */
 export async function loadProven(force: InForce, nft: Nft, rules: string, policy: Policy): Promise<Brought> {
   const brought = await force.load(nft, rules);

@@ -63,7 +63,9 @@ export interface Status extends Pick<Proven, 'island'> {
   readonly lacks: readonly Lack[];
   /** What the kernel holds, compared with what is known here. */
   readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else' | 'unknown';
-  readonly pending: (Pick<Pending, 'id'> & { readonly left: Duration; readonly guards: number }) | undefined;
+  readonly pending:
+    | (Pick<Pending, 'id' | 'tried'> & { readonly left: Duration; readonly guards: number })
+    | undefined;
   readonly everConfirmed: boolean;
   readonly quarantined: readonly Entry[];
   /** Does the kernel hold rules that enforce that? Undefined where it is not known. */

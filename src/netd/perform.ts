@@ -41,6 +41,8 @@ export interface Machine {
 export interface Asker {
   readonly who: Who;
   readonly opened?: Duration;
+  /** Told that others may have their turn, though this is not done yet. */
+  readonly aside?: () => void;
   /** Where whoever asks could fill the audit. */
   readonly ration?: AuditRation;
 }
@@ -80,7 +82,13 @@ export async function perform(machine: Machine, request: Request, asker: Asker):
       remedy: `make room for ${machine.firewall.folder}; rollback, quarantine and island work without it`,
     });
   };
-  const by = { intend, session, ...(asker.opened !== undefined && { opened: asker.opened }) };
+  const { opened, aside } = asker;
+  const by = {
+    intend,
+    session,
+    ...(opened !== undefined && { opened }),
+    ...(aside !== undefined && { aside }),
+  };
   let told: Told;
   try {
     told = await done(machine, request, by, whoText(who));

@@ -29,6 +29,8 @@ export interface Pending {
   readonly within: Duration;
   /** Digest of the rules that wait: once the confirmed ones have it, the change is confirmed, whatever else is on disk. */
   readonly rules: string;
+  /** Its rules were proven to hold, and what must work was seen to work; until then nobody confirms it. */
+  readonly tried: boolean;
   /** For people. */
   readonly since: EpochMs;
   /** The connection by which whoever applied came to this machine, where known; it may not confirm. */
@@ -232,8 +234,8 @@ export class State {
     this.#write('pending.json', pendingText(pending));
   }
 
-  /** Its time begins anew. */
-  prolong(pending: Pending): void {
+  /** What is known of it now. */
+  goOn(pending: Pending): void {
     this.#write('pending.json', pendingText(pending));
   }
 
@@ -371,7 +373,7 @@ const isAsConfirmed = ({ rules, of }: Booted): boolean => of === digest(rules);
 function pendingOf(text: string): Pending | undefined {
   const json = parsed(text);
   if (!isRecord(json)) return undefined;
-  const { id, until, boot, within, rules, since, session } = json;
+  const { id, until, boot, within, rules, tried, since, session } = json;
   if (typeof id !== 'string' || typeof boot !== 'string' || typeof rules !== 'string') return undefined;
   if (typeof until !== 'number' || typeof within !== 'number' || typeof since !== 'number') return undefined;
   return {
@@ -380,6 +382,7 @@ function pendingOf(text: string): Pending | undefined {
     rules,
     until: milliseconds(until),
     within: milliseconds(within),
+    tried: tried === true,
     since: epochMs(since),
     ...(typeof session === 'string' && { session }),
   };

@@ -173,7 +173,9 @@ function statusFor({
     'ever-confirmed': everConfirmed,
     damaged,
     pending:
-      pending === undefined ? null : { id: pending.id, 'left-ms': pending.left, guards: pending.guards },
+      pending === undefined
+        ? null
+        : { id: pending.id, 'left-ms': pending.left, guards: pending.guards, tried: pending.tried },
     ...measuresFor(now),
     ...underminingFor(now),
     lacks,
@@ -215,10 +217,11 @@ function proofLines(
   return [`proven: it accepts exactly what ${declared}`, ...filtered];
 }
 
-function pendingText({ id, left, guards }: NonNullable<Status['pending']>): string {
+function pendingText({ id, left, guards, tried }: NonNullable<Status['pending']>): string {
   const watched =
     guards === 0
       ? 'and nobody is left to do it: ./sluice firewall rollback'
       : `by ${counted(guards, 'process', 'processes')}`;
-  return `change ${id} is rolled back in ${Math.ceil(left / 1_000)} s unless it is confirmed, ${watched}`;
+  const yet = tried ? '' : '; what must work was not seen to work yet, and before that nobody confirms it';
+  return `change ${id} is rolled back in ${Math.ceil(left / 1_000)} s unless it is confirmed, ${watched}${yet}`;
 }

@@ -1,7 +1,11 @@
 import t from 'tap';
+import { seconds } from '../../src/core/units.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
+import { until } from '../support/wait.ts';
+import { waits } from './change.ts';
 import { hosts, must } from './hosts.ts';
+import { asked, holdsFrom } from './measure-bed.ts';
 import { plant, plantWithPress } from './measure-plants.ts';
 
 // What must work carries new connections after a change, or the change is taken back.
@@ -76,4 +80,48 @@ t.test('a flow that nobody answers does not work', { skip }, async (t) => {
   const half = await bed.firewall('apply');
   t.equal(half.status, 0, half.stderr);
   t.match(half.stdout, /did not answer yet: press-2 \(poll-control\)/);
+});
+
+const trialOf = (port: string): string =>
+  plant(port, 'enforce', `, must-work: [${FLOW}], must-work-within: 120s`);
+
+t.test('what must work is waited for, and holds nobody up', { skip }, async (t) => {
+  const { bed, asks, serves } = await hosts(t);
+  await serves.serves(4_002);
+  await holdsFrom(bed, plant('tcp/4001'));
+  const netd = await bed.netd();
+  const [after, other] = [trialOf('tcp/4002'), trialOf('tcp/4003')];
+  /** Loaded, and waiting for somebody to talk. */
+  const apply = async (yaml: string): Promise<{ readonly said: Promise<string> }> => {
+    bed.declare(yaml);
+    const said = asked(bed, 'apply').catch((error: Error) => error.message);
+    await until('the trial', async () => waits(bed) && (await bed.holds(yaml)));
+    return { said };
+  };
+
+  const first = await apply(after);
+  await t.rejects(asked(bed, 'apply'), { message: /is being tried: what must work has not worked yet/ });
+  t.match(
+    await asked(bed, 'quarantine', { device: '10.20.10.99', lasts: seconds(1), because: 'x' }),
+    /is in quarantine/,
+  );
+  await netd.says(/"what":"released: its time is over"/);
+  await bed.run('nft', 'flush', 'ruleset');
+  await netd.says(/what another program changed is put right/);
+  t.ok(await bed.holds(after), 'what waits is put right meanwhile');
+  asks.talks('tcp', '10.20.10.9', 4_002);
+  t.match(await first.said, /^applied and proven/, 'and counts from its new table on');
+  await asked(bed, 'confirm', { change: bed.change });
+
+  const second = await apply(other);
+  t.match(await asked(bed, 'rollback'), /is taken back/);
+  t.match(await second.said, /was taken back while what must work was tried/);
+  t.ok(await bed.holds(after));
+
+  const third = await apply(other);
+  await netd.stop('SIGKILL');
+  await third.said;
+  await bed.netd();
+  await t.rejects(asked(bed, 'confirm', { change: bed.change }), { message: /cannot be confirmed yet/ });
+  t.match(await asked(bed, 'rollback'), /is taken back/);
 });

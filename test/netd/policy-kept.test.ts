@@ -19,6 +19,7 @@ const pending = (name: string): Pending => ({
   within: seconds(1),
   boot: 'b',
   rules: digest(rulesOf(name)),
+  tried: true,
   since: epochMs(0),
 });
 

@@ -1,3 +1,4 @@
+import { isRecord } from './field.ts';
 import { denialChain, flowChain, pairChain, sideSet } from './names.ts';
 import type { Flow, Policy } from './policy.ts';
 import { FAMILIES } from './ranges.ts';
@@ -60,8 +61,4 @@ export function withElements(
     elements: all.length,
     last: some.at(-1),
   };
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

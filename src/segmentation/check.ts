@@ -156,7 +156,7 @@ const COMMAND: Shape = oneOf({
 export function checkCommands(commands: readonly unknown[]): void {
   for (const [i, command] of commands.entries()) {
     const wrong = COMMAND(command, `nftables[${i}]`);
-    need(wrong === undefined, wrong ?? '');
+    need(wrong === undefined, wrong?.what ?? '');
   }
 }
 

@@ -156,3 +156,9 @@ export function hasOnly(record: Readonly<Record<string, unknown>>, keys: readonl
 export function text(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
+
+/** The beginning of something unknown, so that a person can find it. */
+export function short(what: unknown, most: number): string {
+  const full = JSON.stringify(what) ?? 'nothing';
+  return full.length > most ? `${full.slice(0, most - 3)}...` : full;
+}

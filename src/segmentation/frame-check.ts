@@ -102,7 +102,7 @@ const COMMAND: Shape = oneOf({
 export function checkFrameCommands(commands: readonly unknown[]): void {
   for (const [i, command] of commands.entries()) {
     const wrong = COMMAND(command, `nftables[${i}]`);
-    need(wrong === undefined, wrong ?? '');
+    need(wrong === undefined, wrong?.what ?? '');
   }
 }
 

@@ -1,5 +1,5 @@
 import { exactly } from './boxes.ts';
-import { type Field, fieldOf, hasOnly, isPayload, isRecord, text } from './field.ts';
+import { type Field, fieldOf, hasOnly, isPayload, isRecord, short, text } from './field.ts';
 import { ORDERED, type ValueReader } from './field-value.ts';
 import { holdsAt, isTime } from './time-match.ts';
 import { TCP } from './packet.ts';
@@ -43,7 +43,7 @@ export function statementsOf(
   const statements: Statement[] = [];
   for (const expression of expressions) {
     const read = isRecord(expression) ? (rejectOf(expression) ?? statementOf(expression, values)) : undefined;
-    if (read === undefined) complain(`says ${short(expression)}`);
+    if (read === undefined) complain(`says ${short(expression, 400)}`);
     else statements.push(...[read].flat());
   }
   if (statements.filter(isBareDenial).length > 1) complain('has two "not equal", which nft may have joined');
@@ -270,9 +270,4 @@ function sourceOf(
   if (isMap) return undefined;
   const inline = elementsOf([json], types, false, values);
   return inline.gaps.length > 0 ? undefined : { inline };
-}
-
-function short(what: unknown): string {
-  const full = JSON.stringify(what) ?? 'nothing';
-  return full.length > 400 ? `${full.slice(0, 397)}...` : full;
 }

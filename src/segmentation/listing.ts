@@ -2,7 +2,7 @@ import { objectsOf } from './canonical.ts';
 import { filterEntries, isOfFilter } from './filter-block.ts';
 import { type NamedSet, namedSet } from './listing-set.ts';
 import { type Statement, statementsOf } from './listing-rule.ts';
-import { hasOnly, isRecord, text } from './field.ts';
+import { hasOnly, isRecord, short, text } from './field.ts';
 import type { ValueReader } from './field-value.ts';
 
 export type BaseHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
@@ -145,7 +145,7 @@ class ListingReader {
   #object(object: unknown, rules: boolean): void {
     const [kind, inside, ...more] = isRecord(object) ? Object.entries(object).flat() : [];
     if (typeof kind !== 'string' || more.length > 0 || !isRecord(inside)) {
-      if (rules) this.#gap('the listing', `holds ${short(object)}`);
+      if (rules) this.#gap('the listing', `holds ${short(object, 120)}`);
       return;
     }
     if (rules) {
@@ -241,10 +241,4 @@ function isLeading({ type, hook, prio, policy }: Readonly<Record<string, unknown
 
 function isHook(hook: unknown): hook is BaseHook {
   return typeof hook === 'string' && HOOKS.has(hook);
-}
-
-/** The beginning of something unknown, so that a person can find it. */
-function short(what: unknown): string {
-  const full = JSON.stringify(what) ?? 'nothing';
-  return full.length > 120 ? `${full.slice(0, 117)}...` : full;
 }

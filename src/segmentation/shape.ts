@@ -1,43 +1,56 @@
-/** What is wrong with a value, beginning with its place; undefined where nothing is. */
-export type Shape = (value: unknown, at: string) => string | undefined;
+import { isRecord } from './field.ts';
+
+/** What is wrong with a value, beginning with its place, and how many more of its parts are right than wrong. */
+export interface Complaint {
+  readonly what: string;
+  readonly near: number;
+}
+
+/** Undefined where nothing is wrong. */
+export type Shape = (value: unknown, at: string) => Complaint | undefined;
+
+const wrong = (what: string, near = -1): Complaint => ({ what, near });
 
 export const literal =
   (...values: readonly unknown[]): Shape =>
   (value, at) =>
-    values.includes(value) ? undefined : `${at} is ${shown(value)}, not ${values.map(shown).join(' or ')}`;
+    values.includes(value)
+      ? undefined
+      : wrong(`${at} is ${shown(value)}, not ${values.map(shown).join(' or ')}`);
 
 export const text =
   (pattern: RegExp, maxBytes: number): Shape =>
   (value, at) =>
     typeof value === 'string' && pattern.test(value) && Buffer.byteLength(value) <= maxBytes
       ? undefined
-      : `${at} is ${shown(value)}, not a text of at most ${maxBytes} bytes like ${pattern.source}`;
+      : wrong(`${at} is ${shown(value)}, not a text of at most ${maxBytes} bytes like ${pattern.source}`);
 
 export const whole =
   (low: number, high: number): Shape =>
   (value, at) =>
     Number.isInteger(value) && Number(value) >= low && Number(value) <= high
       ? undefined
-      : `${at} is ${shown(value)}, not a whole number from ${low} to ${high}`;
+      : wrong(`${at} is ${shown(value)}, not a whole number from ${low} to ${high}`);
 
 /** nft takes an empty list for an error, or for everything. */
 export const listOf =
   (item: Shape, fewest = 1): Shape =>
   (value, at) => {
-    if (!Array.isArray(value) || value.length < fewest) return `${at} is no list of at least ${fewest}`;
+    if (!Array.isArray(value) || value.length < fewest)
+      return wrong(`${at} is no list of at least ${fewest}`);
     for (const [i, one] of value.entries()) {
-      const wrong = item(one, `${at}[${i}]`);
-      if (wrong !== undefined) return wrong;
+      const found = item(one, `${at}[${i}]`);
+      if (found !== undefined) return wrong(found.what, i + found.near);
     }
     return undefined;
   };
 
 export const pairOf =
   (first: Shape, second: Shape): Shape =>
-  (value, at) =>
-    Array.isArray(value) && value.length === 2
-      ? (first(value[0], `${at}[0]`) ?? second(value[1], `${at}[1]`))
-      : `${at} is no pair`;
+  (value, at) => {
+    if (!Array.isArray(value) || value.length !== 2) return wrong(`${at} is no pair`);
+    return worst([first(value[0], `${at}[0]`), second(value[1], `${at}[1]`)]);
+  };
 
 type Keys = Readonly<Record<string, Shape>>;
 
@@ -45,20 +58,29 @@ type Keys = Readonly<Record<string, Shape>>;
 export const object =
   (keys: Keys, more: Keys = {}): Shape =>
   (value, at) => {
-    if (!isRecord(value)) return `${at} is ${shown(value)}, not a mapping`;
+    if (!isRecord(value)) return wrong(`${at} is ${shown(value)}, not a mapping`);
     for (const key of Object.keys(value)) {
-      if (!Object.hasOwn(keys, key) && !Object.hasOwn(more, key)) return `${at} has the unknown key ${key}`;
+      if (!Object.hasOwn(keys, key) && !Object.hasOwn(more, key))
+        return wrong(`${at} has the unknown key ${key}`);
     }
-    for (const [key, shape] of Object.entries(keys)) {
-      const wrong = Object.hasOwn(value, key) ? shape(value[key], `${at}.${key}`) : `${at} has no ${key}`;
-      if (wrong !== undefined) return wrong;
-    }
-    for (const [key, shape] of Object.entries(more)) {
-      const wrong = Object.hasOwn(value, key) ? shape(value[key], `${at}.${key}`) : undefined;
-      if (wrong !== undefined) return wrong;
-    }
-    return undefined;
+    const needed = Object.entries(keys).map(([key, shape]) =>
+      Object.hasOwn(value, key) ? shape(value[key], `${at}.${key}`) : wrong(`${at} has no ${key}`),
+    );
+    const others = Object.entries(more).flatMap(([key, shape]) =>
+      Object.hasOwn(value, key) ? [shape(value[key], `${at}.${key}`)] : [],
+    );
+    return worst([...needed, ...others]);
   };
+
+/** The first of them, with all that is right and wrong beside it. */
+function worst(parts: readonly (Complaint | undefined)[]): Complaint | undefined {
+  const first = parts.find((part) => part !== undefined);
+  if (first === undefined) return undefined;
+  return wrong(
+    first.what,
+    parts.reduce((sum, part) => sum + (part === undefined ? 1 : part.near), 0),
+  );
+}
 
 /** A mapping with exactly one of these keys. */
 export const oneOf =
@@ -66,25 +88,24 @@ export const oneOf =
   (value, at) => {
     const [key, ...others] = isRecord(value) ? Object.keys(value) : [];
     if (!isRecord(value) || key === undefined || others.length > 0)
-      return `${at} is ${shown(value)}, not a mapping with one key`;
+      return wrong(`${at} is ${shown(value)}, not a mapping with one key`);
     const shape = Object.hasOwn(keys, key) ? keys[key] : undefined;
-    return shape === undefined ? `${at} has the unknown key ${key}` : shape(value[key], `${at}.${key}`);
+    return shape === undefined
+      ? wrong(`${at} has the unknown key ${key}`)
+      : shape(value[key], `${at}.${key}`);
   };
 
-/** The complaint of the last one speaks for all. */
+/** The complaint of the one that comes nearest speaks for all; of several, that of the last. */
 export const either =
   (...shapes: readonly Shape[]): Shape =>
   (value, at) => {
-    let wrong: string | undefined;
+    let nearest: Complaint | undefined;
     for (const shape of shapes) {
-      wrong = shape(value, at);
-      if (wrong === undefined) return undefined;
+      const found = shape(value, at);
+      if (found === undefined) return undefined;
+      if (nearest === undefined || found.near >= nearest.near) nearest = found;
     }
-    return wrong;
+    return nearest;
   };
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 const shown = (value: unknown): string => JSON.stringify(value)?.slice(0, 60) ?? 'missing';

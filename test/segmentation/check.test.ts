@@ -46,6 +46,18 @@ t.test('a key that nft would ignore in silence is refused', async (t) => {
       },
       /"iif", not "iifname"/,
     ],
+    [
+      {
+        add: {
+          rule: {
+            ...here,
+            chain: 'c_a',
+            expr: [{ match: { op: '<', left: { meta: { key: 'time' } }, right: 2 ** 40 } }],
+          },
+        },
+      },
+      /match\.right is 1099511627776, not a whole number/,
+    ],
   ];
   for (const [command, message] of refused) t.throws(() => checkCommands([command]), { message });
   t.doesNotThrow(() => checkCommands([{ add: { chain } }]));

@@ -7,20 +7,20 @@ import { evaluate } from '../../src/segmentation/evaluate.ts';
 import { ValueReader } from '../../src/segmentation/field-value.ts';
 import { Follower } from '../../src/segmentation/follow.ts';
 import { parseListing } from '../../src/segmentation/listing.ts';
-import { type Packet, packetText } from '../../src/segmentation/packet.ts';
+import { ICMP, ICMPV6, type Packet, packetText } from '../../src/segmentation/packet.ts';
 import { PacketSpace } from '../../src/segmentation/packet-space.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { anyTable, commandsOf, UNREADABLE, WORLD } from './any-table.ts';
 
-// Random tables in a real kernel, and real packets from a neighbour: those that the evaluation says pass have to
+// Random tables in a real kernel, and real packets from a neighbour, of every protocol that rules ask for, answers that
+// nobody asked for among them: those that the evaluation says pass have to
 // arrive, and no others.
 
 const skip = noRules() || missingPeer('python3', 'python3') || missingPeer('ip', 'iproute2');
 
 /** How many tables; more by night. */
 const TABLES = Number(process.env['KERNEL_TABLES'] ?? '60');
-const PACKETS = 72;
 
 const BED = `
 unshare -n sleep 300 & peer=$!
@@ -40,37 +40,33 @@ nsenter -t $peer -n sh -euc '
   done'
 python3 "$2" $peer "$1"`;
 
-/** `4 10.0.0.3 10.0.0.1 22 64` */
+const RST = 4;
+const ECHO_REPLIES: Readonly<Record<number, number>> = { [ICMP]: 0, [ICMPV6]: 129 };
+
+/** `4 10.0.0.3 10.0.0.1 17 22 64 0`: family, source, target, protocol, port or type, hops, and what TCP says. */
 function packetOf(text: string): Packet {
-  const [family = '', source = '', destination = '', port = '', hops = ''] = text.split(' ');
-  const value = (address: string) => (family === '4' ? ipv4Value(address) : ipv6Value(address)) ?? 0;
+  const [version = '', source = '', destination = '', ...numbers] = text.split(' ');
+  const [protocol = 0, port = 0, hopLimit = 0, flags = 0] = numbers.map(Number);
+  const value = (address: string) => (version === '4' ? ipv4Value(address) : ipv6Value(address)) ?? 0;
+  // Nobody asked for the answers, nothing is open that could be reset, and ICMP of the other family has no connections.
+  const isForeign = protocol === (version === '4' ? ICMPV6 : ICMP);
+  const isForged = flags === RST || ECHO_REPLIES[protocol] === port || isForeign;
   return {
     hook: 'input',
-    family: family === '4' ? 'ipv4' : 'ipv6',
-    state: 'new',
+    family: version === '4' ? 'ipv4' : 'ipv6',
+    state: isForged ? 'invalid' : 'new',
     in: 'vlan10',
     out: '',
     source: value(source),
     destination: value(destination),
-    protocol: 17,
-    port: Number(port),
-    hopLimit: Number(hops),
+    protocol,
+    port,
+    hopLimit,
     ether: 0x0200_0000_0003,
     reversePath: true,
     quarantine: 0,
   };
 }
-
-const SENT: readonly string[] = (['4', '6'] as const).flatMap((family) => {
-  const [one, two, three, four] = family === '4' ? WORLD.ipv4 : WORLD.ipv6;
-  return [three, four].flatMap((source) =>
-    [one, two].flatMap((target) =>
-      WORLD.ports.flatMap((port) =>
-        [1, 64, 255].map((hops) => `${family} ${source} ${target} ${port} ${hops}`),
-      ),
-    ),
-  );
-});
 
 t.test('the kernel lets through what the evaluation says, and nothing else', { skip }, (t) => {
   const seed = Number(process.env['KERNEL_SEED'] ?? '11');
@@ -78,11 +74,11 @@ t.test('the kernel lets through what the evaluation says, and nothing else', { s
   const folder = t.testdir(
     Object.fromEntries(tables.map((objects, i) => [`${i}.json`, commandsOf(objects)])),
   );
-  t.equal(SENT.length, PACKETS);
-
   const ran = inNamespace(BED, folder, join(process.cwd(), 'test/segmentation/kernel-verdicts.py'));
 
   t.equal(ran.status, 0, ran.stderr);
+  const sent = readFileSync(join(folder, 'sent'), 'utf8').split('\n');
+  t.ok(sent.length >= 100, 'each by each');
   let [loaded, understood, passed, stopped] = [0, 0, 0, 0];
   for (const [i] of tables.entries()) {
     const file = join(folder, `${i}.arrived`);
@@ -99,7 +95,7 @@ t.test('the kernel lets through what the evaluation says, and nothing else', { s
     if (gaps.length > 0) continue;
     understood += 1;
     const follower = new Follower(space, listing);
-    for (const text of SENT) {
+    for (const text of sent) {
       const packet = packetOf(text);
       const said = space.contains(accepted, packet);
       if (said) passed += 1;

@@ -14,6 +14,7 @@ import { be, type Check, sh } from './check.ts';
 const BOTH = plant('tcp/4001-4002');
 const ONE = plant('tcp/4001');
 const THREE = plant('tcp/4001-4003');
+const YEAR_SECONDS = 365 * 86_400;
 
 export async function netd(check: Check): Promise<void> {
   const undo: (() => void)[] = [];
@@ -45,6 +46,17 @@ async function changes(check: Check, scope: Scope): Promise<void> {
     const told = await asked(bed.socket, { verb: 'apply' });
     be(/"cut":1[,}]/.test(told), told);
     be(await isSilent(goes, stays), 'it goes on');
+  });
+  await check('netd: a clock that is set a year ahead, and two back, takes nothing back', async () => {
+    const [now, begun] = [Date.now() / 1_000, performance.now()];
+    for (const years of [1, -1, 0]) {
+      const at = now + years * YEAR_SECONDS + (performance.now() - begun) / 1_000;
+      sh('date -s "@$1"', String(Math.round(at)));
+      // Guards look four times a second.
+      await stays.goesOn(20, PATIENCE_MS);
+      const told = await asked(bed.socket, { verb: 'status' });
+      be((await bed.holds(ONE)) && told.includes(bed.change), `with ${years} years: ${told}`);
+    }
   });
   await check('netd: unconfirmed, it is taken back, and what was cut goes on', async () => {
     bed.expire();

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { holds } from '../../src/netd/bring.ts';
 import { closedRulesOf, rulesOf } from '../segmentation/policies.ts';
@@ -58,6 +59,20 @@ export async function units(check: Check): Promise<void> {
       await until('another netd', () => state('sluice-netd') === 'active' && pid() !== first, PATIENCE_MS);
     },
   );
+  await check('units: netd tells who changed the rules, with user and command', async () => {
+    const lives = `(echo 'insert rule inet sluice g_forward accept'; exec sleep 600) | nft -i`;
+    const program = spawn('sh', ['-c', lives], { detached: true, stdio: 'ignore' });
+    try {
+      await until(
+        'who it was',
+        () => /nft, process \d+ of user 0, started by sh: nft -i/.test(drift()),
+        PATIENCE_MS,
+      );
+      await until('the rules', () => holdsRulesOf(after), PATIENCE_MS);
+    } finally {
+      if (program.pid !== undefined) process.kill(-program.pid, 'SIGKILL');
+    }
+  });
   await check('units: netd gives up a fight, and switches forwarding off', async () => {
     for (const path of SWITCHES) writeFileSync(path, '1\n');
     await until(
@@ -106,6 +121,9 @@ function outcome(): string {
 
 const change = (): string =>
   /"id": "([0-9a-f]+)"/.exec(readFileSync(`${FOLDER}/pending.json`, 'utf8'))?.[1] ?? '';
+
+const drift = (): string =>
+  existsSync(`${FOLDER}/drift.json`) ? readFileSync(`${FOLDER}/drift.json`, 'utf8') : '';
 
 const holdsRules = (document: string): boolean => holds(sh('nft -j list table inet sluice'), document);
 const holdsRulesOf = (yaml: string): boolean => holdsRules(rulesOf(yaml));

@@ -63,6 +63,8 @@ export function baseSets({ zones }: Policy): NamedSet[] {
 export interface Placed {
   /** Who always reaches the gateway. */
   readonly management: readonly Rule[];
+  /** What answers them. */
+  readonly answers: readonly Rule[];
   /** What a guard looks into is never just forwarded, in whatever state its connection is. */
   readonly guarded: readonly Rule[];
   /** Connections that were led to a guard. */
@@ -75,7 +77,7 @@ export interface Placed {
 
 export function baseChains(
   { mode, observeUntil }: Policy,
-  { management, guarded, inspected, told, knocks }: Placed,
+  { management, answers, guarded, inspected, told, knocks }: Placed,
 ): Chain[] {
   // A policy cannot know the time: where observing has an end, the rules alone let pass.
   const closed = mode === 'enforce' || observeUntil !== undefined;
@@ -119,6 +121,7 @@ export function baseChains(
       rules: [
         rule(is('oifname', 'lo'), accept),
         ...neighbours('out'),
+        ...answers,
         ...quarantine(['ip daddr', 'ip6 daddr']),
         ...byState(told.length > 0 ? TOLD : RELATED),
         rule(lookUp(['oifname'], EXITS)),

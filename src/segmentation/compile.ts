@@ -7,6 +7,7 @@ import { guardRules } from './guard-rules.ts';
 import {
   flowChain,
   flowCounter,
+  managersSet,
   mapOf,
   type Pair,
   pairChain,
@@ -14,7 +15,7 @@ import {
   servicesMap,
   sideSet,
 } from './names.ts';
-import type { Flow, Policy, PolicyZone, Side } from './policy.ts';
+import type { AddressRange, Flow, Policy, PolicyZone, Side } from './policy.ts';
 import { FAMILIES, type Family, merged, ofFamily } from './ranges.ts';
 import type { Chain, Field, KeyType, MapElement, NamedSet, Rule, Ruleset, VerdictMap } from './ruleset.ts';
 import { accept, choose, count, goTo, is, isIn, lookUp, rule } from './statements.ts';
@@ -27,7 +28,7 @@ export function compile(policy: Policy): Ruleset {
   const guarded = guardRules(policy);
   const pairs = pairsOf(policy).map((pair) => compilePair(pair, policy));
   const chains = [
-    ...baseChains(policy, { management: managing.rules, ...guarded }),
+    ...baseChains(policy, { management: managing.rules, answers: managing.answers, ...guarded }),
     ...guarded.chains,
     ...flowChains(policy),
     ...pairs.flatMap((pair) => pair.chains),
@@ -37,7 +38,7 @@ export function compile(policy: Policy): Ruleset {
     loaded: true,
     ...(frames && { frames }),
     counters: countersOf(chains),
-    sets: [...baseSets(policy), ...logSets(policy), ...pairs.flatMap((pair) => pair.sets)],
+    sets: [...baseSets(policy), ...managing.sets, ...logSets(policy), ...pairs.flatMap((pair) => pair.sets)],
     maps: [
       ...dispatch(policy, pairs),
       ...relatedMaps(policy),
@@ -137,13 +138,7 @@ function wideLookUps(flows: readonly Flow[], family: Family): LookUps[] {
     const [first] = own;
     if (first === undefined) return { sets: [], maps: [], rules: [] };
     const [from, to] = [sideSet(first, 'from', family), sideSet(first, 'to', family)];
-    const set = (name: string, side: Side): NamedSet => ({
-      name,
-      type: ADDRESS[family],
-      kind: 'declared',
-      interval: true,
-      elements: merged(ofFamily(side, family)),
-    });
+    const set = (name: string, side: Side): NamedSet => addressSet(name, family, ofFamily(side, family));
     const between = [isIn(addressField(family, 'saddr'), from), isIn(addressField(family, 'daddr'), to)];
     const services = own.filter(({ protocol }) => protocol === 'tcp' || protocol === 'udp');
     const map = servicesMap(first, family);
@@ -250,11 +245,26 @@ function sources({ zones }: Policy): VerdictMap[] {
   }));
 }
 
+const addressSet = (name: string, family: Family, addresses: readonly AddressRange[]): NamedSet => ({
+  name,
+  type: ADDRESS[family],
+  kind: 'declared',
+  interval: true,
+  elements: merged(addresses),
+});
+
 /** Who manages the gateway is looked for before anything else, so that no mistake in the rest locks them out. */
-function managementOf({ flows }: Policy): { readonly maps: VerdictMap[]; readonly rules: Rule[] } {
+function managementOf({ flows }: Policy): {
+  readonly maps: VerdictMap[];
+  readonly sets: NamedSet[];
+  readonly rules: Rule[];
+  readonly answers: Rule[];
+} {
   const managing = flows.filter(({ kind }) => kind === 'management');
   const maps: VerdictMap[] = [];
+  const sets: NamedSet[] = [];
   const rules: Rule[] = [];
+  const answers: Rule[] = [];
   for (const family of FAMILIES) {
     const source = addressField(family, 'saddr');
     const withPorts = managing.filter(({ protocol }) => protocol === 'tcp' || protocol === 'udp');
@@ -274,8 +284,17 @@ function managementOf({ flows }: Policy): { readonly maps: VerdictMap[]; readonl
     if (ports !== undefined) rules.push(ports);
     const pings = add(`e_management_${family}`, echo, [], []);
     if (pings !== undefined) rules.push(rule(isEchoRequest(family), ...pings.statements));
+    const managers = [...withPorts, ...echo].flatMap(({ from }) => ofFamily(from, family));
+    if (managers.length === 0) continue;
+    sets.push(addressSet(managersSet(family), family, managers));
+    answers.push(
+      rule(
+        isIn(addressField(family, 'daddr'), managersSet(family)),
+        choose('ct state', [['established', 'accept']]),
+      ),
+    );
   }
-  return { maps, rules };
+  return { maps, sets, rules, answers };
 }
 
 const fromInterface = (flow: Flow, family: Family): Entry[] =>

@@ -37,8 +37,22 @@ export function exemptBoxes(policy: Policy, space: PacketSpace, inputs: readonly
     { hook: onHook('output'), out: space.interface(LOOPBACK) },
     ...neighbourBoxes(inputs, ipv6Interfaces(routers, space)),
     // In every state: a full table of connections must not lock out who could clear it.
-    ...policy.flows.filter(({ kind }) => kind === 'management').flatMap((flow) => flowBoxes(flow, space)),
+    ...managing(policy).flatMap((flow) => [...flowBoxes(flow, space), ...answerBoxes(flow)]),
   ];
+}
+
+const managing = ({ flows }: Policy): Flow[] => flows.filter(({ kind }) => kind === 'management');
+
+/**
+ * What the gateway says to whoever manages it, over connections that stand. Those that are no management are cut with the
+ * quarantine, and nothing opens them anew.
+ */
+function answerBoxes(flow: Flow): Box[] {
+  return FAMILIES.flatMap((family) => {
+    const destination = addresses(flow.from, family);
+    if (destination.length === 0 || protocolOf(flow, family) === undefined) return [];
+    return [{ hook: onHook('output'), family: ofFamily(family), destination, state: inState('established') }];
+  });
 }
 
 /** Packets from or to somebody in quarantine. */

@@ -30,6 +30,9 @@ export const pairCounter = (pair: Pair): string => `n_pair_${pairWord(pair)}`;
 export const mapOf = (kind: 'm' | 'r' | 'e', pair: Pair, family: Family, open: boolean): string =>
   `${kind}_${pairWord(pair)}_${family}${open ? '_any' : ''}`;
 
+/** Addresses that manage the gateway. */
+export const managersSet = (family: Family): string => `s_managers_${family}`;
+
 /** Who a flow between many and many leads from and to, and to which ports. */
 export const sideSet = (flow: Pick<Flow, 'name'>, end: 'from' | 'to', family: Family): string =>
   `s_${end}_${flow.name.replaceAll('-', '_')}_${family}`;

@@ -10,6 +10,15 @@ conduits:
   - { from: supervision, to: control, allow: [${ports}], because: "test" }
 `;
 
+/** The same, managed by the host in supervision, at ports that no rights are needed for. */
+export const managedPlant = (ports: string): string =>
+  plant(ports).replace(/management: [^}]*/, (all) =>
+    all
+      .replace('zone: uplink', 'zone: supervision')
+      .replace('10.1.2.0/24', '10.20.40.9, "fd00:40::9"')
+      .replace('ssh', 'tcp/4005, udp/4005'),
+  );
+
 /** The same with a device in control, whose hardware address is that of the host there. */
 export const plantWithPress = (address: string): string => `${plant('udp/4001')}
 classes:

@@ -4,6 +4,7 @@ import t from 'tap';
 import { minutes, seconds } from '../../src/core/units.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
+import { REPOSITORY } from '../support/process.ts';
 import { until } from '../support/wait.ts';
 import { hosts } from './hosts.ts';
 import {
@@ -17,7 +18,7 @@ import {
   on,
   timeIsOver,
 } from './measure-bed.ts';
-import { plant, plantWithPress } from './measure-plants.ts';
+import { managedPlant, plant, plantWithPress } from './measure-plants.ts';
 
 // Who is held back, however they call themselves, and until when: real packets, and netd as it runs.
 
@@ -189,4 +190,26 @@ t.test('nobody is let go, or overlooked, by being put there again', { skip }, as
   t.match(await asked(bed, 'release', press), /10\.20\.10\.9 \(10\.20\.10\.9\) is still in quarantine/);
   t.match(await asked(bed, 'release', { device: '10.20.10.9' }), /^10\.20\.10\.9 is released\n$/);
   t.match(await good(bed, 'quarantine'), /nobody/);
+});
+
+t.test('whoever manages the gateway is answered, and reaches nothing else', { skip }, async (t) => {
+  const { bed, asks, serves } = await hosts(t);
+  await serves.serves(4_001);
+  const service = bed.spawn('/usr/bin/python3', join(REPOSITORY, 'test/netd/talk.py'), 'serve', '4005');
+  t.teardown(() => service.kill('SIGKILL'));
+  await holdsFrom(bed, managedPlant('udp/4001'));
+  await bed.netd();
+  const managing = (['tcp', 'udp'] as const).flatMap((protocol) =>
+    ['10.20.40.1', 'fd00:40::1'].map((gateway) => asks.talks(protocol, gateway, 4_005)),
+  );
+  const others = ['10.20.10.9', 'fd00:10::9'].map((device) => asks.talks('udp', device, 4_001));
+  for (const talk of [...managing, ...others]) await talk.goesOn(3);
+
+  const said = await asked(bed, 'quarantine', { device: '02:00:00:00:40:09', because: 'a lost laptop' });
+
+  t.match(said, /warning: 10\.20\.40\.9 still reaches the gateway by tcp\/4005, udp\/4005: /);
+  t.match(said, /warning: fd00:40::9 still reaches/);
+  t.ok(await isSilent(bed, others, 4));
+  for (const talk of managing) await talk.goesOn(3);
+  t.match(await asked(bed, 'status'), /proven: it accepts exactly/);
 });

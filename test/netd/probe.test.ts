@@ -316,7 +316,9 @@ t.test(
 for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as const) {
   t.test(`nothing is left after ${how}`, { skip: skip || (how !== 'SIGINT' && long) }, async (t) => {
     const before = outside();
-    const folder = t.testdir({ 'gateway.yaml': guarded('enforce') });
+    const folder = mkdtempSync(join(tmpdir(), 'sluice-probe-'));
+    t.teardown(() => rmSync(folder, { recursive: true }));
+    writeFileSync(join(folder, 'gateway.yaml'), guarded('enforce'));
     const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), 'firewall', 'probe'], {
       cwd: folder,
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -326,6 +328,7 @@ for (const how of ['SIGINT', 'SIGTERM', 'SIGKILL', 'a host that is killed'] as c
     const over = once(child, 'close').then(([code]: unknown[]) => code);
     const probe = child.pid ?? Number.NaN;
     const twin = await until('packets of the twin, and its guard', () => {
+      if (child.exitCode !== null) throw new Error(`it ended before that, with ${child.exitCode}: ${said}`);
       const hosts = startedBy(probe, AGENT);
       const guards = startedBy(probe, GUARD);
       return guards.length > 0 && hosts.some(isSending) ? [...hosts, ...guards] : undefined;

@@ -143,6 +143,11 @@ export class FrameConditions {
     return hit;
   }
 
+  /** Those of these frames that would carry a mark on. */
+  carrying(frames: PacketSet): PacketSet {
+    return this.#space.sets.and(frames, this.#marked);
+  }
+
   #looked(json: unknown, place: string): Looked {
     const field = this.#fields[JSON.stringify(json) ?? ''];
     if (field === undefined) throw new NotUnderstood(place, `looks at ${JSON.stringify(json)?.slice(0, 80)}`);
@@ -161,8 +166,9 @@ export class FrameConditions {
 
   #members(name: string, looked: readonly Looked[], place: string): PacketSet {
     const set = this.#listing.sets.get(name);
-    const isHeldOnly = looked.some((one) => one.place === 'held');
-    if (set === undefined || set.dynamic || isHeldOnly)
+    // Of those neither is a place that values could be in.
+    const isOdd = looked.some((one) => one.place === 'held' || one.place === 'ether type');
+    if (set === undefined || set.dynamic || isOdd)
       throw new NotUnderstood(place, `asks @${name}, which says nothing here`);
     const values = set.elements.map((element) => {
       const key = looked.map(({ read }, i) => read(element[i]));
@@ -203,6 +209,7 @@ export class FrameConditions {
 
   #plainKeys(looked: readonly Looked[], values: readonly (readonly (number | bigint)[])[]): PacketSet {
     const places = looked.flatMap(({ place }) => (place === 'mark' || place === 'ether type' ? [] : [place]));
+    if (places.length !== looked.length) throw new Error('a key of something that is no place of a frame');
     return this.#space.ofKeys(
       places,
       values.map((key) => key.map((value) => this.#shared(value))),

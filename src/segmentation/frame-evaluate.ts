@@ -130,6 +130,11 @@ class Evaluation {
     if (frames === sets.nothing) return;
     this.#deciding.push({ place, frames, drops });
     if (drops) return;
+    if (this.#conditions.carrying(frames) !== sets.nothing)
+      throw new NotUnderstood(
+        place,
+        'lets frames pass with the mark that tells whose address they are about',
+      );
     if (objects) this.#observed = sets.or(this.#observed, frames);
     else this.#accepted = sets.or(this.#accepted, frames);
   }

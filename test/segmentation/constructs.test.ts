@@ -58,7 +58,14 @@ add set inet sluice x_hops { typeof ip ttl; elements = { 1, 64 }; }
 add set inet sluice x_ports { typeof tcp dport; elements = { 23, 24 }; }
 add set inet sluice x_learnt { type ipv4_addr; flags dynamic; size 100; }
 add set inet sluice x_passing { type ipv4_addr; flags timeout; timeout 1h; }
+add map inet sluice x_rest { type ipv4_addr : verdict; elements = { 10.0.0.1 : drop, * : accept }; }
 add set inet sluice x_names { type ifname; flags interval; elements = { "vlan*" }; }
+`;
+
+const MORE_OF_FRAMES = `
+add set bridge sluice x_types { type ether_type . ifname; elements = { 0x88b5 . "lan1" }; }
+add set bridge sluice x_type { type ether_type; elements = { 0x88b5 }; }
+add set bridge sluice x_any { type ether_addr; elements = { 02:00:00:00:00:09, * }; }
 `;
 
 const INET: readonly Row[] = [
@@ -172,6 +179,7 @@ const INET: readonly Row[] = [
     'ip saddr @x_learnt accept',
   ),
   ...each(/may forget its elements|forgets its elements/, 'g_forward')('ip saddr @x_passing accept'),
+  ...each(/x_rest has the element/, 'g_forward')('ip saddr vmap @x_rest'),
   ...each(/x_names has the element/, 'g_forward')('iifname @x_names accept'),
 
   // What is not understood.
@@ -305,6 +313,11 @@ const BRIDGE: readonly Row[] = [
     'return',
     'continue',
   ),
+  ...each(/which says nothing here/, 'g_ports')(
+    'ether type @x_type accept',
+    'ether type . iifname @x_types accept',
+  ),
+  ...each(/x_any holds/, 'g_ports')('ether saddr @x_any accept'),
   ...each(LOOKS, 'g_between')('oifname "lan*" accept', 'iifname . oifname { "lan*" . "x" } accept'),
 ];
 
@@ -346,7 +359,7 @@ const PORTS = readFileSync('test/golden/segmentation/30-access-ports-of-a-bridge
 
 for (const [family, rows, policy, json, more] of [
   ['inet', INET, policyOf(PLANT), rulesOf(PLANT), MORE],
-  ['bridge', BRIDGE, policyOf(PORTS), rulesOf(PORTS), ''],
+  ['bridge', BRIDGE, policyOf(PORTS), rulesOf(PORTS), MORE_OF_FRAMES],
 ] as const) {
   t.test(`each construct of ${family} is what it is, or is not understood`, { skip }, async (t) => {
     const [listing = ''] = listings(t, [{ json, change: `${more}\n${scratch(family, rows)}\n` }]);

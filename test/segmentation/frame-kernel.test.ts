@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import t from 'tap';
 import { exactly } from '../../src/segmentation/boxes.ts';
 import { objectsOf } from '../../src/segmentation/canonical.ts';
@@ -88,7 +88,7 @@ for i in 1 3; do
 done
 ip link set br0 up
 nft -f rules
-python3 frames.py far3 20 < cases > told
+python3 "$2" far3 20 < cases > told
 nft -j list table bridge sluice`;
 
 function boxOf({ sort, dress }: (typeof SENT)[number]): FrameBox {
@@ -127,9 +127,8 @@ t.test('the kernel finds what surely meets a condition, and nothing that cannot'
       ]),
     ].join('\n'),
     cases: cases.join(''),
-    'frames.py': readFileSync('test/support/frames.py', 'utf8'),
   });
-  const ran = inNamespace(BED, place);
+  const ran = inNamespace(BED, place, resolve('test/support/frames.py'));
   t.equal(ran.stderr, '');
   const objects = objectsOf(ran.stdout, 'bridge') ?? [];
   const counted = new Map(

@@ -5,6 +5,7 @@ import { shellWord } from '../core/shell-word.ts';
 import { visible } from '../core/visible.ts';
 import { Audit, type Who } from '../netd/audit.ts';
 import { type Connection, netdAt, socketOf } from '../netd/client.ts';
+import { recordUndone } from '../netd/drift-event.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { whoElse } from '../netd/ours.ts';
 import { perform } from '../netd/perform.ts';
@@ -85,7 +86,11 @@ async function asked(request: Request, file: string, { socket }: ChangeOptions):
       },
       directory: async () => directoryOf(right(known, file)),
     };
-    told = await perform(machine, asks, { who: me() });
+    const who = me();
+    told = await perform(machine, asks, { who });
+    const undone = await recordUndone(firewall, machine.audit, who);
+    if (undone.length > 0)
+      process.stderr.write(`undone, as another program had changed it: ${visible(undone.join(', '))}\n`);
     warnOf(firewall.folder);
   } else {
     told = await netd.ask(asks);

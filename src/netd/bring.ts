@@ -4,6 +4,8 @@ import { type Changes, type Delta, delta } from '../segmentation/delta.ts';
 import type { Nft } from './nft.ts';
 
 export interface Brought {
+  /** What it listed first; undefined where it could not be listed. */
+  readonly found: { readonly listing: string | undefined } | undefined;
   /** What the kernel listed in the end. */
   readonly listing: string | undefined;
   readonly changes: Changes;
@@ -27,9 +29,10 @@ export async function bring(nft: Nft, document: string): Promise<Brought> {
   let planned = first.known ? delta(before, document) : delta('', document);
   const { changes, replaces } = planned;
   const reasons = [...replaces];
+  const found = first.known ? { listing: before } : undefined;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     const now = await attemptOf(nft, planned, document, complaints);
-    if (now.holds) return { listing: now.listing, changes, replaces: reasons, complaints };
+    if (now.holds) return { found, listing: now.listing, changes, replaces: reasons, complaints };
     // The last attempt takes nothing for granted.
     planned = attempt + 1 < ATTEMPTS && now.known ? delta(now.listing, document) : whole(document);
     reasons.push(...planned.replaces);
@@ -79,6 +82,12 @@ async function listedOr(
 }
 
 const FAMILIES: readonly TableFamily[] = ['inet', 'bridge'];
+
+/** The same for the same content, in whatever order nft lists it. */
+export const stateOf = (listing: string | undefined): string =>
+  listing === undefined
+    ? 'none'
+    : FAMILIES.map((family) => fingerprint(canonical(listing, family))).join(' ');
 
 /** Is what the kernel lists canonically what was generated? */
 export function holds(listing: string | undefined, document: string): boolean {

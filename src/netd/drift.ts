@@ -2,20 +2,21 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { errorText } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
-import { type Duration, epochMs, milliseconds, minutes, seconds } from '../core/units.ts';
-import { canonical, fingerprint } from '../segmentation/canonical.ts';
+import { type Duration, milliseconds, minutes, seconds } from '../core/units.ts';
 import { encloses } from '../segmentation/closed.ts';
-import { type Consequences, consequences, differing, unknown } from '../segmentation/consequences.ts';
-import type { Audit, Deed, Who } from './audit.ts';
+import type { Consequences } from '../segmentation/consequences.ts';
+import type { Audit, Who } from './audit.ts';
 import { type Culprit, culpritText } from './culprit.ts';
 import { DriftBook, type DriftEvent } from './drift-book.ts';
+import { effectOf, eventOf, recordEvent, whatOf } from './drift-event.ts';
+import { stateOf } from './bring.ts';
 import type { Firewall } from './firewall.ts';
 import { type Forwarded, startForwarding, stopForwarding } from './forwarding.ts';
 import type { Found, Inspected } from './inspect.ts';
 import { monitor, type Touched } from './monitor.ts';
 import { sinceBoot } from './monotonic.ts';
 import { isOwn } from './own-nft.ts';
-import { ToldOnce } from './told-once.ts';
+import { glances, ToldOnce } from './told-once.ts';
 
 // Somebody else was at our tables: found, told and put right.
 
@@ -39,7 +40,6 @@ const MOST_SOON = 5;
 export const MOST_HEALS = 5;
 const HEALS_WITHIN: Duration = minutes(10);
 const MOST_SUSPECTS = 5;
-const MOST_NAMES = 10;
 
 export interface DriftParts {
   readonly firewall: Firewall;
@@ -65,6 +65,15 @@ export function driftTasks(parts: DriftParts): readonly Task[] {
       log: parts.log,
     }),
     { name: 'drift', run: async (signal) => watch.run(signal) },
+    {
+      name: 'changes of ours',
+      run: async (signal) =>
+        glances(
+          async () => watch.glance(),
+          new ToldOnce((error) => parts.log.error('cannot look after changes of ours', { error })),
+          signal,
+        ),
+    },
   ];
 }
 
@@ -81,6 +90,9 @@ class DriftWatch {
   #wake: () => void = () => {};
   #awake = false;
   #damaged: readonly string[] = [];
+  /** Why rules of ours could not be loaded, as it was told. */
+  #unloaded: string | undefined;
+  #restless: string | undefined;
   /** What was told and left: it is not told again. */
   #left: string | undefined;
   readonly #trouble = new ToldOnce((error) =>
@@ -97,6 +109,13 @@ class DriftWatch {
     if (!isOurs) this.#suspects = [...this.#suspects, { ...touched, culprit }].slice(-MOST_SUSPECTS);
     if (touched.ours || !touched.others) this.wake();
     else this.#later ??= setTimeout(() => this.wake(), ELSEWHERE);
+  }
+
+  /** A change of ours says nothing by itself, and a command of root is another process. */
+  glance(): void {
+    const restless = this.#parts.firewall.restless();
+    if (restless !== undefined && restless !== this.#restless) this.wake();
+    this.#restless = restless;
   }
 
   wake(): void {
@@ -133,6 +152,8 @@ class DriftWatch {
     try {
       let decided: Heal = 'leave';
       const inspected = await this.#parts.firewall.inspect(async (found) => {
+        // Nobody else did it, and nobody has to want it put right.
+        if (found.ours !== undefined) return true;
         decided = await this.#decide();
         if (this.#isNew(found)) {
           suspects = await this.#named();
@@ -141,9 +162,11 @@ class DriftWatch {
         return decided === 'heal';
       });
       this.#trouble.over();
+      await this.#tellUndone();
       if (typeof inspected === 'string') return inspected === 'nothing' ? EVERY : AGAIN;
       await this.#tellDamage(inspected.damaged);
-      if (inspected.holds) this.#rest();
+      if (inspected.holds) await this.#rest();
+      else if (inspected.ours !== undefined) await this.#tellOurs(inspected, inspected.ours);
       else await this.#tell(inspected, decided, suspects);
       return this.#next(inspected);
     } catch (error) {
@@ -164,10 +187,43 @@ class DriftWatch {
     if (before.length > 0 && damaged.length === 0) log.info('what is known about the rules is whole again');
   }
 
-  #next({ healed }: Inspected): Duration {
+  /** What changes of ours undid before anybody could look; each counts like one that was put right. */
+  async #tellUndone(): Promise<void> {
+    for (const found of this.#parts.firewall.undone()) {
+      if (!this.#isNew(found)) continue;
+      const suspects = await this.#named();
+      this.#alarm(found, suspects);
+      await this.#tell(found, 'heal', suspects);
+      this.#heals.push(sinceBoot());
+    }
+  }
+
+  /** Told once for each reason; closed like any other way in which rules do not hold. */
+  async #tellOurs(found: Inspected, why: string): Promise<void> {
+    const { audit, who, log } = this.#parts;
+    if (found.healed === 'done') {
+      await this.#tellLoaded(why);
+      return;
+    }
+    const stopped = this.#close(found, 'heal', await afterwards(() => effectOf(found)));
+    if (this.#unloaded === why && stopped === undefined) return;
+    this.#unloaded = why;
+    const detail = [why, stopped].filter((text) => text !== undefined).join('; ');
+    await audit.record(who, { verb: 'load', outcome: 'failed', detail });
+    log.error('rules that were asked for are not loaded, and are tried again', { why: detail });
+  }
+
+  async #tellLoaded(why: string): Promise<void> {
+    this.#unloaded = undefined;
+    const { audit, who, log } = this.#parts;
+    await audit.record(who, { verb: 'load', outcome: 'done', detail: `it had failed: ${why}` });
+    log.warn('rules that could not be loaded when they were asked for are loaded', { why });
+  }
+
+  #next({ healed, ours }: Inspected): Duration {
     if (typeof healed !== 'string') return (this.#failures += 1) > MOST_SOON ? AGAIN : SOON;
     this.#failures = 0;
-    if (healed !== 'done') return EVERY;
+    if (healed !== 'done' || ours !== undefined) return EVERY;
     this.#heals.push(sinceBoot());
     return SOON;
   }
@@ -191,7 +247,7 @@ class DriftWatch {
   }
 
   #isNew(found: Found): boolean {
-    return this.#left !== stateOf(found);
+    return this.#left !== seenOf(found);
   }
 
   /** At once; what follows from it takes a proof. */
@@ -203,7 +259,7 @@ class DriftWatch {
   }
 
   async #tell(found: Inspected, decided: Heal, suspects: readonly Culprit[]): Promise<void> {
-    const state = stateOf(found);
+    const state = seenOf(found);
     const outcome = outcomeOf(found, decided);
     const isTold = this.#left === state && outcome !== 'given up';
     this.#left = outcome === 'healed' ? undefined : state;
@@ -212,18 +268,11 @@ class DriftWatch {
     const stopped = this.#close(found, decided, effect);
     if (isTold && stopped === undefined) return;
     const detail = [detailOf(found, decided), stopped].filter((text) => text !== undefined).join('; ');
-    const event: DriftEvent = {
-      time: new Date().toISOString(),
+    const event = eventOf(found, effect, {
       by: suspects.map(culpritText),
-      what: whatOf(found),
-      gained: effect.gained,
-      lost: effect.lost,
-      packets: effect.packets,
-      unclear: effect.unclear ?? null,
-      change: found.change ?? null,
       outcome,
       detail: detail === '' ? null : detail,
-    };
+    });
     await this.#record(event);
   }
 
@@ -260,10 +309,11 @@ class DriftWatch {
   }
 
   /** The rules hold; whoever saw to that, after we had given up, ends that too. */
-  #rest(): void {
+  async #rest(): Promise<void> {
     // Those seen before are nobody's concern; those seen since make it look again.
     if (!this.#awake) this.#suspects = [];
     const { log } = this.#parts;
+    if (this.#unloaded !== undefined) await this.#tellLoaded(this.#unloaded);
     if (this.#left !== undefined) log.info('the rules hold again');
     this.#left = undefined;
     const { givenUp, stopped } = this.#book.read();
@@ -278,7 +328,7 @@ class DriftWatch {
 
   async #record(event: DriftEvent): Promise<void> {
     const { audit, who, log, told } = this.#parts;
-    const { by, what, gained, lost, packets, outcome, detail, unclear } = event;
+    const { gained, lost, packets, outcome, detail, unclear } = event;
     const facts = {
       outcome,
       detail,
@@ -290,15 +340,7 @@ class DriftWatch {
     if (outcome === 'healed') log.warn('what another program changed is put right', facts);
     else log.error('what another program changed is in force', facts);
     this.#write(() => this.#book.add(event));
-    const found = `${by.at(-1) ?? 'nobody was seen'}; ${what.join(', ')}; ${gained[0] ?? lost[0] ?? packets[0] ?? unclear ?? 'no packet is judged otherwise'}`;
-    const change = event.change === null ? {} : { change: event.change };
-    await audit.record(who, { verb: 'drift', outcome: 'done', ...change, detail: found });
-    await audit.record(who, {
-      verb: 'heal',
-      outcome: AUDITED[outcome],
-      ...change,
-      ...(detail !== null && { detail }),
-    });
+    await recordEvent(audit, who, event);
     told?.(event);
   }
 
@@ -314,13 +356,6 @@ class DriftWatch {
   }
 }
 
-const AUDITED: Readonly<Record<DriftEvent['outcome'], Deed['outcome']>> = {
-  healed: 'done',
-  left: 'refused',
-  failed: 'failed',
-  'given up': 'failed',
-};
-
 function outcomeOf({ healed }: Inspected, decided: Heal): DriftEvent['outcome'] {
   if (decided === 'give up') return 'given up';
   if (healed === 'not asked') return 'left';
@@ -334,19 +369,7 @@ function detailOf({ healed }: Inspected, decided: Heal): string | undefined {
   return healed === 'done' ? undefined : healed.failed;
 }
 
-/** The same for the same content, in whatever order nft lists it. */
-function stateOf({ listing, unreadable }: Found): string {
-  if (unreadable !== undefined) return unreadable;
-  if (listing === undefined) return 'none';
-  return `${fingerprint(canonical(listing))} ${fingerprint(canonical(listing, 'bridge'))}`;
-}
-
-function whatOf({ listing, unreadable, document }: Found): string[] {
-  if (unreadable !== undefined) return [`what nft cannot list: ${unreadable}`];
-  const names = differing(listing, document);
-  const more = names.length - MOST_NAMES;
-  return more > 0 ? [...names.slice(0, MOST_NAMES), `and ${more} more`] : names;
-}
+const seenOf = ({ listing, unreadable }: Found): string => unreadable ?? stateOf(listing);
 
 const byText = (suspects: readonly Culprit[]): string => {
   const texts = suspects.toReversed().map(culpritText);
@@ -358,17 +381,6 @@ const shortOf = (sentences: readonly string[]): string | undefined => {
   const more = sentences.length > 3 ? `; and ${sentences.length - 3} more` : '';
   return `${sentences.slice(0, 3).join('; ')}${more}`;
 };
-
-/** Whatever it is, it is told. */
-function effectOf({ policy, listing, unreadable }: Found): Consequences {
-  try {
-    return unreadable === undefined
-      ? consequences(policy, listing, epochMs(Date.now()))
-      : unknown(unreadable);
-  } catch (error) {
-    return unknown(errorText(error));
-  }
-}
 
 /** A proof of a large plant takes a second: others come first. */
 async function afterwards<T>(act: () => T): Promise<T> {

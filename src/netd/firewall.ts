@@ -16,7 +16,7 @@ import { type Brought, holds } from './bring.ts';
 import { conntrackLack } from './conntrack.ts';
 import { DriftBook } from './drift-book.ts';
 import { type Cut, InForce } from './in-force.ts';
-import { type Found, inspect, type Inspected, type Unclear } from './inspect.ts';
+import { expected, type Found, inspect, type Inspected, type Unclear, undone } from './inspect.ts';
 import { type Lock, lockOf } from './lock.ts';
 import {
   type Because,
@@ -118,7 +118,7 @@ export class Firewall {
 
   /** Loaded and proven; what must work is still to be tried. */
   async #begun(policy: Policy, document: string, { within, by, work }: Asked): Promise<Begun> {
-    using lock = await this.#locked();
+    using lock = await this.#changing();
     const nft = new Nft({ lock: lock.descriptor });
     await this.#refuseWhileWaiting(nft);
     const kept = this.#state.kept();
@@ -181,7 +181,7 @@ export class Firewall {
         goesOn: () => this.waits() === id,
       }),
     );
-    using lock = await this.#locked();
+    using lock = await this.#changing();
     const nft = new Nft({ lock: lock.descriptor });
     const pending = this.#waiting();
     if (pending?.id !== id) {
@@ -207,7 +207,7 @@ export class Firewall {
   /** From now on these are the rules to return to. Throws where that is too late, or the kernel holds something else. */
   async confirm(id: string, by: Actor = {}): Promise<void> {
     this.#state.prepare();
-    using lock = await this.#locked();
+    using lock = await this.#changing();
     const nft = new Nft({ lock: lock.descriptor });
     const pending = this.#waiting();
     if (pending === undefined) {
@@ -240,7 +240,7 @@ export class Firewall {
   /** Back to the rules that were confirmed last, whether a change waits or somebody else was at the table. */
   async rollback(by: Actor = {}): Promise<RolledBack> {
     this.#state.prepare();
-    using lock = await this.#locked();
+    using lock = await this.#changing();
     const nft = new Nft({ lock: lock.descriptor });
     const id = this.#waitingOrDamaged();
     const kept = this.#state.kept();
@@ -288,7 +288,7 @@ export class Firewall {
    */
   async settle(grace: Duration, by: Actor = {}): Promise<Settled | undefined> {
     if (this.#overdue(grace) === undefined) return undefined;
-    using lock = await this.#locked();
+    using lock = await this.#changing();
     const why = this.#overdue(grace);
     if (why === undefined) return undefined;
     // Undefined where it was confirmed by someone who was killed at it: then that is what has to hold.
@@ -425,7 +425,7 @@ export class Firewall {
 
   async #ground({ intend }: Actor): Promise<Ground & Disposable> {
     this.#state.prepare();
-    const lock = await this.#locked();
+    const lock = await this.#changing();
     const end = (): void => lock[Symbol.dispose]();
     const [state, force, stays] = [this.#state, this.#force, this.#stays];
     return { state, force, lock, intend, stays, [Symbol.dispose]: end };
@@ -500,7 +500,30 @@ export class Firewall {
   }
 
   async #locked(): Promise<Lock> {
-    return lockOf(this.#state.folder, PATIENCE);
+    const lock = await lockOf(this.#state.folder, PATIENCE);
+    this.#force.expect(undefined);
+    return lock;
+  }
+
+  /** For what changes rules: what somebody else changed before is told, though it is undone. */
+  async #changing(): Promise<Lock> {
+    const lock = await this.#locked();
+    try {
+      this.#force.expect(expected({ state: this.#state, force: this.#force }));
+    } catch {
+      // Whoever looks for what others change says why that is not known.
+    }
+    return lock;
+  }
+
+  /** Rules of ours that could not be loaded, or others that a change of ours undid: another text each time. */
+  restless(): string | undefined {
+    return this.#force.isStrange ? randomBytes(4).toString('hex') : this.#force.unloaded.text();
+  }
+
+  /** What changes of ours undid since this was asked last. */
+  undone(): readonly Inspected[] {
+    return this.#force.strange().map(undone);
   }
 
   /** A change that was confirmed by someone who was killed at it is no longer waiting. */

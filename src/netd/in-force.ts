@@ -9,12 +9,27 @@ import { policyOfText } from '../segmentation/policy-file.ts';
 import { policyAt } from '../segmentation/policy-at.ts';
 import { joined, quarantinedIn, quarantineElements, withQuarantine } from '../segmentation/quarantine.ts';
 import { render } from '../segmentation/render.ts';
-import { bring, type Brought } from './bring.ts';
+import { bring, type Brought, holds } from './bring.ts';
 import { connectionsThat, deleteConnections, ownAddresses } from './conntrack.ts';
 import { type Island, IslandMark } from './island.ts';
 import type { Nft } from './nft.ts';
 import { type Entry, isOver, QuarantineBook } from './quarantine-book.ts';
 import { digest, NO_RULES, type State } from './state.ts';
+import { Unloaded } from './unloaded.ts';
+
+const MOST_STRANGE = 5;
+
+/** What should hold before a change of ours. */
+export interface Expected {
+  /** The first one; others are as good. */
+  readonly documents: readonly [string, ...string[]];
+  readonly policy: Policy | undefined;
+  readonly change: string | undefined;
+}
+
+export interface Strange extends Expected {
+  readonly listing: string | undefined;
+}
 
 /** What became of the connections that the rules do not allow any more. */
 export interface Cut {
@@ -32,12 +47,16 @@ export class InForce {
   readonly #state: State;
   readonly mark: IslandMark;
   readonly book: QuarantineBook;
+  readonly unloaded: Unloaded;
   #bootOwed: string | undefined;
+  #expected: Expected | undefined;
+  #strange: Strange[] = [];
 
   constructor(state: State) {
     this.#state = state;
     this.mark = new IslandMark(state.folder);
     this.book = new QuarantineBook(state.folder);
+    this.unloaded = new Unloaded(state.folder);
   }
 
   get island(): Island | undefined {
@@ -170,16 +189,52 @@ export class InForce {
     return closed !== undefined && encloses(closed) ? closed : undefined;
   }
 
+  /** What the next load shall find. What it finds instead somebody else put there: see `strange`. */
+  expect(expected: Expected | undefined): void {
+    this.#expected = expected;
+  }
+
+  /** What changes of ours found that others had done, and undid; each is told once. */
+  strange(): readonly Strange[] {
+    const strange = this.#strange;
+    this.#strange = [];
+    return strange;
+  }
+
+  get isStrange(): boolean {
+    return this.#strange.length > 0;
+  }
+
   /** The kernel holds these rules and what is in force beside them when this returns. */
   async load(nft: Nft, rules: string, suspects?: readonly Entry[]): Promise<Brought> {
-    return bring(nft, this.document(rules, suspects));
+    return this.#brought(nft, this.document(rules, suspects));
   }
 
   /** For a return, which no damage may keep from happening; then connections are cut that nobody could open now. */
   async bring(nft: Nft, rules: string): Promise<Brought & { readonly cut: Cut }> {
     const listing = this.isReadable ? undefined : await nft.list().catch(() => undefined);
-    const brought = await bring(nft, this.lenient(rules, listing));
+    const brought = await this.#brought(nft, this.lenient(rules, listing));
     return { ...brought, cut: await this.cut(rules) };
+  }
+
+  async #brought(nft: Nft, document: string): Promise<Brought> {
+    const expected = this.#expected;
+    this.#expected = undefined;
+    try {
+      const brought = await bring(nft, document);
+      this.unloaded.clear();
+      if (expected !== undefined && brought.found !== undefined) this.#compare(expected, brought.found);
+      return brought;
+    } catch (error) {
+      this.unloaded.set(errorText(error), await nft.list().catch(() => undefined));
+      throw error;
+    }
+  }
+
+  #compare(expected: Expected, { listing }: NonNullable<Brought['found']>): void {
+    if (expected.documents.some((document) => holds(listing, document))) return;
+    // Nobody asks for more than the last few.
+    this.#strange = [...this.#strange, { ...expected, listing }].slice(-MOST_STRANGE);
   }
 
   /** Is it known who is in quarantine? */

@@ -1,7 +1,7 @@
 import { errorText } from '../core/errors.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { holds } from './bring.ts';
-import type { InForce } from './in-force.ts';
+import type { Expected, InForce, Strange } from './in-force.ts';
 import { isTrouble, type Nft } from './nft.ts';
 import { isOver } from './quarantine-book.ts';
 import { digest, remaining, type State } from './state.ts';
@@ -12,6 +12,8 @@ export interface Found {
   /** Undefined where there is no table, or nft died of it. */
   readonly listing: string | undefined;
   readonly unreadable: string | undefined;
+  /** Why rules of ours could not be loaded, where that, and nobody else, left the kernel as it is. */
+  readonly ours: string | undefined;
   /** What should hold, as nft takes it. */
   readonly document: string;
   /** What that was made of; undefined where it is not known. */
@@ -49,7 +51,10 @@ export async function inspect(
   // Those whose time is over are about to be released.
   if (!isSame && unreadable === undefined && isAboutToRelease(ground, rules, listing)) return 'busy';
   const damaged = ground.force.damaged();
-  const found = { ...should, document, listing, unreadable, damaged, holds: isSame };
+  const { unloaded } = ground.force;
+  if (isSame) unloaded.clear();
+  const ours = isSame || unreadable !== undefined ? undefined : unloaded.why(listing);
+  const found = { ...should, document, listing, unreadable, damaged, ours, holds: isSame };
   if (isSame || !(await heal(found))) return { ...found, healed: 'not asked' };
   try {
     // Connections that came in by what was changed are cut as well.
@@ -59,6 +64,29 @@ export async function inspect(
     return { ...found, healed: { failed: errorText(error) } };
   }
 }
+
+/** What a change of ours shall find; undefined where that is not known, or is about to be put right. */
+export function expected(ground: Ground): Expected | undefined {
+  const { force } = ground;
+  const should = shouldHold(ground);
+  if (typeof should === 'string' || force.unloaded.text() !== undefined) return undefined;
+  const { rules, ...what } = should;
+  // Those whose time is over are about to be released.
+  const over = force.isReadable && force.book.entries().some((entry) => isOver(entry));
+  const before = over ? [force.document(rules, force.book.entries())] : [];
+  return { ...what, documents: [force.lenient(rules, undefined), ...before] };
+}
+
+/** As any other change of somebody else, which a change of ours undid. */
+export const undone = ({ documents: [document], ...strange }: Strange): Inspected => ({
+  ...strange,
+  document,
+  unreadable: undefined,
+  ours: undefined,
+  damaged: [],
+  holds: false,
+  healed: 'done',
+});
 
 type Should = Pick<Found, 'policy' | 'change'> & { readonly rules: string };
 

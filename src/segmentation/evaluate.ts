@@ -79,6 +79,8 @@ interface Walk {
   readonly base: BaseChain['base'];
   readonly accepted: PacketSet[];
   readonly observed: PacketSet[];
+  /** Dropped here and there, or going on: no matter, as long as they are dropped in the end. */
+  readonly doubtful: { readonly rule: Rule; readonly packets: PacketSet }[];
   depth: number;
 }
 
@@ -126,8 +128,9 @@ class Evaluator {
   /** Where both ways of a filter lead: one for reads, the other for whatever else a segment carries. */
   #filter(packets: PacketSet, rule: Rule, step: Step, walk: Walk): void {
     this.#seen.push(packets);
-    const other: Walk = { base: walk.base, accepted: [], observed: [], depth: walk.depth };
+    const other: Walk = { base: walk.base, accepted: [], observed: [], doubtful: [], depth: walk.depth };
     const left = this.#enter(FILTER_REFUSED, packets, other, rule);
+    this.#checkDoubtful(other, this.#space.union([...other.accepted, ...other.observed, left]));
     this.#refused.push({
       observed: this.#space.union(other.observed),
       passed: this.#space.union([...other.accepted, left]),
@@ -142,11 +145,12 @@ class Evaluator {
     let passed = possible(space, hook);
     let observed = space.nothing;
     for (const chain of baseChainsOf(this.#listing, hook)) {
-      const walk: Walk = { base: chain.base, accepted: [], observed: [], depth: 0 };
+      const walk: Walk = { base: chain.base, accepted: [], observed: [], doubtful: [], depth: 0 };
       const left = this.#chain(chain, passed, walk);
       if (chain.base.policy === 'accept') walk.accepted.push(left);
       const noticed = space.union(walk.observed);
       passed = space.or(space.union(walk.accepted), noticed);
+      this.#checkDoubtful(walk, passed);
       observed = space.or(space.and(observed, passed), noticed);
     }
     return { passed, observed };
@@ -218,13 +222,14 @@ class Evaluator {
         case 'verdict':
           if (chance !== undefined) this.#gap(rule.place, `decides by chance (${chance})`);
           if (statement.kind === 'verdict') {
-            this.#checkCertain(meeting, rule);
+            if (statement.verdict.kind === 'drop') walk.doubtful.push({ rule, packets: meeting.perhaps });
+            else this.#checkCertain(meeting.perhaps, rule);
             this.#apply([[statement.verdict, meeting.surely]], rule, step, walk);
           } else {
             this.#check(statement, space.or(meeting.surely, meeting.perhaps), rule, walk);
             const { fields } = statement;
             this.#meet(meeting, this.#matcher.guard(fields), this.#matcher.leastGuard(fields));
-            this.#checkCertain(meeting, rule);
+            this.#checkCertain(meeting.perhaps, rule);
             this.#apply(this.#cases(statement, meeting.surely, rule), rule, step, walk);
           }
           return;
@@ -261,7 +266,11 @@ class Evaluator {
     meeting.perhaps = space.minus(may, meeting.surely);
   }
 
-  #checkCertain({ perhaps }: Meeting, rule: Rule): void {
+  #checkDoubtful({ doubtful }: Walk, passed: PacketSet): void {
+    for (const { rule, packets } of doubtful) this.#checkCertain(this.#space.and(packets, passed), rule);
+  }
+
+  #checkCertain(perhaps: PacketSet, rule: Rule): void {
     const packet = this.#space.witness(perhaps);
     if (packet === undefined) return;
     this.#gap(rule.place, `may look at the family or not, nft lists both alike: ${packetText(packet)}`);

@@ -1,8 +1,8 @@
-import { exactly } from './boxes.ts';
+import { ofFamily } from './boxes.ts';
 import { type Field, fieldOf, hasOnly, isPayload, isRecord, short, text } from './field.ts';
 import { ORDERED, type ValueReader } from './field-value.ts';
 import { holdsAt, isTime } from './time-match.ts';
-import { TCP } from './packet.ts';
+import { ICMP, ICMPV6 } from './packet.ts';
 import { type Elements, elementsOf, type Verdict, VerdictReader } from './listing-set.ts';
 
 /** `outside` is "not equal" and "not in". */
@@ -90,37 +90,24 @@ function statementOf(json: Readonly<Record<string, unknown>>, values: ValueReade
   }
 }
 
-/** What nft puts in front of a reject of one kind, and does not list. */
-const REJECTS: ReadonlyMap<unknown, Field> = new Map(
-  (
-    [
-      ['icmp', 'family', 'nf_proto', exactly(0)],
-      ['icmpv6', 'family', 'nf_proto', exactly(1)],
-      ['tcp reset', 'protocol', 'inet_proto', exactly(TCP)],
-    ] as const
-  ).map(([kind, dimension, type, one]) => [
-    kind,
-    {
-      text: `what a reject with ${kind} is for`,
-      dimension,
-      type,
-      guard: { [dimension]: [one] },
-      leastGuard: {},
-    },
-  ]),
-);
+/** nft leaves out of the listing what the rule asks of the family before a reject of one kind: it surely is for nobody. */
+const ANSWERED: Field = {
+  text: 'whom a reject answers',
+  dimension: 'protocol',
+  type: 'inet_proto',
+  guard: { protocol: [] },
+  leastGuard: {},
+};
+const REJECTS: ReadonlySet<unknown> = new Set(['icmp', 'icmpv6', 'tcp reset']);
 
 /** A drop, of those packets that can be answered so; `icmpx` is for both families. */
 function rejectOf({ reject, ...more }: Readonly<Record<string, unknown>>): readonly Statement[] | undefined {
   if (!isRecord(reject) || Object.keys(more).length > 0 || !hasOnly(reject, ['type', 'expr']))
     return undefined;
   const drop: Statement = { kind: 'verdict', verdict: DROP };
-  const field = REJECTS.get(reject['type']);
-  if (field === undefined) return reject['type'] === 'icmpx' ? [drop] : undefined;
-  return [
-    { kind: 'match', fields: [field], how: 'outside', values: { inline: { elements: [], gaps: [] } } },
-    drop,
-  ];
+  if (!REJECTS.has(reject['type'])) return reject['type'] === 'icmpx' ? [drop] : undefined;
+  const values = { inline: { elements: [], gaps: [] } };
+  return [{ kind: 'match', fields: [ANSWERED], how: 'outside', values }, drop];
 }
 
 function chance(what: string, writes = ''): Statement {
@@ -193,12 +180,23 @@ function matchOf(inside: Readonly<Record<string, unknown>>, values: ValueReader)
       // "ip saddr >= A ip daddr <= B" as "ip daddr A-B", and "< A" with "> B", which nothing is, as "!= A-B".
       if (Array.isArray(right) || (isRecord(right) && 'range' in right)) return undefined;
       const source = sourceOf(right, fields, false, values);
-      const how = op === '==' ? 'inside' : 'outside';
-      return source === undefined ? undefined : { kind: 'match', fields, how, values: source };
+      if (source === undefined) return undefined;
+      if (op === '!=') return { kind: 'match', fields, how: 'outside', values: source };
+      return { kind: 'match', fields: ofIcmp(fields, source), how: 'inside', values: source };
     }
     default:
       return orderOf(fields, op, right, values);
   }
+}
+
+/** Before "meta l4proto icmp" nft leaves out of the listing that the rule asks for IPv4, and so with ICMPv6. */
+function ofIcmp([field, ...more]: readonly Field[], source: Source): readonly Field[] {
+  const all = field === undefined ? more : [field, ...more];
+  const [element, ...others] = 'inline' in source ? source.inline.elements : [];
+  const value = element?.key[0]?.low;
+  const isOne = more.length === 0 && others.length === 0;
+  if (field?.text !== 'l4proto' || !isOne || (value !== ICMP && value !== ICMPV6)) return all;
+  return [{ ...field, guard: { family: ofFamily(value === ICMP ? 'ipv4' : 'ipv6') }, leastGuard: {} }];
 }
 
 /** The clock is the same for all packets: what it decides is known for each time that a proof is made for. */

@@ -78,6 +78,8 @@ const INET: readonly Row[] = [
     'reject with tcp reset',
     'ip saddr 10.20.40.0/24 reject with icmp type admin-prohibited',
     'ip6 saddr fd00:40::/64 reject with icmpv6 type admin-prohibited',
+    'meta nfproto ipv6 reject with tcp reset',
+    'meta l4proto icmp drop',
     'icmp type echo-request ip saddr 10.20.40.1 drop',
   ),
   ...each(PROVEN, 'behind_conntrack')('ct state new accept', 'tcp dport 22 accept'),
@@ -115,22 +117,26 @@ const INET: readonly Row[] = [
     'iifname != "vlan10" accept',
   ),
   ...each(OPENS, 'g_output')('oifname != "lo" accept', 'icmpv6 type 128 ip6 daddr fd00:20::11 accept'),
-  at(OPENS)('d_supervision_metering', 'reject with tcp reset', 'ip saddr 10.20.40.1 accept'),
 
   // And takes away what should pass.
   ...each(CLOSES, 'g_forward')(
-    'reject with tcp reset',
     'return',
     'jump d_undeclared',
     'tcp dport 502 drop',
-    'ip saddr 10.20.40.0/24 reject with icmp type admin-prohibited',
+    'reject with icmpx type admin-prohibited',
   ),
   ...each(CLOSES, 'g_raw')('fib saddr . mark . iif oif missing drop', 'ip ttl < 5 drop'),
 
   // What nft lists as it lists something else.
   at(FAMILY)('d_supervision_metering', 'reject with icmp type admin-prohibited', 'accept'),
+  at(FAMILY)('d_supervision_metering', 'meta nfproto ipv4 reject with tcp reset', 'accept'),
+  at(FAMILY)('d_supervision_metering', 'meta nfproto ipv4 meta l4proto icmp drop', 'accept'),
   at(FAMILY)('d_supervision_metering', 'reject with icmpv6 type admin-prohibited', 'accept'),
   ...each(FAMILY, 'g_forward')(
+    'reject with tcp reset',
+    'ip saddr 10.20.40.0/24 reject with icmp type admin-prohibited',
+    'meta l4proto icmp accept',
+    'meta nfproto ipv6 meta l4proto ipv6-icmp accept',
     'meta l4proto ipv6-icmp icmpv6 type echo-request iifname "vlan40" oifname "vlan20" accept',
     'meta l4proto icmp icmp type echo-request iifname "vlan40" oifname "vlan20" accept',
     'meta l4proto ipv6-icmp icmpv6 type nd-neighbor-solicit ct state new accept',

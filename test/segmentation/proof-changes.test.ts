@@ -139,7 +139,7 @@ add element inet sluice r_supervision_control_4 { 10.20.40.0/24 . 10.20.10.0/24 
   },
   {
     title: 'an echo request that became any ICMP',
-    change: 'insert rule inet sluice g_output meta l4proto icmp accept',
+    change: 'insert rule inet sluice g_output ip protocol icmp accept',
     finds: [
       /^output new gateway -> any other: \S+ -> \S+ icmp.*, not declared, accept, by g_output, rule 1 /,
     ],

@@ -1,5 +1,5 @@
 import { readFileSync, renameSync } from 'node:fs';
-import { SluiceError } from '../core/errors.ts';
+import { errorText, SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
 import { type Duration, milliseconds, seconds } from '../core/units.ts';
@@ -47,7 +47,8 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   firewall.prepare();
   // For as long as this process lives.
   await lockOf(firewall.folder, NONE_ELSE, { name: 'netd.lock', taken: 'another netd has these rules' });
-  await tellBoot(parts);
+  const shut = await tellBoot(parts);
+  if (shut !== undefined) await staysShut(parts, shut);
   await keepForBoot(parts);
   const desk = new Desk(parts);
   const shadow = new ShadowWatch({
@@ -87,10 +88,10 @@ async function keepForBoot(parts: NetdParts): Promise<void> {
     log.error('a start of the machine would not load what is confirmed', { error: lost });
 }
 
-/** Once: what was told is called so. */
-async function tellBoot({ bootReport, audit, log }: NetdParts): Promise<void> {
+/** Once: what was told is called so. Why the start closed; undefined where it did not. */
+async function tellBoot({ bootReport, audit, log }: NetdParts): Promise<string | undefined> {
   const report = readReport(bootReport);
-  if (report === undefined) return;
+  if (report === undefined) return undefined;
   const { outcome, says } = report;
   const isGood = outcome === 'confirmed' || outcome === 'none';
   if (isGood) log.info('when the machine started', { outcome, says });
@@ -104,6 +105,17 @@ async function tellBoot({ bootReport, audit, log }: NetdParts): Promise<void> {
     renameSync(bootReport, `${bootReport}.told`);
   } catch {
     // It is told again next time.
+  }
+  return isGood ? undefined : says;
+}
+
+/** What is not loaded now is tried again with all that others change. */
+async function staysShut(parts: NetdParts, why: string): Promise<void> {
+  const { firewall, log } = parts;
+  try {
+    await firewall.shut(why, async () => policyNow(parts));
+  } catch (error) {
+    log.error('what lets management alone through is not loaded', { error: errorText(error) });
   }
 }
 

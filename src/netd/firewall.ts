@@ -95,6 +95,18 @@ export class Firewall {
     }
   }
 
+  /**
+   * This start of the machine could not load what was confirmed, and closed: a file that is whole again, or another one that
+   * was, opens nothing. So it stays until a roll back, or until rules are confirmed. Throws where that cannot be loaded.
+   */
+  async shut(why: string, policy: () => Promise<Policy>): Promise<void> {
+    this.#state.shut(why);
+    await this.keepForBoot(policy);
+    using lock = await this.#locked();
+    const kept = this.#state.kept();
+    if (kept !== undefined) await this.#force.bring(new Nft({ lock: lock.descriptor }), kept.rules);
+  }
+
   /** Throws where the folder is not ours alone. */
   prepare(): void {
     this.#state.prepare();
@@ -243,6 +255,8 @@ export class Firewall {
     using lock = await this.#changing();
     const nft = new Nft({ lock: lock.descriptor });
     const id = this.#waitingOrDamaged();
+    // A start that closed is over when somebody says so.
+    const wasShut = this.#state.open();
     const kept = this.#state.kept();
     if (kept === undefined && id === undefined) {
       throw new SluiceError(
@@ -257,6 +271,7 @@ export class Firewall {
     await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
     const brought = await this.#force.bring(nft, before);
     this.#state.end();
+    if (wasShut) this.#force.holdBoot();
     const isLost = this.#force.isAny && !enforces(before);
     return { id, to: heldBy(before, kept), isLost, damaged: this.#force.damaged(), ...brought };
   }
@@ -485,10 +500,10 @@ export class Firewall {
   }
 
   #kernel(listing: string | undefined): Status['kernel'] {
-    const confirmed = this.#state.confirmed();
+    const kept = this.#state.kept();
     const isHeld = (rules: string | undefined): boolean =>
       rules !== undefined && holds(listing, this.#force.lenient(rules, listing));
-    if (isHeld(confirmed)) return 'confirmed';
+    if (isHeld(kept?.rules)) return kept?.from === 'closed.json' ? 'closed' : 'confirmed';
     if (isHeld(this.#state.pending() && this.#state.candidate())) return 'waiting';
     return listing === undefined ? 'nothing' : 'something else';
   }

@@ -62,7 +62,7 @@ export interface Status extends Pick<Proven, 'island'> {
   readonly proof: Proof | undefined;
   readonly lacks: readonly Lack[];
   /** What the kernel holds, compared with what is known here. */
-  readonly kernel: 'confirmed' | 'waiting' | 'nothing' | 'something else' | 'unknown';
+  readonly kernel: 'confirmed' | 'closed' | 'waiting' | 'nothing' | 'something else' | 'unknown';
   readonly pending:
     | (Pick<Pending, 'id' | 'tried'> & { readonly left: Duration; readonly guards: number })
     | undefined;

@@ -61,6 +61,7 @@ interface Booted {
 }
 
 const MENDED = 'confirmed.json.damaged';
+const SHUT = 'shut.json';
 
 /** Which rules hold or wait, and what they were made of. */
 const STAMPED = [
@@ -69,6 +70,7 @@ const STAMPED = [
   'candidate.json',
   'candidate-policy.json',
   'pending.json',
+  SHUT,
 ] as const;
 
 /**
@@ -77,12 +79,15 @@ const STAMPED = [
  * `candidate.json` the rules of a change that waits; `pending.json` the change; `rollback.log` what roll backs said;
  * `confirmed-policy.json` and `candidate-policy.json` what these rules were made of, for people;
  * `boot.json` what is loaded when the machine starts, `closed.json` what where that cannot be, both sealed;
+ * `shut.json` says that this start of the machine closed, and that it stays so;
  * `before.json` what a first change returns to where there were rules in the kernel that nobody here knows.
  * Each is replaced as a whole and on the disk before anything goes on.
  */
 export class State {
   readonly folder: string;
   readonly #strict: boolean;
+  /** What the disk does not take is known to this process alone. */
+  #shutFor: string | undefined;
 
   /** `strict` also refuses a folder that others could put another one in the place of. */
   constructor(
@@ -136,6 +141,35 @@ export class State {
    * read they are those that a start of the machine would load, and where these cannot either, management alone.
    */
   kept(): Kept | undefined {
+    const shut = this.#shut();
+    if (shut === undefined) return this.#confirmed();
+    const lost = `this start of the machine loaded no confirmed rules (${shut}): nothing but management is let through until ./sluice firewall rollback`;
+    return { rules: this.closed() ?? NOTHING_PASSES, from: 'closed.json', lost };
+  }
+
+  /** A start of the machine closed: so it stays, until somebody says otherwise or the machine is started again. */
+  shut(why: string): void {
+    this.#shutFor = why;
+    this.#write(SHUT, `${JSON.stringify({ boot: bootId(), why }, undefined, 2)}\n`);
+    this.#shutFor = undefined;
+  }
+
+  /** From now on what was confirmed is gone by again. True where it was not. */
+  open(): boolean {
+    const isShut = this.#shut() !== undefined;
+    this.#shutFor = undefined;
+    if (this.#isThere(SHUT)) removeDurably(this.#path(SHUT));
+    return isShut;
+  }
+
+  #shut(): string | undefined {
+    if (this.#shutFor !== undefined) return this.#shutFor;
+    const json = parsed(this.#read(SHUT) ?? '');
+    if (!isRecord(json) || json['boot'] !== bootId()) return undefined;
+    return typeof json['why'] === 'string' ? json['why'] : 'unknown';
+  }
+
+  #confirmed(): Kept | undefined {
     const text = this.#read('confirmed.json');
     const confirmed = text === undefined ? undefined : unsealed(text)?.document;
     if (confirmed !== undefined) return { rules: confirmed, from: 'confirmed.json', lost: undefined };
@@ -254,6 +288,7 @@ export class State {
     for (const [name, text] of files) prepareDurably(this.#path(name), text);
     for (const [name] of files) nameDurably(this.#path(name));
     rmSync(this.#path(MENDED), { force: true });
+    this.open();
   }
 
   /**

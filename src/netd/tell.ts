@@ -143,6 +143,7 @@ function kernelText({
   pending,
 }: Pick<Status, 'kernel' | 'everConfirmed' | 'pending'>): string {
   if (kernel === 'confirmed') return 'the kernel holds the rules that were confirmed';
+  if (kernel === 'closed') return 'the kernel holds rules that let nothing but management through';
   if (kernel === 'waiting') return 'the kernel holds rules that wait to be confirmed';
   if (kernel === 'unknown') return 'what the kernel holds is not known, as nft does not tell it';
   if (kernel === 'nothing') return 'the kernel holds no rules of Sluice';

@@ -13,12 +13,14 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { long } from '../support/long.ts';
 import { holds } from '../../src/netd/bring.ts';
+import { DriftBook } from '../../src/netd/drift-book.ts';
 import { sealed } from '../../src/netd/sealed.ts';
 import { State } from '../../src/netd/state.ts';
 import { closedRulesOf, rulesOf } from '../segmentation/policies.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
 import { REPOSITORY } from '../support/process.ts';
+import { until } from '../support/wait.ts';
 import { Bed, type Ran } from './bed.ts';
 import { confirmed } from './change.ts';
 import { AFTER, BEFORE } from './plants.ts';
@@ -246,11 +248,25 @@ t.test(
       readFileSync(join(bed.state, 'audit.jsonl'), 'utf8'),
       /"verb":"boot","outcome":"failed","detail":"closed: .*is damaged/,
     );
+    await netd.says(/"what":"what is known about the rules is damaged".*until .\/sluice firewall rollback/);
+    t.ok(await isShut(bed), 'a whole confirmed.json opens nothing by itself');
+    await bed.run('nft', 'delete', 'table', 'inet', 'sluice');
+    await until('what is put right', async () => isShut(bed));
+    t.match(await bed.asked('status'), { status: 1, stdout: /^the kernel holds rules that let nothing but/ });
+    await netd.stop();
+    const next = await bed.netd();
+    await next.says(/"what":"what is known about the rules is damaged".*until .\/sluice firewall rollback/);
+    t.ok(await isShut(bed), 'nor does another netd');
+    t.equal(readFileSync(join(bed.state, 'boot.json'), 'utf8'), '{');
+
+    t.match(await bed.asked('rollback'), { status: 0, stdout: /^the rules that were confirmed last hold/ });
+    t.ok(await bed.holds(BEFORE));
     t.match(
-      await bed.run('head', '-c', '40', join(bed.state, 'boot.json')),
-      { stdout: /"metainfo"/ },
-      'and mends it',
+      readFileSync(join(bed.state, 'boot.json'), 'utf8'),
+      /^.*"metainfo"/,
+      'the next start opens with it',
     );
+    t.equal(new DriftBook(bed.state).read().events.length, 1, 'and nobody else is blamed for the start');
   },
 );
 
@@ -266,7 +282,6 @@ t.test(
     const away = `${bed.state}-away`;
     bed.expireIn(away, () => renameSync(bed.state, away));
 
-    const { until } = await import('../support/wait.ts');
     await until('the roll back', () => !existsSync(join(away, 'pending.json')));
 
     t.ok(await bed.holds(BEFORE));

@@ -106,7 +106,8 @@ async function tellBoot({ bootReport, audit, log }: NetdParts): Promise<string |
   } catch {
     // It is told again next time.
   }
-  return isGood ? undefined : says;
+  // What follows from it is said by whoever says why.
+  return isGood ? undefined : says.split('; ')[0];
 }
 
 /** What is not loaded now is tried again with all that others change. */

@@ -36,16 +36,26 @@ import {
   releaseOverdue,
   strangers,
 } from './measures.ts';
+import { HELD, heldBy } from './held.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
-import { flowsMeant, type MustWork, mustWork } from './must-work.ts';
+import { ended, flowsMeant, type MustWork, mustWork } from './must-work.ts';
 import { isTrouble, Nft } from './nft.ts';
-import { EMPTY_LISTING, loadProven, mayLoad, mustBeNew, mustBeTried, objection } from './objections.ts';
+import {
+  EMPTY_LISTING,
+  loadProven,
+  mayLoad,
+  mustBeNew,
+  mustBeOver,
+  mustBeTried,
+  mustWait,
+  objection,
+} from './objections.ts';
 import { ObservingEnds } from './observing-ends.ts';
 import type { Applied, Known, Listing, RolledBack, Settled, Status, Proven } from './outcome.ts';
 import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
 import { findShadows } from './shadow.ts';
-import { digest, type Kept, NO_RULES, type Pending, remaining, State } from './state.ts';
+import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
 const PATIENCE: Duration = seconds(60);
@@ -187,7 +197,7 @@ export class Firewall {
 
   /** Devices that did not answer. Throws where what must work did not, or the change does not wait any more. */
   async #tried(id: string, policy: Policy, work: MustWork): Promise<readonly string[]> {
-    const trial = await settled(
+    const trial = await ended(
       mustWork(new Nft(), work, {
         policy: () => this.#force.policy(policy),
         goesOn: () => this.waits() === id,
@@ -221,18 +231,7 @@ export class Firewall {
     this.#state.prepare();
     using lock = await this.#changing();
     const nft = new Nft({ lock: lock.descriptor });
-    const pending = this.#waiting();
-    if (pending === undefined) {
-      throw new SluiceError('SETUP', 'no change waits to be confirmed', {
-        remedy:
-          './sluice firewall status tells what the kernel holds; a change that nobody confirms is rolled back',
-      });
-    }
-    if (pending.id !== id) {
-      throw new SluiceError('SETUP', `it is not change ${id} that waits, but ${pending.id}`, {
-        remedy: `./sluice firewall confirm ${pending.id}`,
-      });
-    }
+    const pending = mustWait(this.#waiting(), id);
     mustBeTried(pending);
     mustBeNew(pending, by);
     if (!this.#state.isLost(pending)) mustEnforce({ force: this.#force }, this.#state.candidate() ?? '');
@@ -563,18 +562,7 @@ export class Firewall {
   async #refuseWhileWaiting(nft: Nft): Promise<void> {
     const pending = this.#waiting();
     if (pending === undefined) return;
-    if (remaining(pending) > 0) {
-      const { id, tried } = pending;
-      throw new SluiceError(
-        'SETUP',
-        tried
-          ? `change ${id} waits to be confirmed`
-          : `change ${id} is being tried: what must work has not worked yet`,
-        {
-          remedy: `${tried ? `./sluice firewall confirm ${id}` : 'wait for apply to end'}, or ./sluice firewall rollback`,
-        },
-      );
-    }
+    mustBeOver(pending);
     await this.#force.bring(nft, this.#state.before());
     this.#state.end();
   }
@@ -614,27 +602,5 @@ interface Begun {
   readonly onTrial: { readonly id: string; readonly work: MustWork } | undefined;
 }
 
-type Ended<T> = { readonly value: T } | { readonly error: unknown };
-
-const settled = async <T>(act: Promise<T>): Promise<Ended<T>> =>
-  act.then(
-    (value) => ({ value }),
-    (error: unknown) => ({ error }),
-  );
-
-/** What a return ended in, for people. */
-const HELD = {
-  confirmed: 'the confirmed rules hold',
-  closed: 'all but management is closed',
-  nothing: 'no rules are loaded',
-} as const satisfies Record<RolledBack['to'], string>;
-
 /** Could the kernel hold anybody back? */
 const isEnforced = (listing: string | undefined): boolean => quarantinedIn(listing).size > 0;
-
-const heldBy = (before: string, kept: Kept | undefined): RolledBack['to'] =>
-  before === NO_RULES
-    ? 'nothing'
-    : kept === undefined || kept.from === 'closed.json'
-      ? 'closed'
-      : 'confirmed';

@@ -109,6 +109,15 @@ async function counted(nft: Nft): Promise<Counted> {
 
 const judgeOf = (policy: Policy): Judge => new Judge(policyAt(policy, epochMs(Date.now())), ownAddresses());
 
+export type Ended<T> = { readonly value: T } | { readonly error: unknown };
+
+/** What came of it, for who has to see to something first. */
+export const ended = async <T>(act: Promise<T>): Promise<Ended<T>> =>
+  act.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+
 /** Addresses at the far end of connections of each flow that were answered, or that nobody has to answer. */
 type Answers = ReadonlyMap<string, ReadonlySet<bigint>>;
 

@@ -49,6 +49,31 @@ export function mustBeNew({ id, until, within, session }: Pending, by: Actor): v
   );
 }
 
+/** The change that is to be confirmed. */
+export function mustWait(pending: Pending | undefined, id: string): Pending {
+  if (pending === undefined) {
+    throw new SluiceError('SETUP', 'no change waits to be confirmed', {
+      remedy:
+        './sluice firewall status tells what the kernel holds; a change that nobody confirms is rolled back',
+    });
+  }
+  if (pending.id === id) return pending;
+  throw new SluiceError('SETUP', `it is not change ${id} that waits, but ${pending.id}`, {
+    remedy: `./sluice firewall confirm ${pending.id}`,
+  });
+}
+
+/** Before another one is applied. */
+export function mustBeOver(pending: Pending): void {
+  if (remaining(pending) <= 0) return;
+  const { id, tried } = pending;
+  const says = tried ? 'waits to be confirmed' : 'is being tried: what must work has not worked yet';
+  const first = tried ? `./sluice firewall confirm ${id}` : 'wait for apply to end';
+  throw new SluiceError('SETUP', `change ${id} ${says}`, {
+    remedy: `${first}, or ./sluice firewall rollback`,
+  });
+}
+
 /** What nobody saw work is confirmed by nobody: who tries it is at it, or was killed. */
 export function mustBeTried({ id, tried }: Pending): void {
   if (tried) return;

@@ -3,21 +3,17 @@ import { errorText, SluiceError } from '../core/errors.ts';
 import { type Duration, epochMs, milliseconds, seconds } from '../core/units.ts';
 import { closedRules } from '../segmentation/closed.ts';
 import { compile } from '../segmentation/compile.ts';
-import { hasTable } from '../segmentation/listing.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { policyText } from '../segmentation/policy-text.ts';
-import { prove } from '../segmentation/prove.ts';
-import { quarantinedIn } from '../segmentation/quarantine.ts';
 import type { Meant } from '../segmentation/suspects.ts';
 import { render } from '../segmentation/render.ts';
 import type { Actor } from './actor.ts';
-import { arm, GUARDS, guardPid } from './arm.ts';
-import { type Brought, holds } from './bring.ts';
-import { conntrackLack } from './conntrack.ts';
-import { DriftBook } from './drift-book.ts';
+import { arm } from './arm.ts';
+import type { Brought } from './bring.ts';
 import { type Cut, InForce } from './in-force.ts';
 import { expected, type Found, inspect, type Inspected, type Unclear, undone } from './inspect.ts';
 import { type Lock, lockOf } from './lock.ts';
+import { known, type Looking, proven, quarantined, status } from './look.ts';
 import {
   type Because,
   current,
@@ -27,7 +23,6 @@ import {
   island,
   type Islanded,
   mustEnforce,
-  notKeptOf,
   quarantine,
   type Quarantined,
   rejoin,
@@ -39,9 +34,8 @@ import {
 import { HELD, heldBy } from './held.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { ended, flowsMeant, type MustWork, mustWork } from './must-work.ts';
-import { isTrouble, Nft } from './nft.ts';
+import { Nft } from './nft.ts';
 import {
-  EMPTY_LISTING,
   loadProven,
   mayLoad,
   mustBeNew,
@@ -52,10 +46,8 @@ import {
 } from './objections.ts';
 import { ObservingEnds } from './observing-ends.ts';
 import type { Applied, Known, Listing, RolledBack, Settled, Status, Proven } from './outcome.ts';
-import { probe } from './probe.ts';
 import type { Entry } from './quarantine-book.ts';
-import { findShadows } from './shadow.ts';
-import { digest, NO_RULES, type Pending, remaining, State } from './state.ts';
+import { digest, NO_RULES, type Pending, State } from './state.ts';
 
 /** Another change takes as long as nft does; then a person is told. */
 const PATIENCE: Duration = seconds(60);
@@ -275,27 +267,6 @@ export class Firewall {
     return { id, to: heldBy(before, kept), isLost, damaged: this.#force.damaged(), ...brought };
   }
 
-  /** What is confirmed, and what the kernel holds where it may be asked. Changes nothing. */
-  async known(): Promise<Known> {
-    const rules = this.#state.confirmed();
-    const policy = this.#state.confirmedPolicy();
-    const confirmed = rules === undefined ? undefined : { rules, digest: digest(rules), policy };
-    const pending = this.#state.pending();
-    // One that was confirmed by somebody who was killed at it waits no more.
-    const waiting = pending?.rules === confirmed?.digest ? undefined : pending?.id;
-    try {
-      const listing = await new Nft().list();
-      const isNone = confirmed === undefined && listing === undefined;
-      return {
-        confirmed,
-        waiting,
-        kernel: { listing, holds: isNone ? 'confirmed' : this.#kernel(listing) },
-      };
-    } catch {
-      return { confirmed, waiting, kernel: 'not permitted' };
-    }
-  }
-
   /**
    * Takes back a change whose time was over `grace` ago, or that another start of the machine left, where its guards did
    * not do it; and one that nobody can confirm any more. Undefined where there was none.
@@ -416,16 +387,6 @@ export class Firewall {
     return rules === undefined ? undefined : this.#force.policyOf(rules);
   }
 
-  /** Changes nothing. Whom the kernel holds longer than it should is told where it may be asked. */
-  async quarantined(): Promise<Listing> {
-    try {
-      const listing = await new Nft().list();
-      return { entries: this.#force.held(listing), isEnforced: isEnforced(listing) };
-    } catch {
-      return { entries: this.#force.held(undefined), isEnforced: undefined };
-    }
-  }
-
   /** Every conduit is cut, and stays so until `rejoin`. */
   async island(why: Because, by: Actor = {}): Promise<Islanded> {
     using ground = await this.#ground(by);
@@ -437,74 +398,35 @@ export class Firewall {
     await rejoin(ground);
   }
 
+  /** What is confirmed, and what the kernel holds where it may be asked. */
+  async known(): Promise<Known> {
+    return known(this.#looking());
+  }
+
+  /** What the kernel holds, beside what the policy declares while an island or a quarantine is in force. */
+  async prove(policy: Policy): Promise<Proven> {
+    return proven(this.#looking(), policy);
+  }
+
+  async status(policy: Policy | undefined): Promise<Status> {
+    return status(this.#looking(), policy);
+  }
+
+  /** Whom the kernel holds longer than it should is told where it may be asked. */
+  async quarantined(): Promise<Listing> {
+    return quarantined(this.#looking());
+  }
+
+  #looking(): Looking {
+    return { state: this.#state, force: this.#force, stays: this.#stays };
+  }
+
   async #ground({ intend }: Actor): Promise<Ground & Disposable> {
     this.#state.prepare();
     const lock = await this.#changing();
     const end = (): void => lock[Symbol.dispose]();
     const [state, force, stays] = [this.#state, this.#force, this.#stays];
     return { state, force, lock, intend, stays, [Symbol.dispose]: end };
-  }
-
-  /** What the kernel holds, beside what the policy declares while an island or a quarantine is in force. Changes nothing. */
-  async prove(policy: Policy): Promise<Proven> {
-    return this.#proven(policy, await new Nft().list());
-  }
-
-  #proven(policy: Policy, listing: string | undefined): Proven {
-    const proof = prove(this.#force.policy(policy), listing ?? EMPTY_LISTING, epochMs(Date.now()));
-    return { proof, loaded: hasTable(listing), island: this.#force.island };
-  }
-
-  /** Changes nothing. */
-  async status(policy: Policy | undefined): Promise<Status> {
-    const { isSeen, listing, ...seen } = await this.#seen();
-    const confirmed = this.#state.confirmed();
-    const pending = this.#state.pending();
-    const book = new DriftBook(this.folder);
-    return {
-      ...seen,
-      kernel: isSeen ? this.#kernel(listing) : 'unknown',
-      proof: isSeen && policy !== undefined ? this.#proven(policy, listing).proof : undefined,
-      island: this.#force.island,
-      pending: pending && {
-        id: pending.id,
-        left: remaining(pending),
-        tried: pending.tried,
-        guards: GUARDS.filter((guard) => guardPid(this.#state.folder, guard, pending.id) !== undefined)
-          .length,
-      },
-      everConfirmed: confirmed !== undefined,
-      quarantined: this.#force.isReadable ? this.#force.held(listing) : [],
-      damaged: this.#force.damaged(),
-      isEnforced: isSeen ? isEnforced(listing) : undefined,
-      notKept: notKeptOf({ force: this.#force, stays: this.#stays }),
-      shadows: policy === undefined ? [] : await findShadows(policy, () => book.read().stopped !== undefined),
-      drift: book.read(),
-    };
-  }
-
-  /** What nft tells. Where it tells nothing, what is known without it is told all the same. */
-  async #seen(): Promise<Seen> {
-    const [nft, lacks] = [new Nft(), await conntrackLack()];
-    let seen: Seen = { nft: undefined, isSeen: false, listing: undefined, lacks, trouble: undefined };
-    try {
-      seen = { ...seen, nft: await nft.version() };
-      seen = { ...seen, listing: await nft.list(), isSeen: true };
-      return { ...seen, lacks: [...(await probe(nft)), ...lacks] };
-    } catch (error) {
-      if (!(error instanceof SluiceError) || isTrouble(error, 'not permitted')) throw error;
-      const { message, remedy } = error;
-      return { ...seen, trouble: remedy === undefined ? message : `${message}; ${remedy}` };
-    }
-  }
-
-  #kernel(listing: string | undefined): Status['kernel'] {
-    const kept = this.#state.kept();
-    const isHeld = (rules: string | undefined): boolean =>
-      rules !== undefined && holds(listing, this.#force.lenient(rules, listing));
-    if (isHeld(kept?.rules)) return kept?.from === 'closed.json' ? 'closed' : 'confirmed';
-    if (isHeld(this.#state.pending() && this.#state.candidate())) return 'waiting';
-    return listing === undefined ? 'nothing' : 'something else';
   }
 
   /** Connections are cut only by rules that are proven. */
@@ -585,11 +507,6 @@ export class Firewall {
   }
 }
 
-interface Seen extends Pick<Status, 'nft' | 'lacks' | 'trouble'> {
-  readonly isSeen: boolean;
-  readonly listing: string | undefined;
-}
-
 interface Asked {
   readonly within: Duration;
   readonly by: Actor;
@@ -601,6 +518,3 @@ interface Begun {
   /** What is still to be tried; undefined where nothing is. */
   readonly onTrial: { readonly id: string; readonly work: MustWork } | undefined;
 }
-
-/** Could the kernel hold anybody back? */
-const isEnforced = (listing: string | undefined): boolean => quarantinedIn(listing).size > 0;

@@ -8,6 +8,9 @@ import { latest, mean, type Statistics, startWindow } from './telemetry/statisti
 /** Free for applications; Node keeps SIGUSR1 for its debugger. */
 const ON_REQUEST = 'SIGUSR2';
 
+/** Without a listener the signal ends a process: whoever asks while everything stops must not cut that short. */
+const TOO_LATE = (): void => {};
+
 /**
  * Tells, on SIGUSR2, what each point did since it was asked last: before any filter, so that somebody on site sees what
  * the devices say and what of it goes up.
@@ -25,6 +28,7 @@ export function pointsReport(
   return {
     name: 'points on request',
     run: async (signal) => {
+      if (!process.listeners(ON_REQUEST).includes(TOO_LATE)) process.on(ON_REQUEST, TOO_LATE);
       process.on(ON_REQUEST, tell);
       await new Promise<void>((resolve) => {
         if (signal.aborted) resolve();

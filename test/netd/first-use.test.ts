@@ -68,7 +68,7 @@ t.test('a program that asked for JSON gets an answer, whatever goes wrong', { sk
 
   await failed(78, 'CONFIG_INVALID', 'firewall', 'status', '--json');
   bed.declare(BEFORE);
-  await failed(1, 'SETUP', 'firewall', 'audit', '--json');
+  await failed(1, 'SETUP', 'firewall', 'rollback', '--json');
   await failed(1, 'SETUP', 'firewall', 'confirm', '5f3a90c2', '--json');
   await failed(1, 'SETUP', 'release', 'nobody', '--json');
   await failed(64, 'USAGE', 'firewall', 'plan', '--because', 'why', '--json');

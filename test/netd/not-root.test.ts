@@ -19,7 +19,9 @@ const [STRANGER, OTHER] = [61_000, 61_001];
 
 async function as(bed: Bed, uid: number, ...args: readonly string[]): Promise<Ran> {
   const become = ['--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--no-new-privs'];
-  return bed.run('setpriv', ...become, process.execPath, join(REPOSITORY, 'src/main.ts'), ...args);
+  // What tap has each process of Node write down, nobody else may write.
+  const bare = ['env', '-u', 'NODE_OPTIONS', process.execPath];
+  return bed.run('setpriv', ...become, ...bare, join(REPOSITORY, 'src/main.ts'), ...args);
 }
 
 async function bedOfRoot(t: Test): Promise<Bed> {

@@ -31,6 +31,7 @@ export async function bring(nft: Nft, document: string): Promise<Brought> {
   const reasons = [...replaces];
   const found = first.known ? { listing: before } : undefined;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    if (planned.first !== undefined) planned = await prepared(nft, planned, document, complaints);
     const now = await attemptOf(nft, planned, document, complaints);
     if (now.holds) return { found, listing: now.listing, changes, replaces: reasons, complaints };
     // The last attempt takes nothing for granted.
@@ -48,6 +49,13 @@ export async function bring(nft: Nft, document: string): Promise<Brought> {
 
 function whole(document: string): Delta {
   return delta('', document);
+}
+
+/** What is left when that is there which nothing refers to yet. Where it failed, all of it is one transaction. */
+async function prepared(nft: Nft, planned: Delta, document: string, complaints: string[]): Promise<Delta> {
+  if ((await nft.load(planned.first ?? '')) !== undefined) return planned;
+  const { listing, known } = await listedOr(nft, complaints);
+  return known ? delta(listing, document) : planned;
 }
 
 interface Now {

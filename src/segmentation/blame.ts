@@ -11,7 +11,7 @@ export function blame(command: unknown, { flows, zones, guard }: Policy): string
   if (/^\{"add":\{"chain":.*"type":"nat"/.test(text))
     return flows.find((flow) => flow.guard?.grade === 'enforced')?.path;
   const names = new Set([...text.matchAll(/"([^"\\]+)"/g)].map(([, name = '']) => name));
-  const flow = flows.find((one) => namesOf(one).some((name) => names.has(name)));
+  const flow = flows.find((one) => namesOf(one).some((stem) => [...names].some((name) => isOf(name, stem))));
   if (flow !== undefined) return flow.path;
   const ends = [...zones.map(({ name }) => name), GATEWAY];
   for (const from of ends) {
@@ -33,6 +33,10 @@ const namesOf = (flow: Flow): string[] => [
   flowChain(flow),
   ...FAMILIES.flatMap((family) => [sideSet(flow, 'from', family), sideSet(flow, 'to', family)]),
 ];
+
+/** Flows of one name that have other ends have sets with a number behind. */
+const isOf = (name: string, stem: string): boolean =>
+  name === stem || (/^_\d+$/.test(name.slice(stem.length)) && name.startsWith(stem));
 
 /** A document as its commands, and one of some of them. */
 export function commandsIn(document: string): unknown[] {

@@ -15,7 +15,7 @@ import {
   servicesMap,
   sideSet,
 } from './names.ts';
-import type { AddressRange, Flow, Policy, PolicyZone, Side } from './policy.ts';
+import type { AddressRange, Flow, Policy, PolicyZone } from './policy.ts';
 import { FAMILIES, type Family, merged, ofFamily } from './ranges.ts';
 import type { Chain, Field, KeyType, MapElement, NamedSet, Rule, Ruleset, VerdictMap } from './ruleset.ts';
 import { accept, choose, count, goTo, is, isIn, lookUp, rule } from './statements.ts';
@@ -132,32 +132,49 @@ function lookUps(pair: Pair, flows: readonly Flow[], family: Family): LookUps {
   };
 }
 
-/** The services of each conduit from many to many; all of them have the same ends. */
+/** Flows of one name and with the same ends share their sets: the services of a conduit do, the ports of a guard do not. */
 function wideLookUps(flows: readonly Flow[], family: Family): LookUps[] {
-  return [...Map.groupBy(flows, flowChain).values()].map((own) => {
-    const [first] = own;
-    if (first === undefined) return { sets: [], maps: [], rules: [] };
-    const [from, to] = [sideSet(first, 'from', family), sideSet(first, 'to', family)];
-    const set = (name: string, side: Side): NamedSet => addressSet(name, family, ofFamily(side, family));
-    const between = [isIn(addressField(family, 'saddr'), from), isIn(addressField(family, 'daddr'), to)];
-    const services = own.filter(({ protocol }) => protocol === 'tcp' || protocol === 'udp');
-    const map = servicesMap(first, family);
-    const hasEcho = own.some(({ protocol }) => protocol === (family === 4 ? 'icmp' : 'icmpv6'));
-    const entries = services.map(({ protocol, ports: [low, high] }) => [
-      { key: [protocol, { low: BigInt(low), high: BigInt(high) }], target: flowChain(first) },
-    ]);
-    return {
-      sets: [set(from, first.from), set(to, first.to)],
-      maps:
-        services.length === 0
-          ? []
-          : [{ name: map, types: PORT_TYPES, interval: true, elements: apart(entries) }],
-      rules: [
-        ...(services.length === 0 ? [] : [rule(...between, lookUp(PORT_FIELDS, map))]),
-        ...(hasEcho ? [rule(...between, isEchoRequest(family), goTo(flowChain(first)))] : []),
-      ],
-    };
-  });
+  return [...Map.groupBy(flows, flowChain).values()].flatMap((named) =>
+    [...Map.groupBy(named, (flow) => endsText(flow, family)).values()].map((own, part) =>
+      wideLookUp(own, family, part),
+    ),
+  );
+}
+
+const endsText = ({ from, to }: Flow, family: Family): string =>
+  [from, to]
+    .map((side) =>
+      ofFamily(side, family)
+        .map(({ low, high }) => `${low}-${high}`)
+        .join(),
+    )
+    .join(' -> ');
+
+function wideLookUp(flows: readonly Flow[], family: Family, part: number): LookUps {
+  const [first] = flows;
+  if (first === undefined) return { sets: [], maps: [], rules: [] };
+  const [from, to] = [sideSet(first, 'from', family, part), sideSet(first, 'to', family, part)];
+  const between = [isIn(addressField(family, 'saddr'), from), isIn(addressField(family, 'daddr'), to)];
+  const services = flows.filter(({ protocol }) => protocol === 'tcp' || protocol === 'udp');
+  const map = servicesMap(first, family, part);
+  const hasEcho = flows.some(({ protocol }) => protocol === (family === 4 ? 'icmp' : 'icmpv6'));
+  const entries = services.map(({ protocol, ports: [low, high] }) => [
+    { key: [protocol, { low: BigInt(low), high: BigInt(high) }], target: flowChain(first) },
+  ]);
+  return {
+    sets: [
+      addressSet(from, family, ofFamily(first.from, family)),
+      addressSet(to, family, ofFamily(first.to, family)),
+    ],
+    maps:
+      services.length === 0
+        ? []
+        : [{ name: map, types: PORT_TYPES, interval: true, elements: apart(entries) }],
+    rules: [
+      ...(services.length === 0 ? [] : [rule(...between, lookUp(PORT_FIELDS, map))]),
+      ...(hasEcho ? [rule(...between, isEchoRequest(family), goTo(flowChain(first)))] : []),
+    ],
+  };
 }
 
 /** The maps of a pair in one family, and the rules that look into them, one each. */

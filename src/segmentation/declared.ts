@@ -19,7 +19,7 @@ const MAY_NOT_BE: Readonly<Record<Hook, number>> = {
   forward: QUARANTINE.ether | QUARANTINE.source | QUARANTINE.destination,
 };
 
-/** Every packet that is to be accepted, but those that `guardedBoxes` takes away again. */
+/** Every packet that is to be accepted, but those that guards take away again: see `expectationOf` in prove.ts. */
 export function boxesOf(policy: Policy, space: PacketSpace): Box[] {
   return [
     ...exemptBoxes(policy, space, ipv6Interfaces(policy.zones, space)),

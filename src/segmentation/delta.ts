@@ -13,6 +13,11 @@ import { hasOnly, isRecord, text } from './field.ts';
 export interface Delta {
   /** One transaction for nft; undefined where nothing differs. */
   readonly document: string | undefined;
+  /**
+   * What of it, loaded in a transaction of its own before, loses no packet: the kernel shows the elements of a new map of
+   * intervals a moment later than the rules that look into it. Nothing refers to it yet.
+   */
+  readonly first?: string | undefined;
   /** Why the whole table is put in the place of the old one; empty where only what differs is changed. */
   readonly replaces: readonly string[];
   readonly changes: Changes;
@@ -52,6 +57,7 @@ export function delta(listing: string | undefined, document: string): Delta {
   const [first, ...more] = documents;
   return {
     document: more.length === 0 ? first : written(documents.flatMap(commandsOf)),
+    first: packets.first,
     replaces: [...packets.replaces, ...frames.replaces.map((reason) => `at the ports: ${reason}`)],
     changes: sum(packets.changes, frames.changes),
   };
@@ -235,7 +241,19 @@ class Planner {
       objectsDeleted: this.#objectsDeleted,
     };
     const document = this.#commands.length === 0 ? undefined : written(this.#commands);
-    return { document, replaces: [], changes };
+    return { document, first: this.#first(), replaces: [], changes };
+  }
+
+  #first(): string | undefined {
+    const { sets } = this.#before;
+    const maps = this.#objects.filter(
+      ({ kind, inside }) => kind === 'map' && isOfIntervals(inside) && !sets.has(text(inside['name'])),
+    );
+    if (maps.length === 0) return undefined;
+    const chains = this.#objects.filter(
+      ({ kind, inside }) => kind === 'chain' && !('hook' in inside) && this.#isNewChain(text(inside['name'])),
+    );
+    return written([...chains, ...maps].map(({ kind, inside }) => ({ add: { [kind]: inside } })));
   }
 
   /** Also one whose policy changes: that is said by adding it again. */
@@ -278,6 +296,10 @@ class Planner {
     this.#elementsAdded += elem.length;
   }
 }
+
+/** Concatenated keys with ranges: pipapo, of which the kernel makes a copy that takes its place at the end. */
+const isOfIntervals = ({ type, flags }: TableObject['inside']): boolean =>
+  Array.isArray(type) && Array.isArray(flags) && flags.includes('interval');
 
 function sameRules(old: CanonicalChain | undefined, chain: CanonicalChain): boolean {
   return old !== undefined && JSON.stringify(old.rules) === JSON.stringify(chain.rules);

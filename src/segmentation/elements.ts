@@ -4,8 +4,9 @@ import { type Family, isEvery, isSingle, ofFamily } from './ranges.ts';
 import type { KeyPart, MapElement } from './ruleset.ts';
 
 /**
- * What the flows of a zone pair allow in one family, as elements of four maps that are looked up in this order. Within
- * a map elements are disjoint; where flows overlap, the more exact map decides which of them counts, then the file.
+ * What the flows of a zone pair allow in one family, as elements of maps that are looked up in this order. Within a map
+ * elements are disjoint; where flows overlap, the more exact map decides which of them counts, then the file. Flows from
+ * many to many come behind all of these.
  */
 export interface Elements {
   /** Exact hosts and ports: a hash map that costs the same for one device and for ten thousand. */

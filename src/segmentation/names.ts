@@ -33,11 +33,16 @@ export const mapOf = (kind: 'm' | 'r' | 'e', pair: Pair, family: Family, open: b
 /** Addresses that manage the gateway. */
 export const managersSet = (family: Family): string => `s_managers_${family}`;
 
-/** Who a flow between many and many leads from and to, and to which ports. */
-export const sideSet = (flow: Pick<Flow, 'name'>, end: 'from' | 'to', family: Family): string =>
-  `s_${end}_${flow.name.replaceAll('-', '_')}_${family}`;
-export const servicesMap = (flow: Pick<Flow, 'name'>, family: Family): string =>
-  `r_${flow.name.replaceAll('-', '_')}_${family}`;
+/**
+ * Who a flow between many and many leads from and to, and to which ports. `part` counts the flows of one name that have
+ * other ends, from 0 on.
+ */
+export const sideSet = (flow: Pick<Flow, 'name'>, end: 'from' | 'to', family: Family, part = 0): string =>
+  `s_${end}_${wideWord(flow, family, part)}`;
+export const servicesMap = (flow: Pick<Flow, 'name'>, family: Family, part = 0): string =>
+  `r_${wideWord(flow, family, part)}`;
+const wideWord = ({ name }: Pick<Flow, 'name'>, family: Family, part: number): string =>
+  `${name.replaceAll('-', '_')}_${family}${part === 0 ? '' : `_${part}`}`;
 
 /** Which sources of a zone have had their line of the log. */
 export const sourcesSet = (zone: string, family: Family): string => `q_log_${word(zone)}_${family}`;

@@ -50,8 +50,8 @@ function changesOfObserving(before: Policy | undefined, after: Policy): Structur
   const [old, next] = [endsOf(before), endsOf(after)];
   return [...new Set([...old.keys(), ...next.keys()])].flatMap((name): StructureChange[] => {
     const [was, is] = [old.get(name), next.get(name)];
-    // That the mode is another one is told already.
-    if (was === is || (name === EVERYWHERE && after.mode !== 'observe')) return [];
+    // What another mode makes of it is told already: two zones are observed where others are not, all where all are.
+    if (was === is || after.mode !== (name === EVERYWHERE ? 'observe' : 'enforce')) return [];
     return [{ what: 'observing', zone: undefined, name, before: was, after: is }];
   });
 }

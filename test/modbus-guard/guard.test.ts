@@ -253,6 +253,19 @@ t.test('more connections than it has room for: the idlest one goes', async (t) =
   t.equal(guard.counters.refused, 1);
 });
 
+t.test('clients that come all at once are clients, and nobody is taken for a stranger', async (t) => {
+  const { port, guard, events } = await guardBed(t);
+
+  const clients = await Promise.all([1, 2, 3, 4, 5].map(async () => RawClient.to(t, port)));
+
+  for (const client of clients) t.same(await client.ask(1, 1, READ_HOLDING), [3, 4, 0, 7, 0, 7]);
+  t.equal(guard.counters.refused, 0);
+  t.same(
+    events.filter(({ what }) => what.startsWith('guard-refused')),
+    [],
+  );
+});
+
 t.test('somebody who is no client of the conduit gets no connection', async (t) => {
   const { port, device, guard } = await guardBed(t, { clients: '10.20.40.0/24' });
   const before = guard.counters.refused;

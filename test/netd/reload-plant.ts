@@ -35,3 +35,18 @@ export const SENDER = '10.20.40.5';
 export const RECEIVER = '10.20.10.9';
 /** All rules of the plant let the first pass, by their interval map, and the second, by their hash map; none the third. */
 export const PORTS = { interval: 6_000, hash: 6_100, denied: 7_000 } as const;
+
+const device = (kind: string, zone: number, host: number): string =>
+  `  ${kind}-${host}: { class: ${kind}, at: "modbus-tcp://10.20.${zone}.${host}" }`;
+const hosts = (kind: string, zone: number, first: number, many: number): string[] =>
+  Array.from({ length: many }, (_, i) => device(kind, zone, first + 2 * i));
+
+/** So many readers and 110 presses, two of which send and receive: with four, pairs of addresses; with five, two sets. */
+export const readers = (count: number): string => `${HEAD.slice(0, HEAD.indexOf('conduits:'))}conduits:
+  - { from: supervision, to: control, only: { from: [reader], to: [press] }, allow: [udp/6000-6010, udp/6100], because: "from many to many" }
+classes:
+  reader: { zone: supervision, protocol: modbus, points: { p: { at: "coil:0" } } }
+  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
+devices:
+${[...hosts('reader', 40, 5, count), ...hosts('press', 10, 9, 110)].join('\n')}
+`;

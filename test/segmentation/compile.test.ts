@@ -6,7 +6,9 @@ import type { AddressRange, Flow, Policy, Side } from '../../src/segmentation/po
 import { EVERY } from '../../src/segmentation/ranges.ts';
 import type { KeyPart, Ruleset } from '../../src/segmentation/ruleset.ts';
 import { render } from '../../src/segmentation/render.ts';
+import { prove } from '../../src/segmentation/prove.ts';
 import { inNamespace, noRules } from '../support/namespace.ts';
+import { afterSteps } from './listed.ts';
 import { policyOf } from './policies.ts';
 
 // A plant so small that every packet can be tried: two zones of eight addresses, ports 1 to 6.
@@ -257,4 +259,40 @@ t.test('a thousand devices have as many rules as ten', { skip: noRules() }, asyn
   );
   t.equal(ran.stderr, '');
   t.equal(ran.stdout.trim(), '500', 'and the kernel holds them');
+});
+
+/** Forty readers and 36 presses, of which every other one has another port: flows of one name with other ends. */
+function filteredPlant(): string {
+  const devices = [
+    ...Array.from(
+      { length: 40 },
+      (_, i) => `  hmi-${i}: { class: hmi, at: "modbus-tcp://10.20.40.${10 + 2 * i}" }`,
+    ),
+    ...Array.from(
+      { length: 36 },
+      (_, i) => `  press-${i}: { class: press, at: "modbus-tcp://10.20.10.${10 + 2 * i}:${502 + (i % 2)}" }`,
+    ),
+  ];
+  return `
+gateway: { id: plant }
+zones:
+  control: { vlan: 10, subnet: 10.20.10.0/24 }
+  supervision: { vlan: 40, subnet: 10.20.40.0/24 }
+conduits:
+  - { from: supervision, to: control, allow: [modbus-tcp/read], only: { from: [hmi], to: [press] }, guard: { grade: filtered }, because: "read" }
+classes:
+  hmi: { zone: supervision, protocol: modbus, points: { p: { at: "coil:0" } } }
+  press: { zone: control, protocol: modbus, points: { p: { at: "coil:0" } } }
+devices:
+${devices.join('\n')}
+segmentation: { mode: enforce, management: { zone: supervision, from: [10.20.40.250], allow: [ssh] } }
+`;
+}
+
+t.test('from many to many by two ports: each device by its own', { skip: noRules() }, async (t) => {
+  const policy = policyOf(filteredPlant());
+
+  const [listing = ''] = afterSteps(t, [[render(compile(policy))]]);
+
+  t.match(prove(policy, listing), { proven: true });
 });

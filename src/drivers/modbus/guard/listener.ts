@@ -88,6 +88,11 @@ export class GuardListener {
   /** Rules let only clients of the conduit come here; where they are not loaded, this is what is left. */
   #connected(socket: Socket): void {
     const { book, clock, conduit, target } = this.#deps;
+    // Gone before it was taken, as a knock is that got through: where it came from cannot be asked any more.
+    if (socket.remoteAddress === undefined) {
+      socket.destroy();
+      return;
+    }
     const address = plain(socket.remoteAddress);
     if (this.#knock.isAt({ local: plain(socket.localAddress), remote: address })) {
       socket.on('error', () => {});

@@ -55,7 +55,7 @@ export function verifyAudit(folder: string): Verified {
       if (records === 0) from = record.seq;
       records += 1;
       before = record;
-      isConfirmed ||= record.rules === confirmed && CONFIRMING.includes(record.verb);
+      isConfirmed ||= record.rules === confirmed && isConfirming(record);
       last.push(record);
       if (last.length > SHOWN) last.shift();
     }
@@ -74,8 +74,11 @@ export function verifyAudit(folder: string): Verified {
   return { records, from, head: before?.hash ?? FIRST, problems, last };
 }
 
-/** Verbs that name the rules that hold from then on. */
-const CONFIRMING: readonly string[] = ['apply', 'confirm'];
+/** A confirmation, also one that was killed at it; or that the confirmed rules were applied again, which is no change. */
+function isConfirming({ verb, outcome, change }: AuditRecord): boolean {
+  if (verb === 'confirm') return outcome === 'intended' || outcome === 'done';
+  return verb === 'apply' && outcome === 'done' && change === undefined;
+}
 
 function namesIn(folder: string): readonly string[] {
   try {

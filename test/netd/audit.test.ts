@@ -82,7 +82,17 @@ t.test('records that are gone are found where nothing tells what was in them', {
   const rules = digest(NO_RULES);
   await new Audit(folder).record(WHO, { verb: 'quarantine', outcome: 'done', rules });
   t.equal(verifyAudit(folder).problems.length, 1, 'who is cut off while they hold did not confirm them');
-  await new Audit(folder).record(WHO, { verb: 'confirm', outcome: 'intended', rules });
+  for (const outcome of ['intended', 'done', 'failed'] as const)
+    await new Audit(folder).record(WHO, { verb: 'apply', outcome, rules, change: '5f3a90c2' });
+  await new Audit(folder).record(WHO, { verb: 'apply', outcome: 'failed', rules });
+  t.equal(verifyAudit(folder).problems.length, 1, 'what was applied waited to be confirmed');
+  await new Audit(folder).record(WHO, { verb: 'confirm', outcome: 'intended', rules, change: '5f3a90c2' });
+  t.same(verifyAudit(folder).problems, []);
+});
+
+t.test('rules that are applied again while they hold were confirmed', { skip }, async (t) => {
+  const folder = t.testdir({ 'confirmed.json': sealed(NO_RULES) });
+  await new Audit(folder).record(WHO, { verb: 'apply', outcome: 'done', rules: digest(NO_RULES) });
   t.same(verifyAudit(folder).problems, []);
 });
 

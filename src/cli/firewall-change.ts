@@ -23,7 +23,7 @@ import { oneFile, usage } from './options.ts';
 
 export type Asking = 'plan' | 'apply' | 'confirm' | 'rollback' | 'island' | 'rejoin' | 'status';
 
-/** As long as netd takes. */
+/** In characters; netd takes no longer one. */
 const LONGEST_REASON = 200;
 
 const UNKNOWN_SESSION = `it is not known by which connection this came (no ssh, and the kernel counts no logins): that
@@ -87,10 +87,14 @@ async function asked(request: Request, file: string, { socket }: ChangeOptions):
       directory: async () => directoryOf(right(known, file)),
     };
     const who = me();
-    told = await perform(machine, asks, { who });
-    const undone = await recordUndone(firewall, machine.audit, who);
-    if (undone.length > 0)
-      process.stderr.write(`undone, as another program had changed it: ${visible(undone.join(', '))}\n`);
+    try {
+      told = await perform(machine, asks, { who });
+    } finally {
+      // What fails may have undone something before, or when it was taken back.
+      const undone = await recordUndone(firewall, machine.audit, who);
+      if (undone.length > 0)
+        process.stderr.write(`undone, as another program had changed it: ${visible(undone.join(', '))}\n`);
+    }
     warnOf(firewall.folder);
   } else {
     told = await netd.ask(asks);

@@ -7,7 +7,7 @@ import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
 import { confirmed } from './change.ts';
 import { asked, audited } from './measure-bed.ts';
-import { BEFORE } from './plants.ts';
+import { AFTER, BEFORE } from './plants.ts';
 
 // What a change of ours meets, and what it leaves: nobody is blamed for what we failed at, and nobody is overlooked
 // because we undid it. nft tells of no change here: netd is not woken by what it looks for.
@@ -52,4 +52,13 @@ t.test('changes of ours that fail, or undo those of others', { skip }, async (t)
   t.match(await bed.firewall('rollback'), { status: 0, stderr: /undone, as .*: chain g_input differs/ });
   t.match(events()[1], { outcome: 'healed', what: ['chain g_input differs'] });
   t.match(audited(bed).slice(-2), [/^drift done command line nobody was seen; chain g_input/, /^heal done/]);
+
+  bed.declare(AFTER);
+  t.equal((await bed.firewall('apply')).status, 0);
+  await bed.run('/usr/sbin/nft', 'insert', 'rule', 'inet', 'sluice', 'g_input', 'accept');
+  const { status, stderr } = await bed.firewall('confirm', bed.change);
+  t.equal(status, 1);
+  t.match(stderr, /undone, as .*: chain g_input differs/, 'also by a command that fails');
+  t.match(stderr, /cannot be confirmed/);
+  t.match(events()[2], { outcome: 'healed', what: ['chain g_input differs'] });
 });

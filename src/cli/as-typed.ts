@@ -8,9 +8,10 @@ export interface Said {
   readonly socket?: string | undefined;
 }
 
-/** What netd is asked, with what has to follow it; and what nobody is asked, which takes no socket. */
-const ASKING = String.raw`firewall (?:confirm [0-9a-f]{8}|confirm|apply|rollback|status|plan|island|rejoin)`;
-const ALONE = String.raw`firewall (?:render|prove|probe|audit)|network (?:plan|apply|verify)|quarantine(?= lists)`;
+/** What netd is asked, with what has to follow it; and what is done without netd, which takes no socket. */
+const CHANGES = String.raw`firewall (?:confirm [0-9a-f]{8}|confirm|apply|rollback|status|plan|island|rejoin)`;
+const ASKING = String.raw`${CHANGES}|quarantine(?= lists)|release [\w.:-]*\w`;
+const ALONE = String.raw`firewall (?:render|prove|probe|audit)|network (?:plan|apply|verify)`;
 const COMMAND = new RegExp(String.raw`\./sluice (?:(${ASKING})|${ALONE})\b`, 'g');
 
 /**

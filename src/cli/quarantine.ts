@@ -2,8 +2,9 @@ import { parseDuration } from '../config/duration.ts';
 import { visible } from '../core/visible.ts';
 import { Firewall } from '../netd/firewall.ts';
 import { listOfStatus, listTold } from '../netd/tell-measures.ts';
+import { asTyped } from './as-typed.ts';
 import { type ChangeOptions, netdOf, reason, runRequest } from './firewall-change.ts';
-import { gatewayOf, loadGateway } from './load.ts';
+import { DEFAULT_FILE, gatewayOf, loadGateway } from './load.ts';
 import { HELP, JSON_TOO, oneFile, parsedOptions, usage } from './options.ts';
 
 const QUARANTINE =
@@ -75,8 +76,10 @@ export async function runRelease(args: readonly string[]): Promise<number> {
 
 async function release(positionals: readonly string[], values: Values): Promise<number> {
   const [device] = positionals;
-  if (device === undefined || isFile(device))
-    throw usage('release', 'release wants a device: ./sluice quarantine lists them');
+  if (device === undefined || isFile(device)) {
+    const said = { file: device ?? DEFAULT_FILE, socket: values.socket };
+    throw usage('release', `release wants a device: ${asTyped('./sluice quarantine lists them', said)}`);
+  }
   if (values.for !== undefined) throw usage('release', 'release takes no time');
   const file = fileBehind('release', positionals);
   const { json, socket, because } = values;

@@ -30,7 +30,9 @@ export function quarantinedTold(done: Quarantined, asked: Asked): Told {
     ...reachTexts(managing),
     ...besideTexts(asked),
     notSeen && `which addresses it uses beside these is not known: ${visible(notSeen)}`,
-    isLonger ? 'it was there for longer already, and stays so; ./sluice release ends it' : undefined,
+    isLonger
+      ? `it was there for longer already, and stays so; ./sluice release ${visible(entry.device)} ends it`
+      : undefined,
   ].filter((text) => text !== undefined);
   const one = entryFor(entry);
   const { device } = one;

@@ -24,9 +24,12 @@ t.test('each as the command takes it, and what is no command stays', async (t) =
     ['./sluice firewall apply, then confirm', './sluice firewall apply --socket s p.yaml, then confirm'],
     ['./sluice firewall prove tells', './sluice firewall prove p.yaml tells'],
     ['./sluice network plan tells', './sluice network plan p.yaml tells'],
-    ['./sluice quarantine lists who is', './sluice quarantine p.yaml lists who is'],
+    ['./sluice quarantine lists who is', './sluice quarantine --socket s p.yaml lists who is'],
+    ['which: ./sluice release press-1', 'which: ./sluice release press-1 --socket s p.yaml'],
+    ['./sluice release fd00::9 ends it', './sluice release fd00::9 --socket s p.yaml ends it'],
+    ['./sluice release press-1, then', './sluice release press-1 --socket s p.yaml, then'],
     ['./sluice firewall --help tells more', './sluice firewall --help tells more'],
-    ['./sluice release ends it', './sluice release ends it'],
+    ['./sluice network verify tells', './sluice network verify p.yaml tells'],
     ['./sluice netd --allow-uid', './sluice netd --allow-uid'],
   ] as const)
     t.equal(asTyped(text, said), whole);

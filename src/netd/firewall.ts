@@ -174,7 +174,7 @@ export class Firewall {
       const brought = await this.#loadProven(nft, document, policy);
       const isMeant = work !== undefined && flowsMeant(this.#force.policy(policy), work.flows).length > 0;
       const onTrial = isMeant ? { id, work } : undefined;
-      this.#goOn(pending, onTrial === undefined);
+      this.#goOn(pending, onTrial?.work);
       const closes = isForeign || kept?.from === 'closed.json';
       return { applied: { id, within, first: confirmed === undefined, closes, ...brought }, onTrial };
     } catch (error) {
@@ -182,9 +182,13 @@ export class Firewall {
     }
   }
 
-  /** Whoever has to look at the plant gets the whole time for it. */
-  #goOn(pending: Pending, tried: boolean): void {
-    this.#state.goOn({ ...pending, tried, until: milliseconds(sinceBoot() + pending.within) });
+  /**
+   * Whoever has to look at the plant gets the whole time for it. While something is on trial the guards wait for the end
+   * of that too, which names what did not work.
+   */
+  #goOn(pending: Pending, onTrial?: MustWork): void {
+    const until = milliseconds(sinceBoot() + pending.within + (onTrial?.within ?? 0));
+    this.#state.goOn({ ...pending, tried: onTrial === undefined, until });
   }
 
   /** Devices that did not answer. Throws where what must work did not, or the change does not wait any more. */
@@ -211,7 +215,7 @@ export class Firewall {
           remedy: './sluice firewall apply applies it again',
         });
       }
-      this.#goOn(pending, true);
+      this.#goOn(pending);
       return trial.value;
     } catch (error) {
       throw await this.#takenBack(nft, this.#state.before(), error);

@@ -50,8 +50,8 @@ export interface Trial {
  * tracking, so that its next packet is judged anew; whoever had sent a packet that was lost thereby sends it again. What it
  * returns: devices of these flows that did not answer until then, which may well be off, or asked more rarely.
  *
- * Others act meanwhile. Where somebody took the table away and it was put back, all of that begins anew: its counters do,
- * and what was opened in between nobody judged.
+ * Others act meanwhile. Where somebody took the table away and it was put back, or counters were set back, all of that
+ * begins anew: what was opened in between nobody judged.
  */
 export async function mustWork(nft: Nft, { flows, within }: MustWork, trial: Trial): Promise<string[]> {
   const { policy, goesOn } = trial;
@@ -59,8 +59,9 @@ export async function mustWork(nft: Nft, { flows, within }: MustWork, trial: Tri
   let before = await begun();
   while (goesOn()) {
     const now = await counted(nft);
-    if (now.table !== before.table) before = await begun();
     const names = flowsMeant(policy(), flows);
+    const isAnew = now.table !== before.table || names.some((name) => now.of(name) < before.of(name));
+    if (isAnew) before = await begun();
     const silent = names.filter((name) => now.of(name) <= before.of(name));
     const isOver = sinceBoot() > end;
     // The table of connections may be long: it is read when every flow has had a packet, and to tell what is missing.

@@ -220,14 +220,15 @@ export class Bed {
     return this.run(process.execPath, join(REPOSITORY, 'src/main.ts'), 'firewall', ...args);
   }
 
-  /** The same as `firewall apply`, with a shorter time than gateway.yaml may give. */
-  async applyWithin(ms: number): Promise<Ran> {
+  /** The same as `firewall apply`, with a shorter time than gateway.yaml may give, and flows that must work. */
+  async applyWithin(ms: number, ...flows: readonly string[]): Promise<Ran> {
     return this.run(
       process.execPath,
       join(REPOSITORY, 'test/netd/apply-within.ts'),
       'data',
       'gateway.yaml',
       String(ms),
+      ...flows,
     );
   }
 

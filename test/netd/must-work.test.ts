@@ -36,8 +36,9 @@ t.test('a flow that must work', { skip }, async (t) => {
   t.equal((await bed.firewall('apply')).status, 0);
   t.equal((await bed.firewall('confirm', bed.change)).status, 0);
 
-  bed.declare(plant('tcp/4002', 'enforce', worked.replace('20s', '5s')));
-  const silent = await bed.firewall('apply');
+  // As it is where nothing else is said: as long as for the confirmation.
+  bed.declare(plant('tcp/4002'));
+  const silent = await bed.applyWithin(5_000, FLOW);
   t.equal(silent.status, 1);
   t.match(silent.stderr, /conduit-supervision-control-0 carried no new connection within 5 s/);
   t.match(silent.stderr, /the confirmed rules hold/);
@@ -87,7 +88,7 @@ const trialOf = (port: string): string =>
 
 t.test('what must work is waited for, and holds nobody up', { skip }, async (t) => {
   const { bed, asks, serves } = await hosts(t);
-  await serves.serves(4_002);
+  await serves.serves(4_002, 4_003);
   await holdsFrom(bed, plant('tcp/4001'));
   const netd = await bed.netd();
   const [after, other] = [trialOf('tcp/4002'), trialOf('tcp/4003')];
@@ -124,4 +125,17 @@ t.test('what must work is waited for, and holds nobody up', { skip }, async (t) 
   await bed.netd();
   await t.rejects(asked(bed, 'confirm', { change: bed.change }), { message: /cannot be confirmed yet/ });
   t.match(await asked(bed, 'rollback'), /is taken back/);
+
+  // More connections than there will be.
+  for (let i = 0; i < 3; i += 1) await asks.talks('tcp', 'fd00:10::9', 4_002).goesOn(1);
+  const fourth = await apply(other);
+  // Its turn comes when the trial has begun.
+  await asked(bed, 'quarantine', { device: '10.20.10.99', because: 'x' });
+  await must(bed, 'nft', 'reset', 'counters', 'table', 'inet', 'sluice');
+  asks.talks('tcp', '10.20.10.9', 4_003);
+  t.match(
+    await fourth.said,
+    /^applied and proven/,
+    'what was counted until somebody set it back counts no more',
+  );
 });

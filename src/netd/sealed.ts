@@ -32,6 +32,16 @@ export function unsealed(text: string): Unsealed | undefined {
   return { document: `${HEAD}\n${rest}`, of: isDigest ? of : undefined };
 }
 
+/** Whole JSON that was never sealed. */
+export function isUnsealed(text: string): boolean {
+  if (!text.startsWith(`${HEAD}\n`)) return false;
+  try {
+    return isObject(JSON.parse(text));
+  } catch {
+    return false;
+  }
+}
+
 function infoOf(json: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const parsed: unknown = JSON.parse(json);

@@ -17,7 +17,7 @@ import {
 } from './durable.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
 import { whoElse } from './ours.ts';
-import { sealed, unsealed } from './sealed.ts';
+import { isUnsealed, sealed, unsealed } from './sealed.ts';
 import { userName } from './users.ts';
 
 /** A change that was, or is about to be, applied and is not confirmed. */
@@ -171,7 +171,7 @@ export class State {
 
   #confirmed(): Kept | undefined {
     const text = this.#read('confirmed.json');
-    const confirmed = text === undefined ? undefined : unsealed(text)?.document;
+    const confirmed = text === undefined ? undefined : (unsealed(text)?.document ?? this.#vouched(text));
     if (confirmed !== undefined) return { rules: confirmed, from: 'confirmed.json', lost: undefined };
     if (text === undefined && !this.#isThere('boot.json') && !this.#isThere('closed.json')) return undefined;
     const why = `confirmed.json is ${text === undefined ? 'gone' : 'damaged'}`;
@@ -182,6 +182,19 @@ export class State {
     }
     const lost = `${why}, and boot.json too: nothing but management is let through`;
     return { rules: this.closed() ?? NOTHING_PASSES, from: 'closed.json', lost };
+  }
+
+  /**
+   * An earlier version sealed no confirmed rules. They are whole where another file knows them, or where that version left
+   * none that could; see `keepBoot`, which seals them. Undefined where they are not.
+   */
+  #vouched(text: string): string | undefined {
+    if (!isUnsealed(text)) return undefined;
+    const rules = digest(text);
+    const boot = this.booted();
+    const isKnown = boot?.rules === text || boot?.of === rules || this.policyTextOf(text) !== undefined;
+    const isAlone = !this.#isThere('boot.json') && !this.#isThere('closed.json');
+    return isKnown || isAlone ? text : undefined;
   }
 
   /** Undefined where it is missing or damaged. */
@@ -297,6 +310,8 @@ export class State {
    */
   keepBoot({ rules, from }: Kept, document: string): void {
     if (from === 'closed.json') return;
+    if (from === 'confirmed.json' && isUnsealed(this.#read('confirmed.json') ?? ''))
+      this.#write('confirmed.json', sealed(rules));
     const boot = from === 'boot.json' ? this.booted() : undefined;
     const of = boot === undefined ? digest(rules) : boot.of;
     // They were damaged, and are the same: before an island takes their place there too.

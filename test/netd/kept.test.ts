@@ -4,7 +4,8 @@ import t, { type Test } from 'tap';
 import { digest, State } from '../../src/netd/state.ts';
 import { encloses, NOTHING_PASSES } from '../../src/segmentation/closed.ts';
 import { quarantineElements, withQuarantine } from '../../src/segmentation/quarantine.ts';
-import { closedRulesOf, rulesOf } from '../segmentation/policies.ts';
+import { policyText } from '../../src/segmentation/policy-text.ts';
+import { closedRulesOf, policyOf, rulesOf } from '../segmentation/policies.ts';
 import { AFTER, BEFORE } from './plants.ts';
 
 // What is gone back to, whatever is damaged: never nothing.
@@ -26,7 +27,8 @@ t.test('a confirmed.json that is cut short, changed, emptied or gone', async (t)
     'cut short': (path) => writeFileSync(path, readFileSync(path).subarray(0, 2_000)),
     'another port': (path) => writeFileSync(path, readFileSync(path, 'utf8').replace(/\b502\b/g, '503')),
     empty: (path) => writeFileSync(path, ''),
-    'not sealed': (path) => writeFileSync(path, RULES),
+    'without a seal, and another port': (path) => writeFileSync(path, RULES.replace(/\b502\b/g, '503')),
+    'without a seal, and cut short': (path) => writeFileSync(path, RULES.slice(0, -3)),
     gone: (path) => rmSync(path),
   };
   for (const [name, damage] of Object.entries(damages)) {
@@ -48,6 +50,35 @@ t.test('a confirmed.json that is cut short, changed, emptied or gone', async (t)
     writeFileSync(path('closed.json'), '{');
     t.match(state.kept(), { rules: NOTHING_PASSES, from: 'closed.json' }, name);
     t.ok(encloses(NOTHING_PASSES));
+  }
+});
+
+t.test('what an earlier version confirmed was never sealed: it is, once another file knows it', async (t) => {
+  const { state, path } = kept(t);
+  const was = readFileSync(path('confirmed.json'), 'utf8');
+  const keep = (): void => {
+    const now = state.kept();
+    if (now !== undefined) state.keepBoot(now, now.rules);
+  };
+  const known: Readonly<Record<string, () => void>> = {
+    'boot.json holds the same': () => {},
+    'boot.json was made of it': () => state.confirm(RULES, CLOSED),
+    'what it was made of is known': () => {
+      writeFileSync(path('boot.json'), '{');
+      state.keepPolicy(policyText(policyOf(BEFORE), digest(RULES)));
+    },
+    'that version left nothing else': () => {
+      for (const name of ['boot.json', 'closed.json', 'confirmed-policy.json']) rmSync(path(name));
+    },
+  };
+  for (const [name, act] of Object.entries(known)) {
+    act();
+    writeFileSync(path('confirmed.json'), RULES);
+    t.match(state.kept(), { rules: RULES, from: 'confirmed.json', lost: undefined }, name);
+
+    keep();
+    t.equal(readFileSync(path('confirmed.json'), 'utf8'), was);
+    t.strictSame(state.damaged(), []);
   }
 });
 

@@ -1,4 +1,3 @@
-import { readFileSync, renameSync } from 'node:fs';
 import { errorText, SluiceError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Task } from '../core/task.ts';
@@ -6,14 +5,14 @@ import { type Duration, milliseconds, seconds } from '../core/units.ts';
 import type { Policy } from '../segmentation/policy.ts';
 import { takenBack, type Who } from './audit.ts';
 import { AuditRation } from './audit-ration.ts';
+import { BootReport, type Reported } from './boot-report.ts';
 import { Bucket } from './bucket.ts';
 import { DriftBook } from './drift-book.ts';
 import { driftTasks } from './drift.ts';
 import { lockOf } from './lock.ts';
-import { bootId } from './monotonic.ts';
 import { observingWatch } from './observing-ends.ts';
 import { declaredNow, type Machine, perform } from './perform.ts';
-import { isObject, isRead, onlyTakes, type Request } from './request.ts';
+import { isRead, onlyTakes, type Request } from './request.ts';
 import { type Caller, type Permitted, server } from './server.ts';
 import { ShadowWatch } from './shadow.ts';
 import type { Told } from './tell.ts';
@@ -47,8 +46,9 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   firewall.prepare();
   // For as long as this process lives.
   await lockOf(firewall.folder, NONE_ELSE, { name: 'netd.lock', taken: 'another netd has these rules' });
-  const shut = await tellBoot(parts);
-  if (shut !== undefined) await staysShut(parts, shut);
+  const report = new BootReport(parts.bootReport);
+  firewall.heeds(report);
+  await afterBoot(parts, report);
   await keepForBoot(parts);
   const desk = new Desk(parts);
   const shadow = new ShadowWatch({
@@ -69,7 +69,7 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
     shadow,
     new MeasureWatch({ firewall, audit: parts.audit, who: OURSELVES, log }),
     observingWatch({ firewall, audit: parts.audit, who: OURSELVES, log }),
-    { name: 'overdue changes', run: async (signal) => watch(parts, signal) },
+    { name: 'overdue changes', run: async (signal) => watch(parts, report, signal) },
   ];
 }
 
@@ -88,12 +88,11 @@ async function keepForBoot(parts: NetdParts): Promise<void> {
     log.error('a start of the machine would not load what is confirmed', { error: lost });
 }
 
-/** Once: what was told is called so. Why the start closed; undefined where it did not. */
-async function tellBoot({ bootReport, audit, log }: NetdParts): Promise<string | undefined> {
-  const report = readReport(bootReport);
-  if (report === undefined) return undefined;
-  const { outcome, says } = report;
-  const isGood = outcome === 'confirmed' || outcome === 'none';
+/** Once: what was told is called so. Undefined where there is nothing to tell. */
+async function tellBoot({ audit, log }: NetdParts, report: BootReport): Promise<Reported | undefined> {
+  const reported = report.read();
+  if (reported === undefined) return undefined;
+  const { outcome, says, isGood } = reported;
   if (isGood) log.info('when the machine started', { outcome, says });
   else log.error('when the machine started', { outcome, says });
   await audit.record(OURSELVES, {
@@ -101,34 +100,47 @@ async function tellBoot({ bootReport, audit, log }: NetdParts): Promise<string |
     outcome: isGood ? 'done' : 'failed',
     detail: `${outcome}: ${says}`,
   });
-  try {
-    renameSync(bootReport, `${bootReport}.told`);
-  } catch {
-    // It is told again next time.
-  }
+  return reported;
+}
+
+/** What the start of the machine came to, before anything else is done. */
+async function afterBoot(parts: NetdParts, report: BootReport): Promise<void> {
+  const reported = await tellBoot(parts, report);
+  if (reported === undefined) return;
+  if (reported.isGood) await heedBoot(parts);
   // What follows from it is said by whoever says why.
-  return isGood ? undefined : says.split('; ')[0];
+  else await staysShut(parts, reported.says.split('; ')[0] ?? reported.says);
+  // Where it stays, it is told again next time.
+  report.told();
+}
+
+/**
+ * The unit was started again while we run. What it loaded from what is confirmed ends a start that closed; where it closed,
+ * we know what is confirmed, and what another program loads is put right.
+ */
+async function unitStarted(parts: NetdParts, report: BootReport): Promise<void> {
+  if (report.read() === undefined) return;
+  await heedBoot(parts);
+  await tellBoot(parts, report);
+  report.told();
 }
 
 /** What is not loaded now is tried again with all that others change. */
-async function staysShut(parts: NetdParts, why: string): Promise<void> {
-  const { firewall, log } = parts;
+async function heedBoot({ firewall, log }: NetdParts): Promise<void> {
   try {
-    await firewall.shut(why, async () => policyNow(parts));
+    await firewall.heed();
   } catch (error) {
-    log.error('what lets management alone through is not loaded', { error: errorText(error) });
+    log.error('what is confirmed is not loaded', { error: errorText(error) });
   }
 }
 
-function readReport(file: string): { readonly outcome: string; readonly says: string } | undefined {
+async function staysShut(parts: NetdParts, why: string): Promise<void> {
+  const { firewall, log } = parts;
   try {
-    const json: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    if (!isObject(json)) return undefined;
-    const { outcome, says, boot } = json;
-    if (typeof outcome !== 'string' || typeof says !== 'string' || boot !== bootId()) return undefined;
-    return { outcome, says };
-  } catch {
-    return undefined;
+    const isShut = await firewall.shut(why, async () => policyNow(parts));
+    if (!isShut) log.info('the start of the machine closed, and somebody opened it since');
+  } catch (error) {
+    log.error('what lets management alone through is not loaded', { error: errorText(error) });
   }
 }
 
@@ -193,9 +205,11 @@ class Turns {
 }
 
 /** The third who takes a change back, for when somebody killed both of its guards; and what a power cut left waiting. */
-async function watch({ firewall, audit, log }: NetdParts, signal: AbortSignal): Promise<void> {
+async function watch(parts: NetdParts, report: BootReport, signal: AbortSignal): Promise<void> {
+  const { firewall, audit, log } = parts;
   let waited = firewall.waits();
   const look = async (): Promise<void> => {
+    await unitStarted(parts, report);
     const settled = await firewall.settle(GRACE);
     const before = waited;
     waited = firewall.waits();

@@ -9,6 +9,8 @@ import type { Meant } from '../segmentation/suspects.ts';
 import { render } from '../segmentation/render.ts';
 import type { Actor } from './actor.ts';
 import { arm } from './arm.ts';
+import { type Facts, isOpen, mayBeReopened, saidSoon } from './after-boot.ts';
+import type { BootReport } from './boot-report.ts';
 import type { Brought } from './bring.ts';
 import { type Cut, InForce } from './in-force.ts';
 import { expected, type Found, inspect, type Inspected, type Unclear, undone } from './inspect.ts';
@@ -59,6 +61,9 @@ export class Firewall {
   readonly #force: InForce;
   readonly #ends = new ObservingEnds();
   readonly #stays: boolean;
+  #report: BootReport | undefined;
+  /** A start that closed is over, and nobody has seen to the kernel yet. */
+  #isReopened = false;
   /** For which rules the kernel was given what is not on the disk. */
   #owedFor: string | undefined;
   /** Where everything that is known about the rules lies. */
@@ -99,14 +104,51 @@ export class Firewall {
 
   /**
    * This start of the machine could not load what was confirmed, and closed: a file that is whole again, or another one that
-   * was, opens nothing. So it stays until a roll back, or until rules are confirmed. Throws where that cannot be loaded.
+   * was, opens nothing. So it stays until a roll back, or until rules are confirmed or loaded by another start of the unit.
+   * False where somebody saw to that already. Throws where what closes cannot be loaded.
    */
-  async shut(why: string, policy: () => Promise<Policy>): Promise<void> {
+  async shut(why: string, policy: () => Promise<Policy>): Promise<boolean> {
+    if (await this.#isOpen()) return false;
     this.#state.shut(why);
     await this.keepForBoot(policy);
     using lock = await this.#locked();
     const kept = this.#state.kept();
     if (kept !== undefined) await this.#force.bring(new Nft({ lock: lock.descriptor }), kept.rules);
+    return true;
+  }
+
+  async #isOpen(): Promise<boolean> {
+    try {
+      using lock = await this.#locked();
+      return await isOpen(this.#facts, new Nft({ lock: lock.descriptor }));
+    } catch {
+      return false;
+    }
+  }
+
+  get #facts(): Facts {
+    return { state: this.#state, force: this.#force };
+  }
+
+  /** From now on what this says is gone by whenever rules are looked at: who loads them beside us is nobody else. */
+  heeds(report: BootReport): void {
+    this.#report = report;
+  }
+
+  /** The same at once. Throws where what is confirmed cannot be loaded then. */
+  async heed(): Promise<void> {
+    using lock = await this.#locked();
+    const isReopened = this.#isReopened;
+    this.#isReopened = false;
+    const kept = isReopened && this.waits() === undefined ? this.#state.kept() : undefined;
+    if (kept !== undefined) await this.#force.bring(new Nft({ lock: lock.descriptor }), kept.rules);
+  }
+
+  /** A start of the unit loaded what was confirmed: the one that closed is over. True where there was one. */
+  #reopened(): boolean {
+    const isReopened = this.#report?.read()?.isGood === true && this.#state.open();
+    if (isReopened) this.#isReopened = true;
+    return isReopened;
   }
 
   /** Throws where the folder is not ours alone. */
@@ -251,7 +293,7 @@ export class Firewall {
     const nft = new Nft({ lock: lock.descriptor });
     const id = this.#waitingOrDamaged();
     // A start that closed is over when somebody says so.
-    const wasShut = this.#state.open();
+    this.#state.open();
     const kept = this.#state.kept();
     if (kept === undefined && id === undefined) {
       throw new SluiceError(
@@ -266,7 +308,7 @@ export class Firewall {
     await by.intend?.({ ...(id !== undefined && { change: id }), rules: digest(before) });
     const brought = await this.#force.bring(nft, before);
     this.#state.end();
-    if (wasShut) this.#force.holdBoot();
+    this.#force.holdBoot();
     const isLost = this.#force.isAny && !enforces(before);
     return { id, to: heldBy(before, kept), isLost, damaged: this.#force.damaged(), ...brought };
   }
@@ -315,11 +357,13 @@ export class Firewall {
   /** What the kernel holds beside what it should, put right where `heal` says so; see inspect.ts. */
   async inspect(heal: (found: Found) => Promise<boolean>): Promise<Inspected | Unclear> {
     using lock = await this.#locked();
-    return await inspect(
-      { state: this.#state, force: this.#force },
-      new Nft({ lock: lock.descriptor }),
-      heal,
-    );
+    const nft = new Nft({ lock: lock.descriptor });
+    let isReopened = false;
+    const inspected = await inspect(this.#facts, nft, async (found) => {
+      isReopened = mayBeReopened(this.#facts, found) && (await saidSoon(() => this.#reopened()));
+      return !isReopened && (await heal(found));
+    });
+    return isReopened ? await inspect(this.#facts, nft, heal) : inspected;
   }
 
   /** From now on nobody hears it and it reaches nobody, whatever its connections; also after a start of the machine. */
@@ -442,6 +486,7 @@ export class Firewall {
   async #locked(): Promise<Lock> {
     const lock = await lockOf(this.#state.folder, PATIENCE);
     this.#force.expect(undefined);
+    this.#reopened();
     return lock;
   }
 

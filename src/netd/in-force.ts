@@ -138,7 +138,8 @@ export class InForce {
 
   /** What a machine that starts loads: what is confirmed, with the island and whoever is in quarantine. */
   keepBoot(): void {
-    const kept = this.#state.kept();
+    // Also after a start that closed: the next one decides anew.
+    const kept = this.#state.opened();
     if (kept !== undefined) this.#state.keepBoot(kept, this.lenient(kept.rules, undefined));
     this.#bootOwed = undefined;
   }
@@ -174,7 +175,8 @@ export class InForce {
 
   /** Can they be cut to an island, or at least to management alone? */
   canBeCut(rules: string): boolean {
-    return this.policyOf(rules) !== undefined || this.#state.isClosed(rules) || this.#enclosing !== undefined;
+    const isCut = rules === NOTHING_PASSES || this.#state.isClosed(rules);
+    return isCut || this.policyOf(rules) !== undefined || this.#enclosing !== undefined;
   }
 
   /** Is more cut than an island cuts? */

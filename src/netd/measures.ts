@@ -234,6 +234,8 @@ export async function releaseOverdue(ground: Ground): Promise<readonly Entry[]> 
 export const TIME_IS_OVER = 'its time is over';
 
 export interface Islanded {
+  /** A start has closed: it is what a roll back loads that is cut, and until then less passes. */
+  readonly later: boolean;
   readonly cut: Cut;
   readonly goesWith: GoesWith;
   /** That, and why, it is not on the disk, and how long it lasts then; undefined where it is. */
@@ -243,10 +245,13 @@ export interface Islanded {
 export async function island(ground: Ground, { who, because }: Because): Promise<Islanded> {
   const { force, state } = ground;
   const rules = current(state);
-  const policy = rules === undefined ? undefined : force.policyOf(rules);
   const kept = state.confirmed();
+  const opened = state.opened()?.rules;
+  // A start that closed let management alone through: then it is what a roll back opens that has to be cut.
+  const cuts = state.isShut && rules === kept ? opened : rules;
+  const policy = cuts === undefined ? undefined : force.policyOf(cuts);
   // The mark lasts: what is gone back to has to be cut too.
-  const cannot = [rules, kept].some((one) => one !== undefined && !force.canBeCut(one));
+  const cannot = [rules, kept, opened].some((one) => one !== undefined && !force.canBeCut(one));
   if (cannot || (rules !== undefined && policy === undefined)) throw noPolicy();
   if (rules === undefined || policy === undefined || policy.mode === 'off') {
     throw new SluiceError('SETUP', 'no rules of Sluice are in force: nothing can be cut', {
@@ -262,8 +267,13 @@ export async function island(ground: Ground, { who, because }: Because): Promise
   force.mark.set({ since: epochMs(Date.now()), who, because });
   // Where this fails, the mark stays: whatever is loaded next is cut.
   force.holdBoot();
-  await reload(ground, rules, policy);
-  return { cut: await force.cut(rules), goesWith: goesWith(ground), notKept: notKeptOf(ground) };
+  await reload(ground, rules, force.policyOf(rules));
+  return {
+    later: cuts !== rules,
+    cut: await force.cut(cuts ?? rules),
+    goesWith: goesWith(ground),
+    notKept: notKeptOf(ground),
+  };
 }
 
 function goesWith({ state }: Ground): GoesWith {
@@ -299,7 +309,8 @@ export async function rejoin(ground: Ground): Promise<void> {
   const before = force.island;
   if (before === undefined) throw new SluiceError('SETUP', 'the gateway is no island');
   const rules = current(state);
-  if (rules !== undefined && state.islandOf(rules) === rules) {
+  const opened = state.opened()?.rules;
+  if ([rules, opened].some((one) => one !== undefined && state.islandOf(one) === one)) {
     throw new SluiceError('SETUP', 'what was confirmed is damaged, and what is left of it is cut', {
       remedy: './sluice firewall apply, then confirm; then again',
     });

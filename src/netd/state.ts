@@ -142,7 +142,7 @@ export class State {
    */
   kept(): Kept | undefined {
     const shut = this.#shut();
-    if (shut === undefined) return this.#confirmed();
+    if (shut === undefined) return this.opened();
     const lost = `this start of the machine loaded no confirmed rules (${shut}): nothing but management is let through until ./sluice firewall rollback`;
     return { rules: this.closed() ?? NOTHING_PASSES, from: 'closed.json', lost };
   }
@@ -156,10 +156,14 @@ export class State {
 
   /** From now on what was confirmed is gone by again. True where it was not. */
   open(): boolean {
-    const isShut = this.#shut() !== undefined;
+    const { isShut } = this;
     this.#shutFor = undefined;
     if (this.#isThere(SHUT)) removeDurably(this.#path(SHUT));
     return isShut;
+  }
+
+  get isShut(): boolean {
+    return this.#shut() !== undefined;
   }
 
   #shut(): string | undefined {
@@ -169,7 +173,8 @@ export class State {
     return typeof json['why'] === 'string' ? json['why'] : 'unknown';
   }
 
-  #confirmed(): Kept | undefined {
+  /** What is gone back to where no start of the machine closed, or when that is over. */
+  opened(): Kept | undefined {
     const text = this.#read('confirmed.json');
     const confirmed = text === undefined ? undefined : (unsealed(text)?.document ?? this.#vouched(text));
     if (confirmed !== undefined) return { rules: confirmed, from: 'confirmed.json', lost: undefined };
@@ -310,6 +315,9 @@ export class State {
    */
   keepBoot({ rules, from }: Kept, document: string): void {
     if (from === 'closed.json') return;
+    // A start that closed stays closed, and what made it close stays as it is for people.
+    const isOurs = this.#isOurs('boot.json');
+    if (this.isShut && (!isOurs || this.booted() === undefined)) return;
     if (from === 'confirmed.json' && isUnsealed(this.#read('confirmed.json') ?? ''))
       this.#write('confirmed.json', sealed(rules));
     const boot = from === 'boot.json' ? this.booted() : undefined;
@@ -317,7 +325,13 @@ export class State {
     // They were damaged, and are the same: before an island takes their place there too.
     if (boot !== undefined && isAsConfirmed(boot)) this.#mend(rules);
     const text = sealed(document, of);
-    if (this.#read('boot.json') !== text) this.#write('boot.json', text);
+    if (!isOurs || this.#read('boot.json') !== text) this.#write('boot.json', text);
+  }
+
+  /** A start of the machine loads no other ones. */
+  #isOurs(name: string): boolean {
+    const there = lstatSync(this.#path(name), { throwIfNoEntry: false });
+    return there?.isFile() === true && there.uid === process.getuid?.() && (there.mode & 0o022) === 0;
   }
 
   /** What was damaged stays beside it, for people, until rules are confirmed. */

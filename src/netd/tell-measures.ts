@@ -134,9 +134,13 @@ function isListed(json: unknown): json is Listed {
   );
 }
 
-export const islandTold = ({ cut, ...how }: Islanded): Told => ({
+const CUT = 'every conduit is cut, proven; zones go on within themselves, and management reaches the gateway';
+const CUT_LATER = `a start has closed, and nothing but management is let through: so it stays
+  every conduit is cut in what ./sluice firewall rollback, or the next start, loads`;
+
+export const islandTold = ({ cut, later, ...how }: Islanded): Told => ({
   result: { island: true, ...doubtsFor(how), ...cutFor(cut) },
-  text: `every conduit is cut, proven; zones go on within themselves, and management reaches the gateway
+  text: `${later ? CUT_LATER : CUT}
 ${doubts(how)
   .map((line) => `  warning: ${line}\n`)
   .join('')}${cutText(cut)}  ./sluice firewall rejoin ends it

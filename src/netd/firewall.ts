@@ -391,7 +391,7 @@ export class Firewall {
   /** Those in quarantine that use an address which is not; what goes there is cut from now on. As often as `sweep`. */
   async follow(by: Actor = {}): Promise<readonly Entry[]> {
     if (this.#force.quarantined.every(({ mac }) => mac === undefined)) return [];
-    if ((await strangers({ state: this.#state, force: this.#force })).length === 0) return [];
+    if ((await strangers(this.#facts)).length === 0) return [];
     using ground = await this.#ground(by);
     return await follow(ground);
   }
@@ -466,15 +466,14 @@ export class Firewall {
   }
 
   #looking(): Looking {
-    return { state: this.#state, force: this.#force, stays: this.#stays };
+    return { ...this.#facts, stays: this.#stays };
   }
 
   async #ground({ intend }: Actor): Promise<Ground & Disposable> {
     this.#state.prepare();
     const lock = await this.#changing();
     const end = (): void => lock[Symbol.dispose]();
-    const [state, force, stays] = [this.#state, this.#force, this.#stays];
-    return { state, force, lock, intend, stays, [Symbol.dispose]: end };
+    return { ...this.#looking(), lock, intend, [Symbol.dispose]: end };
   }
 
   /** Connections are cut only by rules that are proven. */
@@ -494,7 +493,7 @@ export class Firewall {
   async #changing(): Promise<Lock> {
     const lock = await this.#locked();
     try {
-      this.#force.expect(expected({ state: this.#state, force: this.#force }));
+      this.#force.expect(expected(this.#facts));
     } catch {
       // Whoever looks for what others change says why that is not known.
     }

@@ -51,9 +51,10 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
   await afterBoot(parts, report);
   await keepForBoot(parts);
   const desk = new Desk(parts);
+  const book = new DriftBook(firewall.folder);
   const shadow = new ShadowWatch({
     policy: async () => policyNow(parts),
-    closed: () => new DriftBook(firewall.folder).read().stopped !== undefined,
+    closed: () => book.read().stopped !== undefined,
     log,
   });
   return [
@@ -65,7 +66,7 @@ export async function netd(parts: NetdParts): Promise<readonly Task[]> {
       refuse: (uid, why) => desk.refuse(uid, why),
       log,
     }),
-    ...driftTasks({ ...parts, who: OURSELVES, elsewhere: () => shadow.look() }),
+    ...driftTasks({ ...parts, book, who: OURSELVES, elsewhere: () => shadow.look() }),
     shadow,
     new MeasureWatch({ firewall, audit: parts.audit, who: OURSELVES, log }),
     observingWatch({ firewall, audit: parts.audit, who: OURSELVES, log }),

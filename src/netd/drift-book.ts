@@ -1,6 +1,8 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeDurably } from './durable.ts';
 import { FORWARDED, type Forwarded } from './forwarding.ts';
+import { bootId } from './monotonic.ts';
 import { isObject } from './request.ts';
 
 export const DRIFT = 'drift.json';
@@ -29,31 +31,45 @@ export interface GivenUp {
   readonly since: string;
 }
 
-export interface DriftTold {
-  readonly events: readonly DriftEvent[];
+/** What goes on until the rules hold again, or the machine is started: that sets its own switches. */
+export interface GoesOn {
   readonly givenUp: GivenUp | undefined;
   /** What was forwarded until it was stopped, as rules that could not be put right left it open; undefined where it goes on. */
   readonly stopped: Forwarded | undefined;
 }
 
+export interface DriftTold extends GoesOn {
+  readonly events: readonly DriftEvent[];
+}
+
 /** `segmentation/drift.json`: what happened last, for status and for whoever follows it. */
 export class DriftBook {
   readonly #path: string;
+  /** As this process knows it, whatever becomes of the disk. */
+  #held: GoesOn | undefined;
 
   constructor(folder: string) {
     this.#path = join(folder, DRIFT);
   }
 
-  /** What is damaged says nothing; the audit still does. */
+  /** For the process that acts by it: from now on its own word counts, and the disk is told. */
+  take(): void {
+    this.#held = this.#onDisk();
+  }
+
   read(): DriftTold {
+    return { ...this.#onDisk(), ...this.#held };
+  }
+
+  /** What is damaged says nothing; the audit still does. */
+  #onDisk(): DriftTold {
     try {
       const json: unknown = JSON.parse(readFileSync(this.#path, 'utf8'));
       if (!isObject(json) || !Array.isArray(json['events'])) return NOTHING;
       const events: readonly unknown[] = json['events'];
       return {
         events: events.filter(isEvent),
-        givenUp: givenUpOf(json['given-up']),
-        stopped: stoppedOf(json['stopped']),
+        ...goesOnOf(json),
       };
     } catch {
       return NOTHING;
@@ -66,26 +82,26 @@ export class DriftBook {
     this.#write({ ...told, events: [...told.events, event].slice(-MOST_EVENTS) });
   }
 
-  /** What goes on until the rules hold again. Throws where it cannot be written. */
-  note(state: Omit<DriftTold, 'events'>): void {
-    this.#write({ events: this.read().events, ...state });
+  /** In force when this returns, and on the disk after the next `settle` that does not throw. */
+  note({ givenUp, stopped }: GoesOn): void {
+    this.#held = { givenUp, stopped };
+  }
+
+  /** Writes what the disk has not, or has otherwise. Throws where it still does not take it. */
+  settle(): void {
+    const disk = this.#onDisk();
+    if (this.#held !== undefined && goesOnText(this.#held) !== goesOnText(disk))
+      this.#write({ ...disk, ...this.#held });
   }
 
   #write({ events, givenUp, stopped }: DriftTold): void {
-    const partial = `${this.#path}.partial`;
-    const file = openSync(partial, 'w', 0o600);
-    try {
-      const json = { v: 1, events, 'given-up': givenUp ?? null, stopped: stopped ?? null };
-      writeSync(file, `${JSON.stringify(json, undefined, 2)}\n`);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(partial, this.#path);
+    const json = { v: 1, boot: bootId(), events, 'given-up': givenUp ?? null, stopped: stopped ?? null };
+    writeDurably(this.#path, `${JSON.stringify(json, undefined, 2)}\n`);
   }
 }
 
-const NOTHING: DriftTold = { events: [], givenUp: undefined, stopped: undefined };
+const NOTHING_GOES_ON: GoesOn = { givenUp: undefined, stopped: undefined };
+const NOTHING: DriftTold = { events: [], ...NOTHING_GOES_ON };
 const LISTS = ['by', 'what', 'gained', 'lost', 'packets'];
 
 function isEvent(json: unknown): json is DriftEvent {
@@ -96,6 +112,16 @@ function isEvent(json: unknown): json is DriftEvent {
     return Array.isArray(list) && list.every((one) => typeof one === 'string');
   });
 }
+
+/** Earlier builds did not write of which start of the machine it is, and what was stopped beside whether it is given up. */
+function goesOnOf(json: Readonly<Record<string, unknown>>): GoesOn {
+  const { boot, 'given-up': givenUp, stopped } = json;
+  if (boot !== undefined && boot !== bootId()) return NOTHING_GOES_ON;
+  const before: unknown = isObject(givenUp) ? givenUp['stopped'] : undefined;
+  return { givenUp: givenUpOf(givenUp), stopped: stoppedOf(stopped) ?? stoppedOf(before) };
+}
+
+const goesOnText = ({ givenUp, stopped }: GoesOn): string => JSON.stringify([givenUp?.since, stopped]);
 
 const givenUpOf = (json: unknown): GivenUp | undefined =>
   isObject(json) && typeof json['since'] === 'string' ? { since: json['since'] } : undefined;

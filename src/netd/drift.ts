@@ -7,11 +7,11 @@ import { encloses } from '../segmentation/closed.ts';
 import type { Consequences } from '../segmentation/consequences.ts';
 import type { Audit, Who } from './audit.ts';
 import { type Culprit, culpritText } from './culprit.ts';
-import { DriftBook, type DriftEvent } from './drift-book.ts';
+import type { DriftBook, DriftEvent, GoesOn } from './drift-book.ts';
 import { effectOf, eventOf, recordEvent, whatOf } from './drift-event.ts';
 import { stateOf } from './bring.ts';
 import type { Firewall } from './firewall.ts';
-import { type Forwarded, startForwarding, stopForwarding } from './forwarding.ts';
+import { bothOf, type Forwarded, startForwarding, stopForwarding } from './forwarding.ts';
 import type { Found, Inspected } from './inspect.ts';
 import { monitor, type Touched } from './monitor.ts';
 import { sinceBoot } from './monotonic.ts';
@@ -41,8 +41,13 @@ export const MOST_HEALS = 5;
 const HEALS_WITHIN: Duration = minutes(10);
 const MOST_SUSPECTS = 5;
 
+const STOPPED = 'forwarding between interfaces is stopped, as packets would pass that are not declared';
+const STOPPED_AGAIN =
+  'forwarding between interfaces was switched on by another program, and is stopped again until the rules hold';
+
 export interface DriftParts {
   readonly firewall: Firewall;
+  readonly book: DriftBook;
   readonly audit: Audit;
   readonly who: Who;
   /** Does the configuration want it put right? */
@@ -81,7 +86,6 @@ type Heal = 'heal' | 'leave' | 'give up';
 
 class DriftWatch {
   readonly #parts: DriftParts;
-  readonly #book: DriftBook;
   #suspects: (Touched & { readonly culprit: Culprit })[] = [];
   #later: NodeJS.Timeout | undefined;
   #heals: Duration[] = [];
@@ -93,15 +97,24 @@ class DriftWatch {
   /** Why rules of ours could not be loaded, as it was told. */
   #unloaded: string | undefined;
   #restless: string | undefined;
+  /** What came of stopping, as it was told. */
+  #toldStop: string | undefined;
+  /** Before that nobody knows whether it still has to be stopped. */
+  #hasLooked = false;
   /** What was told and left: it is not told again. */
   #left: string | undefined;
+  /** Who was told of it. */
+  #leftBy: readonly Culprit[] = [];
   readonly #trouble = new ToldOnce((error) =>
     this.#parts.log.error('cannot tell whether somebody changed the rules', { error }),
+  );
+  readonly #unwritten = new ToldOnce((error) =>
+    this.#parts.log.error('what another program changed cannot be written down', { error }),
   );
 
   constructor(parts: DriftParts) {
     this.#parts = parts;
-    this.#book = new DriftBook(parts.firewall.folder);
+    parts.book.take();
   }
 
   suspect(culprit: Culprit, touched: Touched): void {
@@ -112,10 +125,30 @@ class DriftWatch {
   }
 
   /** A change of ours says nothing by itself, and a command of root is another process. */
-  glance(): void {
+  async glance(): Promise<void> {
     const restless = this.#parts.firewall.restless();
     if (restless !== undefined && restless !== this.#restless) this.wake();
     this.#restless = restless;
+    if (this.#hasLooked) await this.#holdOff();
+  }
+
+  /** Somebody switches on what is held off: told once, stopped as often as it takes. */
+  async #holdOff(): Promise<void> {
+    const { audit, who, log, book } = this.#parts;
+    const { givenUp, stopped } = book.read();
+    if (stopped === undefined) return;
+    const again = stopForwarding();
+    if (again.length === 0) return;
+    this.#note({ givenUp, stopped: bothOf(stopped, again) });
+    if (this.#isToldStop(STOPPED_AGAIN)) return;
+    log.error(STOPPED_AGAIN, { forwarding: again.join(' ') });
+    await audit.record(who, { verb: 'drift', outcome: 'done', detail: STOPPED_AGAIN });
+  }
+
+  #isToldStop(told: string): boolean {
+    const before = this.#toldStop;
+    this.#toldStop = told;
+    return before === told;
   }
 
   wake(): void {
@@ -149,6 +182,7 @@ class DriftWatch {
   /** When it has to be looked again. */
   async #look(): Promise<Duration> {
     let suspects: readonly Culprit[] = [];
+    this.#write(() => this.#parts.book.settle());
     try {
       let decided: Heal = 'leave';
       const inspected = await this.#parts.firewall.inspect(async (found) => {
@@ -172,6 +206,8 @@ class DriftWatch {
     } catch (error) {
       this.#trouble.failed(error);
       return AGAIN;
+    } finally {
+      this.#hasLooked = true;
     }
   }
 
@@ -205,7 +241,7 @@ class DriftWatch {
       await this.#tellLoaded(why);
       return;
     }
-    const stopped = this.#close(found, 'heal', await afterwards(() => effectOf(found)));
+    const stopped = await this.#close(found, 'heal', await afterwards(() => effectOf(found)));
     if (this.#unloaded === why && stopped === undefined) return;
     this.#unloaded = why;
     const detail = [why, stopped].filter((text) => text !== undefined).join('; ');
@@ -239,7 +275,7 @@ class DriftWatch {
   }
 
   async #decide(): Promise<Heal> {
-    if (this.#book.read().givenUp !== undefined) return 'leave';
+    if (this.#parts.book.read().givenUp !== undefined) return 'leave';
     if (!(await this.#parts.heal())) return 'leave';
     const now = sinceBoot();
     this.#heals = this.#heals.filter((at) => now - at < HEALS_WITHIN);
@@ -261,15 +297,17 @@ class DriftWatch {
   async #tell(found: Inspected, decided: Heal, suspects: readonly Culprit[]): Promise<void> {
     const state = seenOf(found);
     const outcome = outcomeOf(found, decided);
-    const isTold = this.#left === state && outcome !== 'given up';
+    const isTold = this.#left === state;
+    const by = isTold && suspects.length === 0 ? this.#leftBy : suspects;
+    this.#leftBy = by;
     this.#left = outcome === 'healed' ? undefined : state;
     const effect = await afterwards(() => effectOf(found));
     // Also when it is told already: while given up, the next one may be the one that opens.
-    const stopped = this.#close(found, decided, effect);
-    if (isTold && stopped === undefined) return;
+    const stopped = await this.#close(found, decided, effect);
+    if (isTold && stopped === undefined && (outcome === 'left' || outcome === 'failed')) return;
     const detail = [detailOf(found, decided), stopped].filter((text) => text !== undefined).join('; ');
     const event = eventOf(found, effect, {
-      by: suspects.map(culpritText),
+      by: by.map(culpritText),
       outcome,
       detail: detail === '' ? null : detail,
     });
@@ -280,32 +318,25 @@ class DriftWatch {
    * Not put right, and something is open: nothing is forwarded until the rules hold again, whether it is tried on or given
    * up. What came of it, where something did.
    */
-  #close({ document, healed }: Inspected, decided: Heal, { closed }: Consequences): string | undefined {
-    const before = this.#book.read();
+  async #close(
+    { document, healed }: Inspected,
+    decided: Heal,
+    { closed }: Consequences,
+  ): Promise<string | undefined> {
+    const before = this.#parts.book.read();
     const since = before.givenUp?.since ?? new Date().toISOString();
     const givenUp = decided === 'give up' || before.givenUp !== undefined ? { since } : undefined;
     const isLeft = givenUp === undefined && typeof healed === 'string';
-    const { stopped, told } =
-      isLeft || closed || before.stopped !== undefined || !encloses(document)
-        ? { stopped: before.stopped, told: undefined }
-        : this.#stop();
-    if (givenUp?.since !== before.givenUp?.since || stopped !== before.stopped)
-      this.#write(() => this.#book.note({ givenUp, stopped }));
-    return told;
+    const isDue = before.stopped === undefined && !isLeft && !closed && encloses(document);
+    const { stopped, told } = isDue ? stop() : { stopped: before.stopped, told: undefined };
+    this.#note({ givenUp, stopped });
+    if (healed !== 'done') await this.#holdOff();
+    return told === undefined || this.#isToldStop(told) ? undefined : told;
   }
 
-  #stop(): { readonly stopped?: Forwarded; readonly told: string } {
-    try {
-      return {
-        stopped: stopForwarding(),
-        told: 'forwarding between interfaces is stopped, as packets would pass that are not declared',
-      };
-    } catch (error) {
-      const why = errorText(error);
-      return {
-        told: `forwarding could not be stopped, and packets pass that are not declared: ${why}`,
-      };
-    }
+  #note(goesOn: GoesOn): void {
+    this.#parts.book.note(goesOn);
+    this.#write(() => this.#parts.book.settle());
   }
 
   /** The rules hold; whoever saw to that, after we had given up, ends that too. */
@@ -316,14 +347,17 @@ class DriftWatch {
     if (this.#unloaded !== undefined) await this.#tellLoaded(this.#unloaded);
     if (this.#left !== undefined) log.info('the rules hold again');
     this.#left = undefined;
-    const { givenUp, stopped } = this.#book.read();
+    const { givenUp, stopped } = this.#parts.book.read();
+    this.#toldStop = undefined;
     if (givenUp === undefined && stopped === undefined) return;
     startForwarding(stopped ?? []);
     if (givenUp !== undefined) this.#heals = [];
-    this.#write(() => this.#book.note({ givenUp: undefined, stopped: undefined }));
-    log.info('the rules hold again: what others change is put right again', {
-      forwarding: stopped?.join(' '),
-    });
+    this.#note({ givenUp: undefined, stopped: undefined });
+    const again =
+      givenUp === undefined
+        ? 'forwarding between interfaces is as it was'
+        : 'what others change is put right again';
+    log.info(`the rules hold again: ${again}`, { forwarding: stopped?.join(' ') });
   }
 
   async #record(event: DriftEvent): Promise<void> {
@@ -339,7 +373,7 @@ class DriftWatch {
     };
     if (outcome === 'healed') log.warn('what another program changed is put right', facts);
     else log.error('what another program changed is in force', facts);
-    this.#write(() => this.#book.add(event));
+    this.#write(() => this.#parts.book.add(event));
     await recordEvent(audit, who, event);
     told?.(event);
   }
@@ -348,11 +382,20 @@ class DriftWatch {
   #write(act: () => void): void {
     try {
       act();
+      this.#unwritten.over();
     } catch (error) {
-      this.#parts.log.error('what another program changed cannot be written down', {
-        error: errorText(error),
-      });
+      this.#unwritten.failed(error);
     }
+  }
+}
+
+function stop(): { readonly stopped?: Forwarded; readonly told: string } {
+  try {
+    return { stopped: stopForwarding(), told: STOPPED };
+  } catch (error) {
+    return {
+      told: `forwarding could not be stopped, and packets pass that are not declared: ${errorText(error)}`,
+    };
   }
 }
 

@@ -20,6 +20,10 @@ export function stopForwarding(): Forwarded {
   return before;
 }
 
+/** Those of both, each once. */
+export const bothOf = (some: Forwarded, others: Forwarded): Forwarded =>
+  FORWARDED.filter((family) => some.includes(family) || others.includes(family));
+
 export function startForwarding(before: Forwarded): void {
   for (const family of before) writeFileSync(SWITCHES[family], '1\n');
 }

@@ -108,6 +108,11 @@ export class InForce {
     }
   }
 
+  /** The same, as whoever loads it who knows no more than the disk has; undefined where that is all. */
+  byDisk(rules: string): string | undefined {
+    return this.owed === undefined ? undefined : new InForce(this.#state).lenient(rules, undefined);
+  }
+
   /** For people: what cannot be read, and what is gone by instead. */
   damaged(): readonly string[] {
     const book = this.isReadable
@@ -212,14 +217,21 @@ export class InForce {
     return this.#brought(nft, this.document(rules, suspects));
   }
 
-  /** For a return, which no damage may keep from happening; then connections are cut that nobody could open now. */
-  async bring(nft: Nft, rules: string): Promise<Brought & { readonly cut: Cut }> {
+  /**
+   * For a return, which no damage may keep from happening; then connections are cut that nobody could open now. Where nobody
+   * asked for it, as others changed what held, it is no change of ours that failed.
+   */
+  async bring(
+    nft: Nft,
+    rules: string,
+    { isAsked = true }: { readonly isAsked?: boolean } = {},
+  ): Promise<Brought & { readonly cut: Cut }> {
     const listing = this.isReadable ? undefined : await nft.list().catch(() => undefined);
-    const brought = await this.#brought(nft, this.lenient(rules, listing));
+    const brought = await this.#brought(nft, this.lenient(rules, listing), isAsked);
     return { ...brought, cut: await this.cut(rules) };
   }
 
-  async #brought(nft: Nft, document: string): Promise<Brought> {
+  async #brought(nft: Nft, document: string, isAsked = true): Promise<Brought> {
     const expected = this.#expected;
     this.#expected = undefined;
     try {
@@ -228,7 +240,7 @@ export class InForce {
       if (expected !== undefined && brought.found !== undefined) this.#compare(expected, brought.found);
       return brought;
     } catch (error) {
-      this.unloaded.set(errorText(error), await nft.list().catch(() => undefined));
+      if (isAsked) this.unloaded.set(errorText(error), await nft.list().catch(() => undefined));
       throw error;
     }
   }

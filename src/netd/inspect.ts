@@ -53,12 +53,15 @@ export async function inspect(
   const damaged = ground.force.damaged();
   const { unloaded } = ground.force;
   if (isSame) unloaded.clear();
-  const ours = isSame || unreadable !== undefined ? undefined : unloaded.why(listing);
+  const ours =
+    isSame || unreadable !== undefined
+      ? undefined
+      : (unloaded.why(listing) ?? whyByDisk(ground.force, rules, listing));
   const found = { ...should, document, listing, unreadable, damaged, ours, holds: isSame };
   if (isSame || !(await heal(found))) return { ...found, healed: 'not asked' };
   try {
     // Connections that came in by what was changed are cut as well.
-    await ground.force.bring(nft, rules);
+    await ground.force.bring(nft, rules, { isAsked: ours !== undefined });
     return { ...found, healed: 'done' };
   } catch (error) {
     return { ...found, healed: { failed: errorText(error) } };
@@ -74,7 +77,9 @@ export function expected(ground: Ground): Expected | undefined {
   // Those whose time is over are about to be released.
   const over = force.isReadable && force.book.entries().some((entry) => isOver(entry));
   const before = over ? [force.document(rules, force.book.entries())] : [];
-  return { ...what, documents: [force.lenient(rules, undefined), ...before] };
+  const byDisk = force.byDisk(rules);
+  const alike = byDisk === undefined ? before : [...before, byDisk];
+  return { ...what, documents: [force.lenient(rules, undefined), ...alike] };
 }
 
 /** As any other change of somebody else, which a change of ours undid. */
@@ -106,6 +111,14 @@ function shouldHold({ state, force }: Ground): Should | Unclear {
     policy: policy && force.policy(policy),
     change: waits ? pending.id : undefined,
   };
+}
+
+/** A full disk: whoever else of us loaded rules, such as the guards of a change, knew no more. */
+function whyByDisk(force: InForce, rules: string, listing: string | undefined): string | undefined {
+  const byDisk = force.byDisk(rules);
+  return byDisk !== undefined && holds(listing, byDisk)
+    ? `a guard or a command loaded only what is on the disk: ${force.owed}`
+    : undefined;
 }
 
 function isAboutToRelease({ force }: Ground, rules: string, listing: string | undefined): boolean {

@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
-import { Audit } from '../../src/netd/audit.ts';
 import { verifyAudit } from '../../src/netd/audit-verify.ts';
 import { holds as holdsRules } from '../../src/netd/bring.ts';
 import { compile } from '../../src/segmentation/compile.ts';
@@ -11,25 +10,16 @@ import { render } from '../../src/segmentation/render.ts';
 import { policyOf } from '../segmentation/policies.ts';
 import { noRules } from '../support/namespace.ts';
 import { missingPeer } from '../support/peer.ts';
-import { cannotMount, fillDisk, mountSmallDisk } from '../support/small-disk.ts';
+import { cannotMount, mountSmallDisk } from '../support/small-disk.ts';
 import { until } from '../support/wait.ts';
 import { Bed } from './bed.ts';
 import { waits } from './change.ts';
+import { filled } from './full-bed.ts';
 import { asked, sluice } from './measure-bed.ts';
 import { AFTER, BEFORE } from './plants.ts';
 
 const skip =
   noRules() || missingPeer('nsenter', 'util-linux') || missingPeer('flock', 'util-linux') || cannotMount();
-
-/** Nothing can be written any more until the file that is returned is emptied. */
-async function filled(bed: Bed, name: string): Promise<string> {
-  const stone = fillDisk(join(bed.folder, 'data'), 0, name);
-  // What is left of the last block takes a few records more.
-  const audit = new Audit(bed.state);
-  const who = { uid: 0, user: 'root', via: 'netd' } as const;
-  while ((await audit.record(who, { verb: 'fill', outcome: 'done' })) === undefined);
-  return stone;
-}
 
 t.test('on a full disk nothing is given, and everything can be taken back', { skip }, async (t) => {
   const bed = await Bed.make(t);
@@ -115,6 +105,7 @@ t.test('a full disk keeps nobody from being cut off, nor the conduits', { skip }
     expireInPlace(bed);
     await until('its guards, who know nothing of it', () => !waits(bed));
     await until('those who stay cut', async () => holds(BEFORE, '10.20.10.9'));
+    t.notMatch(netd.err.join('\n'), /another program changed/, 'nor are they taken for others');
 
     writeFileSync(stone, '');
     await netd.says(/"what":"what is in force is on the disk again"/);

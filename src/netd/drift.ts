@@ -197,6 +197,8 @@ class DriftWatch {
       });
       this.#trouble.over();
       await this.#tellUndone();
+      // A first change that was taken back.
+      if (inspected === 'nothing') this.#goOn('nothing has to hold any more');
       if (typeof inspected === 'string') return inspected === 'nothing' ? EVERY : AGAIN;
       await this.#tellDamage(inspected.damaged);
       if (inspected.holds) await this.#rest();
@@ -346,8 +348,13 @@ class DriftWatch {
     const { log } = this.#parts;
     if (this.#unloaded !== undefined) await this.#tellLoaded(this.#unloaded);
     if (this.#left !== undefined) log.info('the rules hold again');
+    this.#goOn('the rules hold again');
+  }
+
+  #goOn(why: string): void {
+    const { log, book } = this.#parts;
+    const { givenUp, stopped } = book.read();
     this.#left = undefined;
-    const { givenUp, stopped } = this.#parts.book.read();
     this.#toldStop = undefined;
     if (givenUp === undefined && stopped === undefined) return;
     startForwarding(stopped ?? []);
@@ -357,7 +364,7 @@ class DriftWatch {
       givenUp === undefined
         ? 'forwarding between interfaces is as it was'
         : 'what others change is put right again';
-    log.info(`the rules hold again: ${again}`, { forwarding: stopped?.join(' ') });
+    log.info(`${why}: ${again}`, { forwarding: stopped?.join(' ') });
   }
 
   async #record(event: DriftEvent): Promise<void> {

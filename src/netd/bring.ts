@@ -30,12 +30,16 @@ export async function bring(nft: Nft, document: string): Promise<Brought> {
   const { changes, replaces } = planned;
   const reasons = [...replaces];
   const found = first.known ? { listing: before } : undefined;
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
-    if (planned.first !== undefined) planned = await prepared(nft, planned, document, complaints);
-    const now = await attemptOf(nft, planned, document, complaints);
+  let isPrepared = false;
+  for (let attempts = 0; attempts < ATTEMPTS; ) {
+    // Once, where it is done: whoever takes it away again shall not keep us at it.
+    const first = isPrepared ? undefined : planned.first;
+    const now = await attemptOf(nft, first ?? planned.document, document, complaints);
     if (now.holds) return { found, listing: now.listing, changes, replaces: reasons, complaints };
+    if (first !== undefined && now.isLoaded) isPrepared = true;
+    else attempts += 1;
     // The last attempt takes nothing for granted.
-    planned = attempt + 1 < ATTEMPTS && now.known ? delta(now.listing, document) : whole(document);
+    planned = attempts + 1 < ATTEMPTS && now.known ? delta(now.listing, document) : whole(document);
     reasons.push(...planned.replaces);
   }
   throw new SluiceError(
@@ -51,29 +55,24 @@ function whole(document: string): Delta {
   return delta('', document);
 }
 
-/** What is left when that is there which nothing refers to yet. Where it failed, all of it is one transaction. */
-async function prepared(nft: Nft, planned: Delta, document: string, complaints: string[]): Promise<Delta> {
-  if ((await nft.load(planned.first ?? '')) !== undefined) return planned;
-  const { listing, known } = await listedOr(nft, complaints);
-  return known ? delta(listing, document) : planned;
-}
-
 interface Now {
   readonly holds: boolean;
+  /** nft had nothing to complain about. */
+  readonly isLoaded: boolean;
   readonly known: boolean;
   readonly listing: string | undefined;
 }
 
 async function attemptOf(
   nft: Nft,
-  { document: step }: Delta,
+  step: string | undefined,
   document: string,
   complaints: string[],
 ): Promise<Now> {
   const failed = step === undefined ? undefined : await nft.load(step);
   if (failed !== undefined) complaints.push(failed.message);
   const { listing, known } = await listedOr(nft, complaints);
-  return { listing, known, holds: known && holds(listing, document) };
+  return { listing, known, isLoaded: failed === undefined, holds: known && holds(listing, document) };
 }
 
 /** nft dies of what some newer one wrote: that is no reason to leave it there. */

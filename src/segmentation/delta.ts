@@ -244,16 +244,16 @@ class Planner {
     return { document, first: this.#first(), replaces: [], changes };
   }
 
+  /** Everything that has elements and is new, where some of it is of intervals. */
   #first(): string | undefined {
-    const { sets } = this.#before;
-    const maps = this.#objects.filter(
-      ({ kind, inside }) => kind === 'map' && isOfIntervals(inside) && !sets.has(text(inside['name'])),
-    );
-    if (maps.length === 0) return undefined;
+    const isNew = ({ kind, inside }: TableObject): boolean =>
+      (kind === 'map' || kind === 'set') && !this.#before.sets.has(text(inside['name']));
+    const holders = this.#objects.filter(isNew);
+    if (!holders.some(({ inside }) => isOfIntervals(inside))) return undefined;
     const chains = this.#objects.filter(
       ({ kind, inside }) => kind === 'chain' && !('hook' in inside) && this.#isNewChain(text(inside['name'])),
     );
-    return written([...chains, ...maps].map(({ kind, inside }) => ({ add: { [kind]: inside } })));
+    return written([...chains, ...holders].map(({ kind, inside }) => ({ add: { [kind]: inside } })));
   }
 
   /** Also one whose policy changes: that is said by adding it again. */
@@ -297,9 +297,8 @@ class Planner {
   }
 }
 
-/** Concatenated keys with ranges: pipapo, of which the kernel makes a copy that takes its place at the end. */
-const isOfIntervals = ({ type, flags }: TableObject['inside']): boolean =>
-  Array.isArray(type) && Array.isArray(flags) && flags.includes('interval');
+const isOfIntervals = ({ flags }: TableObject['inside']): boolean =>
+  Array.isArray(flags) && flags.includes('interval');
 
 function sameRules(old: CanonicalChain | undefined, chain: CanonicalChain): boolean {
   return old !== undefined && JSON.stringify(old.rules) === JSON.stringify(chain.rules);

@@ -26,9 +26,17 @@ const KILL_AFTER = '$NFT "$@"; kill -9 $PPID; exit 1';
 /** Each table is listed by a call of its own. */
 const LOOK = ['the listing', 'the listing of the ports'];
 const LOOK_AGAIN = ['the reading back', 'the reading back of the ports'];
-/** The calls of an apply, in their order, and of the roll back that follows. */
+/** The calls of an apply, in their order, which has a new map of intervals, and of the roll back that follows. */
 const ROLL_BACK = [...LOOK, 'the load', ...LOOK_AGAIN];
-const CALLS = ['its version', 'the check', ...ROLL_BACK];
+const CALLS = [
+  'its version',
+  'the check',
+  ...LOOK,
+  'the load of what nothing refers to yet',
+  ...LOOK.map((look) => `${look} after it`),
+  'the load',
+  ...LOOK_AGAIN,
+];
 const LOAD = CALLS.indexOf('the load');
 /** The one in the middle of a change always; the others where there is time. */
 const often = (call: string): string | false => call !== 'the load' && long;

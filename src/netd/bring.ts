@@ -24,12 +24,11 @@ const ATTEMPTS = 3;
  */
 export async function bring(nft: Nft, document: string): Promise<Brought> {
   const complaints: string[] = [];
-  const first = await listedOr(nft, complaints);
-  const before = first.listing;
-  let planned = first.known ? delta(before, document) : delta('', document);
+  const { listing, known } = await listedOr(nft, complaints);
+  let planned = known ? delta(listing, document) : delta('', document);
   const { changes, replaces } = planned;
   const reasons = [...replaces];
-  const found = first.known ? { listing: before } : undefined;
+  const found = known ? { listing } : undefined;
   let isPrepared = false;
   for (let attempts = 0; attempts < ATTEMPTS; ) {
     // Once, where it is done: whoever takes it away again shall not keep us at it.

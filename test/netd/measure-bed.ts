@@ -23,11 +23,32 @@ export async function good(bed: Bed, ...args: readonly string[]): Promise<string
 
 /** What netd answers over its socket: a start of Node for each command would take most of the time. Throws where it fails. */
 export async function asked(bed: Bed, verb: Verb, request: Omit<Request, 'verb'> = {}): Promise<string> {
-  using connection = await netdAt(bed.socket);
-  if (connection === undefined) throw new Error('no netd listens');
-  const { good: isGood, text } = await connection.ask({ ...request, verb });
+  const { good: isGood, text } = await inTurn(async () => {
+    using connection = await netdAt(bed.socket);
+    if (connection === undefined) throw new Error('no netd listens');
+    return await connection.ask({ ...request, verb });
+  });
   if (!isGood) throw new Error(`${verb}: ${text}`);
   return text;
+}
+
+/** netd takes five changes at once, and then one each two seconds: whoever tests many waits for each turn. */
+export async function inTurn<T>(act: () => Promise<T>): Promise<T> {
+  const tooMany = /too many changes/;
+  const done = await until(
+    'a turn',
+    async (): Promise<{ readonly value: T } | undefined> => {
+      try {
+        const value = await act();
+        return tooMany.test(JSON.stringify(value)) ? undefined : { value };
+      } catch (error) {
+        if (tooMany.test(String(error))) return undefined;
+        throw error;
+      }
+    },
+    120_000,
+  );
+  return done.value;
 }
 
 /** The same as `held` by way of netd. */

@@ -4,7 +4,7 @@ import { missingPeer } from '../support/peer.ts';
 import { until } from '../support/wait.ts';
 import { Bed } from './bed.ts';
 import { confirmed, waits } from './change.ts';
-import { asked, holdsFrom, sluice } from './measure-bed.ts';
+import { asked, holdsFrom, inTurn, sluice } from './measure-bed.ts';
 import { AFTER, BEFORE } from './plants.ts';
 
 // What is in force and what nothing enforces are never told alike.
@@ -52,12 +52,12 @@ t.test('segmentation is not switched off over those who are in quarantine', { sk
   await asked(bed, 'island', { because: 'a worm' });
   bed.declare(BEFORE.replace('mode: enforce', 'mode: off'));
 
-  t.match(await bed.asked('apply'), {
+  t.match(await inTurn(async () => bed.asked('apply')), {
     status: 1,
     stderr: /nothing would enforce that the gateway is an island.*firewall rejoin/,
   });
   await asked(bed, 'rejoin');
-  t.match(await bed.asked('apply'), {
+  t.match(await inTurn(async () => bed.asked('apply')), {
     status: 1,
     stderr: /nothing would enforce that 10\.20\.10\.9 is in quarantine.*sluice release 10\.20\.10\.9/,
   });
@@ -67,7 +67,10 @@ t.test('segmentation is not switched off over those who are in quarantine', { sk
 
   const late = await sluice(bed, 'quarantine', put.device, '--because', 'x', '--socket', bed.socket);
   t.match(late, { status: 1, stdout: /segmentation is off: nothing enforces this/ });
-  t.match(await bed.asked('confirm', bed.change), { status: 1, stderr: /10\.20\.10\.9 is in quarantine/ });
+  t.match(await inTurn(async () => bed.asked('confirm', bed.change)), {
+    status: 1,
+    stderr: /10\.20\.10\.9 is in quarantine/,
+  });
   t.match(await bed.asked('status'), { status: 1, stdout: /in quarantine, and nothing enforces it: 10\.20/ });
   await asked(bed, 'rollback');
   t.match(await bed.asked('status'), { stdout: /in quarantine: 10\.20\.10\.9/ });

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bed, Ran, Scope } from '../netd/bed.ts';
 import { type Host, hosts, type Talk } from '../netd/hosts.ts';
+import { waits } from '../netd/change.ts';
 import { plant } from '../netd/measure-plants.ts';
 import { REPOSITORY } from '../support/process.ts';
 import { until } from '../support/wait.ts';
@@ -54,8 +55,7 @@ async function changes(check: Check, scope: Scope): Promise<void> {
       sh('date -s "@$1"', String(Math.round(at)));
       // Guards look four times a second.
       await stays.goesOn(20, PATIENCE_MS);
-      const told = await asked(bed.socket, { verb: 'status' });
-      be((await bed.holds(ONE)) && told.includes(bed.change), `with ${years} years: ${told}`);
+      be((await bed.holds(ONE)) && waits(bed), `with ${years} years it is taken back`);
     }
   });
   await check('netd: unconfirmed, it is taken back, and what was cut goes on', async () => {

@@ -60,14 +60,15 @@ export async function units(check: Check): Promise<void> {
     },
   );
   await check('units: netd tells who changed the rules, with user and command', async () => {
+    await until('nft monitor', monitors, PATIENCE_MS).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${journal('sluice-netd').slice(-1_000)}`);
+    });
     const lives = `(echo 'insert rule inet sluice g_forward accept'; exec sleep 600) | nft -i`;
     const program = spawn('sh', ['-c', lives], { detached: true, stdio: 'ignore' });
     try {
-      await until(
-        'who it was',
-        () => /nft, process \d+ of user 0, started by sh: nft -i/.test(drift()),
-        PATIENCE_MS,
-      );
+      await until('what became of it', () => /g_forward/.test(drift()), PATIENCE_MS);
+      const [by = 'nobody'] = /"by": \[[^\]]*\]/.exec(drift()) ?? [];
+      be(/nft, process \d+ of user 0, started by sh: nft -i/.test(by), `${by}; ${journal('sluice-netd')}`);
       await until('the rules', () => holdsRulesOf(after), PATIENCE_MS);
     } finally {
       if (program.pid !== undefined) process.kill(-program.pid, 'SIGKILL');
@@ -121,6 +122,13 @@ function outcome(): string {
 
 const change = (): string =>
   /"id": "([0-9a-f]+)"/.exec(readFileSync(`${FOLDER}/pending.json`, 'utf8'))?.[1] ?? '';
+
+/** Does nft monitor of netd hear of changes? A socket of netlink for netfilter (12), with groups. */
+function monitors(): boolean {
+  const nft = sh('pgrep -P "$1" -x nft || true', pid()).trim();
+  const sockets = readFileSync('/proc/net/netlink', 'utf8');
+  return nft !== '' && new RegExp(`^\\S+ 12 +${nft} +0*[1-9a-f]`, 'm').test(sockets);
+}
 
 const drift = (): string =>
   existsSync(`${FOLDER}/drift.json`) ? readFileSync(`${FOLDER}/drift.json`, 'utf8') : '';

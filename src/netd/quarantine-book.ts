@@ -4,6 +4,7 @@ import { type Duration, type EpochMs, epochMs, milliseconds, minutes } from '../
 import type { Suspect } from '../segmentation/quarantine.ts';
 import { KeptFile } from './kept-file.ts';
 import { bootId, sinceBoot } from './monotonic.ts';
+import { isObject } from './request.ts';
 
 export interface Entry extends Suspect {
   /** A name of gateway.yaml, or an address. */
@@ -135,13 +136,13 @@ function parsed(text: string): Entry[] | undefined {
   } catch {
     return undefined;
   }
-  if (!isRecord(json) || json['version'] !== 1 || !Array.isArray(json['entries'])) return undefined;
+  if (!isObject(json) || json['version'] !== 1 || !Array.isArray(json['entries'])) return undefined;
   const entries = json['entries'].map(entryOf);
   return entries.every((entry) => entry !== undefined) ? entries : undefined;
 }
 
 function entryOf(json: unknown): Entry | undefined {
-  if (!isRecord(json)) return undefined;
+  if (!isObject(json)) return undefined;
   const { device, mac, addresses, who, because, since, left } = json;
   if (typeof device !== 'string' || typeof who !== 'string' || typeof because !== 'string') return undefined;
   if (typeof since !== 'number' || !Array.isArray(addresses) || !addresses.every(isText)) return undefined;
@@ -159,7 +160,7 @@ function entryOf(json: unknown): Entry | undefined {
 }
 
 function leftFrom(json: unknown): Left | undefined {
-  if (!isRecord(json)) return undefined;
+  if (!isObject(json)) return undefined;
   const { left, boot, at, wall } = json;
   if (typeof left !== 'number' || typeof boot !== 'string') return undefined;
   if (typeof at !== 'number' || typeof wall !== 'number') return undefined;
@@ -167,7 +168,3 @@ function leftFrom(json: unknown): Left | undefined {
 }
 
 const isText = (value: unknown): value is string => typeof value === 'string';
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}

@@ -19,6 +19,7 @@ import { bootId, sinceBoot } from './monotonic.ts';
 import { whoElse } from './ours.ts';
 import { isUnsealed, sealed, unsealed } from './sealed.ts';
 import { userName } from './users.ts';
+import { isObject } from './request.ts';
 
 /** A change that was, or is about to be, applied and is not confirmed. */
 export interface Pending {
@@ -169,7 +170,7 @@ export class State {
   #shut(): string | undefined {
     if (this.#shutFor !== undefined) return this.#shutFor;
     const json = parsed(this.#read(SHUT) ?? '');
-    if (!isRecord(json) || json['boot'] !== bootId()) return undefined;
+    if (!isObject(json) || json['boot'] !== bootId()) return undefined;
     return typeof json['why'] === 'string' ? json['why'] : 'unknown';
   }
 
@@ -436,7 +437,7 @@ const isAsConfirmed = ({ rules, of }: Booted): boolean => of === digest(rules);
 
 function pendingOf(text: string): Pending | undefined {
   const json = parsed(text);
-  if (!isRecord(json)) return undefined;
+  if (!isObject(json)) return undefined;
   const { id, until, boot, within, rules, tried, since, session } = json;
   if (typeof id !== 'string' || typeof boot !== 'string' || typeof rules !== 'string') return undefined;
   if (typeof until !== 'number' || typeof within !== 'number' || typeof since !== 'number') return undefined;
@@ -458,8 +459,4 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -2,6 +2,7 @@ import { ANY_PORT, type Traffic } from '../config/services.ts';
 import { GATEWAY } from '../config/zones.ts';
 import { exactly, free, type Interval, inState } from './boxes.ts';
 import { flowBoxes } from './declared.ts';
+import { byZone } from './flows.ts';
 import { Naming } from './naming.ts';
 import { ABSENT, ICMP, ICMPV6, TCP, UDP } from './packet.ts';
 import type { PacketSet } from './packet-set.ts';
@@ -60,8 +61,6 @@ function subjectOf(policy: Policy): Subject {
   const zones = policy.zones.map((zone) => ({ ...zone, interface: zone.name }));
   return { flows, naming: new Naming({ ...policy, zones }) };
 }
-
-const byZone = (side: Side): Side => ({ ...side, interface: side.zone === GATEWAY ? undefined : side.zone });
 
 export function compareAccess(space: PacketSpace, before: Subject, after: Subject): AccessChanges {
   const [old, next] = [openingsOf(space, before), openingsOf(space, after)];

@@ -230,3 +230,10 @@ function named<T>(things: ReadonlyMap<string, T>, shown: (thing: T) => unknown):
 }
 
 const byName = (a: readonly unknown[], b: readonly unknown[]): number => (text(a[0]) < text(b[0]) ? -1 : 1);
+
+/** What a document of nft says one by one. Throws where it is no JSON. */
+export function commandsOf(document: string): Readonly<Record<string, unknown>>[] {
+  const parsed: unknown = JSON.parse(document);
+  const list: unknown = isRecord(parsed) ? parsed['nftables'] : undefined;
+  return Array.isArray(list) ? list.filter(isRecord) : [];
+}

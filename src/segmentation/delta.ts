@@ -3,6 +3,7 @@ import {
   type CanonicalSet,
   type CanonicalTable,
   canonical,
+  commandsOf,
   objectsOf,
   type TableFamily,
   type TableObject,
@@ -176,12 +177,6 @@ function isPlain(json: unknown): boolean {
   if (!isRecord(json)) return true;
   const { elem } = json;
   return isRecord(elem) && hasOnly(elem, ['val', 'timeout', 'expires', 'comment']);
-}
-
-function commandsOf(document: string): Readonly<Record<string, unknown>>[] {
-  const parsed: unknown = JSON.parse(document);
-  const list: unknown = isRecord(parsed) ? parsed['nftables'] : undefined;
-  return Array.isArray(list) ? list.filter(isRecord) : [];
 }
 
 class Planner {

@@ -1,4 +1,5 @@
 import type { Traffic } from '../config/services.ts';
+import { GATEWAY } from '../config/zones.ts';
 import type { Flow, FlowKind, Side } from './policy.ts';
 import { FAMILIES, type Family, ofFamily } from './ranges.ts';
 
@@ -33,4 +34,10 @@ const onlyOf = (side: Side, families: readonly Family[]): Side => ({
   ...side,
   v4: families.includes(4) ? side.v4 : [],
   v6: families.includes(6) ? side.v6 : [],
+});
+
+/** Zones are what stays: an interface that has another name changes nothing of what passes. */
+export const byZone = (side: Side): Side => ({
+  ...side,
+  interface: side.zone === GATEWAY ? undefined : side.zone,
 });

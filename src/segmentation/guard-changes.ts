@@ -1,8 +1,8 @@
-import { GATEWAY } from '../config/zones.ts';
 import { flowBoxes } from './declared.ts';
+import { byZone } from './flows.ts';
 import type { PacketSet } from './packet-set.ts';
 import { PacketSpace } from './packet-space.ts';
-import type { Flow, Side } from './policy.ts';
+import type { Flow } from './policy.ts';
 
 // Who reaches whom may be the same as before, and yet they may do more, or less: what a guard lets pass. Packets are
 // compared and not lines, as a conduit may stand elsewhere in the file, or another one may allow what it did.
@@ -56,6 +56,3 @@ function gradesOf(space: PacketSpace, flows: readonly Flow[]): Map<string, Grade
     ]),
   );
 }
-
-/** An interface that has another name changes nothing of what passes. */
-const byZone = (side: Side): Side => ({ ...side, interface: side.zone === GATEWAY ? undefined : side.zone });

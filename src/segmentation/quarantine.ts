@@ -1,5 +1,5 @@
 import { parseAddress } from '../config/network.ts';
-import { objectsOf } from './canonical.ts';
+import { commandsOf, objectsOf } from './canonical.ts';
 import { isRecord, text } from './field.ts';
 import { written } from './written.ts';
 
@@ -86,10 +86,4 @@ function valuesOf(json: unknown): string[] {
   return list
     .map((one) => (isRecord(one) && isRecord(one['elem']) ? one['elem']['val'] : one))
     .filter((one) => typeof one === 'string');
-}
-
-function commandsOf(document: string): Readonly<Record<string, unknown>>[] {
-  const parsed: unknown = JSON.parse(document);
-  const list: unknown = isRecord(parsed) ? parsed['nftables'] : undefined;
-  return Array.isArray(list) ? list.filter(isRecord) : [];
 }
